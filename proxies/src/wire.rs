@@ -1,0 +1,168 @@
+//! What the lab and its stub processes say to each other.
+//!
+//! Standard input carries one JSON value per line: first a [`StubConfig`], then any number of
+//! [`Command`]s; end of input means stop. Standard output carries one [`Line`] per line. Standard error is for
+//! people (tracing).
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::record::{Owner, Record};
+
+/// First line on a stub's standard input.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StubConfig {
+    /// Name of the pod it runs in.
+    pub pod: String,
+    /// What it plays.
+    pub part: Part,
+}
+
+/// What a stub process plays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Part {
+    /// The workload.
+    App(AppConfig),
+    /// The sidecar or gateway.
+    Proxy(ProxyConfig),
+    /// No listener; only sends what it is told to.
+    Probe,
+}
+
+/// A Bookinfo workload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppConfig {
+    /// Service it belongs to, such as `reviews`.
+    pub service: String,
+    /// Port it serves on, all addresses, IPv4 and IPv6.
+    pub port: u16,
+    /// Services it calls, in order, for every request but `/health`.
+    pub calls: Vec<AppCall>,
+}
+
+/// A call an app makes while it answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppCall {
+    /// Name to resolve, such as `ratings`.
+    pub service: String,
+    /// Port of the service.
+    pub port: u16,
+    /// Request path, such as `/ratings/0`.
+    pub path: String,
+}
+
+/// Ports and routes of a stub proxy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxyConfig {
+    /// Absent on a gateway, which has no interception.
+    pub sidecar: Option<SidecarPorts>,
+    /// Present on a gateway: a plain listener with one route.
+    pub gateway: Option<GatewayRoute>,
+    /// Plain HTTP health ports: 15020 and 15021.
+    pub health_ports: Vec<u16>,
+    /// Prometheus metrics: 15090.
+    pub metrics_port: u16,
+    /// Admin, loopback only: 15000.
+    pub admin_port: u16,
+    /// Service addresses it balances over their endpoints, in turn.
+    pub services: Vec<ServiceRoute>,
+    /// Connections served at once; one more is closed with `OverLimit`.
+    pub max_connections: usize,
+}
+
+/// Interception ports and the source address of inbound upstream connections.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SidecarPorts {
+    /// 15001.
+    pub outbound: u16,
+    /// 15006.
+    pub inbound: u16,
+    /// Source of inbound upstream connections: 127.0.0.6 and `::6` in Istio.
+    pub inbound_source: [IpAddr; 2],
+}
+
+/// What a gateway listens on and where it sends it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewayRoute {
+    /// Port to listen on.
+    pub port: u16,
+    /// Name of the service in [`ProxyConfig::services`].
+    pub service: String,
+}
+
+/// A service address and what stands behind it. One per family; each keeps its own turn.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceRoute {
+    /// Name, such as `reviews`.
+    pub service: String,
+    /// Virtual address and port.
+    pub vip: SocketAddr,
+    /// Endpoints in the order they are taken.
+    pub endpoints: Vec<SocketAddr>,
+}
+
+/// What the lab asks of a running stub.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Command {
+    /// Send one HTTP/1.1 GET (`Connection: close`) from this very process and answer with [`Line::Reply`].
+    Call {
+        /// Chosen by the caller, repeated in the reply.
+        id: u64,
+        /// Literal `address:port` to connect to.
+        to: SocketAddr,
+        /// Value of the `Host` header.
+        host: String,
+        /// Request path.
+        path: String,
+        /// Value of the `x-request-id` header.
+        request_id: String,
+        /// Give up after this many milliseconds.
+        timeout_ms: u64,
+    },
+}
+
+/// One line of a stub's standard output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Line {
+    /// Every listener is bound; connections succeed from now on.
+    Ready {
+        /// Bound addresses.
+        listeners: Vec<SocketAddr>,
+        /// Process id in the lab's PID namespace.
+        pid: u32,
+        /// Identity the process runs as.
+        owner: Owner,
+    },
+    /// A connection log record.
+    Record(Record),
+    /// The end of a [`Command::Call`].
+    Reply {
+        /// Id of the command.
+        id: u64,
+        /// What came of it.
+        outcome: CallOutcome,
+    },
+}
+
+/// What came of a call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CallOutcome {
+    /// An HTTP answer.
+    Answer {
+        /// HTTP status.
+        status: u16,
+        /// Body as text.
+        body: String,
+    },
+    /// `connect(2)` failed; symbolic errno.
+    ConnectFailed(String),
+    /// The connection was made and ended (or was reset) before an answer came.
+    Closed(String),
+    /// No answer within the time given.
+    Timeout,
+}
