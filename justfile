@@ -1,0 +1,61 @@
+# The everyday commands of hoplab. `ci/just RECIPE` installs what is missing
+# first, then does the same as `just RECIPE`.
+
+# Arguments reach a recipe as "$@", so spaces and quotes in them survive.
+set positional-arguments := true
+
+# List the recipes
+default:
+    @just --list --unsorted
+
+# Build a lab, send its traffic and judge every hop: `just lab bookinfo --backend legacy`
+[no-exit-message]
+lab NAME *ARGS: _notice
+    @cargo run --release --quiet -p hoplab -- run "$@"
+
+# Run any verb of hoplab: `just hoplab --help`
+[no-exit-message]
+hoplab *ARGS: _notice
+    @cargo run --release --quiet -p hoplab -- "$@"
+
+# Say what this machine can and can't do, and how to repair it
+[no-exit-message]
+doctor *ARGS: _notice
+    @cargo run --release --quiet -p hoplab -- doctor "$@"
+
+# Run all tests; arguments go to `cargo test`
+test *ARGS:
+    cargo test --workspace "$@"
+
+# Run the tests that need no namespaces and no iptables
+test-pure:
+    cargo test -p hoplab --lib
+    cargo test -p hoplab-proxies
+
+# Format the code
+fmt:
+    cargo fmt --all
+
+# Check the format of the code
+fmt-check:
+    cargo fmt --all --check
+
+# Run clippy; every warning is an error
+lint:
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# Build the documentation; every warning is an error
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+# Everything a change has to pass
+check: fmt-check lint doc test
+
+# Compare the time of the bookinfo lab with a plain shell script: `just bench --runs 30`
+[no-exit-message]
+bench *ARGS:
+    @ci/bench "$@"
+
+# The first build is long enough to deserve a word; later ones are silent.
+_notice:
+    @test -e "${CARGO_TARGET_DIR:-target}/release/hoplab" || echo "building hoplab in release mode; the first time takes a minute or two" >&2
