@@ -1,0 +1,24 @@
+//! hoplab: pod-like network namespaces, real interception rules, real traffic, and a verdict on every hop.
+//!
+//! Data flows one way: `topology` and `rules` make a `plan`; the `supervisor` builds it in a `sandbox` (with `net`,
+//! `netfilter`, `process`), sends flows and returns `evidence`; `judge` holds the evidence against what a person
+//! expects and what the `model` predicts; `report` prints the verdicts.
+
+pub mod builtin;
+pub mod diagnostic;
+pub mod doctor;
+pub mod entry;
+pub mod evidence;
+pub mod failure;
+mod lab;
+pub mod model;
+pub mod net;
+pub mod netfilter;
+pub mod plan;
+pub mod process;
+pub mod rules;
+pub mod sandbox;
+mod supervisor;
+pub mod topology;
+
+pub use lab::{Lab, LabFile, Options, RuleText};

@@ -1,0 +1,85 @@
+//! What was observed, frozen: counters, connection logs, conntrack, answers. Plain data that the judge reads later,
+//! on any machine, without root.
+
+mod window;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use window::{ConntrackEntry, ConntrackTuple, PodCounters, Quiet, Window};
+
+use crate::{
+    netfilter::Chosen,
+    rules::{CounterSnapshot, Family},
+};
+
+/// Version of the evidence file; a change of shape is a new version.
+pub const SCHEMA: u32 = 1;
+
+/// Everything one run observed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// Name of the lab.
+    pub lab: String,
+    /// Where it ran.
+    pub machine: Machine,
+    /// What came up.
+    pub up: Up,
+    /// One window per flow, in the order they ran.
+    pub windows: Vec<Window>,
+    /// Counters of every sidecar pod after the last window, by pod, then family.
+    pub totals: BTreeMap<String, Vec<CounterSnapshot>>,
+}
+
+/// The machine and its tools.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Kernel release.
+    pub kernel: String,
+    /// Version line of the iptables in use.
+    pub iptables: String,
+    /// Backend and why it was taken.
+    pub backend: Chosen,
+    /// True when the lab runs as root of the machine, false in a user namespace.
+    pub root: bool,
+}
+
+/// What came up, and how long it took.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Up {
+    /// Pods in the order of the lab file.
+    pub pods: Vec<PodUp>,
+    /// Microseconds from the first namespace to the last process that said it was ready.
+    pub took_us: u64,
+}
+
+/// A pod that came up.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PodUp {
+    /// Name.
+    pub name: String,
+    /// Per family with rules: what the kernel holds, as restore text.
+    pub rules: BTreeMap<Family, String>,
+    /// Counters before the first window, per family with rules.
+    pub counters: Vec<CounterSnapshot>,
+    /// istio-init log, in pods with rules.
+    pub istio_init: Option<String>,
+    /// Processes.
+    pub processes: Vec<ProcessUp>,
+}
+
+/// A process that said it was ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessUp {
+    /// What it plays.
+    pub role: hoplab_proxies::record::Role,
+    /// Id in the lab's PID namespace.
+    pub pid: u32,
+    /// User and group, in its own words.
+    pub owner: hoplab_proxies::record::Owner,
+    /// Addresses it listens on.
+    pub listeners: Vec<std::net::SocketAddr>,
+}

@@ -1,0 +1,22 @@
+//! What a rule set does to a packet, and why: the prediction the judge holds against what the kernel did.
+//!
+//! Pure. [`evaluate`] walks one table at one hook as the kernel does, and says of every rule on the way why it did
+//! not match. What the model does not understand it calls unknown; it never guesses.
+
+mod condition;
+mod evaluate;
+mod landing;
+mod mismatch;
+mod packet;
+mod space;
+mod traversal;
+
+pub use evaluate::evaluate;
+pub use landing::redirect_landing;
+pub use mismatch::{Field, Mismatch};
+pub use packet::{Hook, Packet};
+pub use space::{PodAddresses, interesting_packets};
+pub use traversal::{By, Outcome, Traversal, Try, TryResult};
+
+
+

@@ -1,0 +1,121 @@
+//! A packet as rules see it, and the hooks it meets them at.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::rules::{CtState, Family, Protocol};
+
+/// A place in the network stack where tables are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Hook {
+    /// Came in, not routed yet.
+    Prerouting,
+    /// Routed to this machine.
+    Input,
+    /// Routed through this machine.
+    Forward,
+    /// Made by this machine.
+    Output,
+    /// About to go out.
+    Postrouting,
+}
+
+impl Hook {
+    /// The built-in chain of the hook.
+    pub fn chain(self) -> &'static str {
+        match self {
+            Self::Prerouting => "PREROUTING",
+            Self::Input => "INPUT",
+            Self::Forward => "FORWARD",
+            Self::Output => "OUTPUT",
+            Self::Postrouting => "POSTROUTING",
+        }
+    }
+}
+
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.chain())
+    }
+}
+
+/// A packet at a hook. In the nat table, the first packet of a connection: nat sees no other.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Packet {
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// Where it comes from; the port is 0 for a protocol without ports.
+    pub src: SocketAddr,
+    /// Where it goes; decides the family.
+    pub dst: SocketAddr,
+    /// The interface it came in by, at the hooks that know one.
+    pub in_iface: Option<String>,
+    /// The interface it will leave by, at the hooks that know one.
+    pub out_iface: Option<String>,
+    /// Effective uid and gid the sending socket was made with; `None` when there is no socket, as for a packet that
+    /// came in or a reply the kernel makes.
+    pub owner: Option<(u32, u32)>,
+    /// The packet mark.
+    pub mark: u32,
+    /// What conntrack says of its connection.
+    pub state: CtState,
+}
+
+impl Packet {
+    /// The first packet of a TCP connection, without interfaces, owner or mark.
+    pub fn tcp(src: SocketAddr, dst: SocketAddr) -> Self {
+        Self {
+            protocol: Protocol::Tcp,
+            src,
+            dst,
+            in_iface: None,
+            out_iface: None,
+            owner: None,
+            mark: 0,
+            state: CtState::New,
+        }
+    }
+
+    /// The first datagram of a UDP flow.
+    pub fn udp(src: SocketAddr, dst: SocketAddr) -> Self {
+        Self {
+            protocol: Protocol::Udp,
+            ..Self::tcp(src, dst)
+        }
+    }
+
+    /// The packet, come in by an interface.
+    #[must_use]
+    pub fn coming_in(self, interface: &str) -> Self {
+        Self {
+            in_iface: Some(interface.to_owned()),
+            ..self
+        }
+    }
+
+    /// The packet, leaving by an interface.
+    #[must_use]
+    pub fn leaving_by(self, interface: &str) -> Self {
+        Self {
+            out_iface: Some(interface.to_owned()),
+            ..self
+        }
+    }
+
+    /// The packet, sent from a socket of this user and group.
+    #[must_use]
+    pub fn owned_by(self, uid: u32, gid: u32) -> Self {
+        Self {
+            owner: Some((uid, gid)),
+            ..self
+        }
+    }
+
+    /// The family whose rules it meets.
+    pub fn family(&self) -> Family {
+        Family::of(self.dst.ip())
+    }
+}

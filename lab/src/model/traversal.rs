@@ -1,0 +1,132 @@
+//! What one table did to a packet at one hook: every rule asked, and the decision.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::mismatch::Mismatch;
+use super::packet::Hook;
+use crate::rules::{PortRange, RuleId};
+
+/// The walk of a packet through one table at one hook.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traversal {
+    /// Where.
+    pub hook: Hook,
+    /// Every rule asked, in order; a rule asked twice appears twice.
+    pub tried: Vec<Try>,
+    /// How it ended.
+    pub decided: Outcome,
+}
+
+impl Traversal {
+    /// The rules whose counter moves: each that matched, jumps included, in order.
+    pub fn moved(&self) -> Vec<RuleId> {
+        let matched = self.tried.iter().filter(|it| it.result == TryResult::Matched);
+        matched.map(|it| it.rule.clone()).collect()
+    }
+
+    /// Why a rule that was asked did not match; `None` when it matched or was not asked.
+    pub fn mismatch(&self, rule: &RuleId) -> Option<&Mismatch> {
+        self.tried.iter().find_map(|it| match &it.result {
+            TryResult::Failed(mismatch) if it.rule == *rule => Some(mismatch),
+            _ => None,
+        })
+    }
+}
+
+/// One rule asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Try {
+    /// The rule.
+    pub rule: RuleId,
+    /// Its answer.
+    pub result: TryResult,
+}
+
+/// The answer of a rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TryResult {
+    /// Every condition held; its counter moves.
+    Matched,
+    /// A condition failed: the first that did.
+    Failed(Mismatch),
+    /// Nothing modelled failed, and something is not modelled: what.
+    Unknown(String),
+}
+
+/// What settled the matter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum By {
+    /// A rule.
+    Rule(RuleId),
+    /// The policy of this built-in chain.
+    Policy(String),
+    /// Nothing was asked: these rules do not hold the table, or not for the packet's family, or the table has no
+    /// chain at the hook.
+    Nobody,
+}
+
+impl fmt::Display for By {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rule(rule) => write!(f, "{rule}"),
+            Self::Policy(chain) => write!(f, "the policy of {chain}"),
+            Self::Nobody => f.write_str("no rule"),
+        }
+    }
+}
+
+/// How a table decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// The packet goes on as it is.
+    Accepted {
+        /// What let it.
+        by: By,
+    },
+    /// The connection is turned to this machine; where exactly, [`super::redirect_landing`] says.
+    Redirected {
+        /// The new port, `None` when the rule keeps it. Of a range the kernel picks.
+        ports: Option<PortRange>,
+        /// The rule.
+        by: RuleId,
+    },
+    /// The packet is gone.
+    Dropped {
+        /// What dropped it.
+        by: By,
+    },
+    /// The model cannot tell.
+    Unknown {
+        /// The rule it could not get past.
+        rule: RuleId,
+        /// What it does not understand.
+        why: String,
+    },
+}
+
+impl Outcome {
+    /// Whether two outcomes do the same to the packet, whichever rule decided.
+    pub fn same_effect(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Redirected { ports, .. }, Self::Redirected { ports: others, .. }) => ports == others,
+            _ => std::mem::discriminant(self) == std::mem::discriminant(other),
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accepted { by } => write!(f, "accepted by {by}"),
+            Self::Dropped { by } => write!(f, "dropped by {by}"),
+            Self::Redirected { ports: Some(ports), by } => write!(f, "redirected to port {} by {by}", ports.dashed()),
+            Self::Redirected { ports: None, by } => write!(f, "redirected to this machine by {by}"),
+            Self::Unknown { rule, why } => write!(f, "unknown at {rule}: {why}"),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What can go wrong with namespaces and links.
+
+use std::io;
+
+use crate::failure::{Class, Explain};
+
+/// Why a namespace or a link could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum NetError {
+    /// netns-rs could not make or enter a namespace.
+    #[error("could not {what} network namespace `{name}`")]
+    Namespace {
+        /// Create, enter or remove.
+        what: &'static str,
+        /// Name of the namespace.
+        name: String,
+        /// The cause.
+        #[source]
+        source: netns_rs::Error,
+    },
+    /// The thread of a namespace ended or panicked.
+    #[error("the thread of network namespace `{name}` is gone")]
+    ThreadGone {
+        /// Name of the namespace.
+        name: String,
+    },
+    /// A thread, runtime or netlink socket could not be made.
+    #[error("could not open {what} in network namespace `{name}`")]
+    Open {
+        /// What was opened.
+        what: &'static str,
+        /// Name of the namespace.
+        name: String,
+        /// The error.
+        #[source]
+        source: io::Error,
+    },
+    /// The kernel refused a link, address or route.
+    #[error("could not {what}")]
+    Link {
+        /// What was asked, in words, with names.
+        what: String,
+        /// The kernel's answer.
+        #[source]
+        source: rtnetlink::Error,
+    },
+    /// An interface that was just made is not there.
+    #[error("interface `{0}` is not there")]
+    NoSuchLink(String),
+    /// A sysctl could not be written.
+    #[error("could not set sysctl {key}={value}")]
+    Sysctl {
+        /// Key in path form.
+        key: String,
+        /// Value.
+        value: String,
+        /// The error.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Explain for NetError {
+    fn class(&self) -> Class {
+        Class::Machine
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Link { source, .. } if source.to_string().contains("not supported") => Some(
+                "the kernel lacks veth or bridge: load the modules (modprobe veth bridge) or use a kernel that has them"
+                    .into(),
+            ),
+            _ => None,
+        }
+    }
+}

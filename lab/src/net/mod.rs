@@ -1,0 +1,11 @@
+//! Network namespaces and what is in them: one thread per namespace, links, addresses, routes, sysctls.
+
+mod error;
+mod links;
+mod namespace;
+mod sysctl;
+
+pub use error::NetError;
+pub use links::{LinkPlan, Netlink};
+pub use namespace::{Inside, Job, Namespace, Sender};
+pub use sysctl::write_sysctls;

@@ -1,0 +1,105 @@
+//! What can go wrong with iptables and conntrack.
+
+use std::io;
+
+use crate::{
+    failure::{Class, Explain},
+    rules::{CounterError, ParseError},
+};
+
+/// Why rules or counters could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum NetfilterError {
+    /// A program is not installed.
+    #[error("`{program}` is not installed")]
+    Missing {
+        /// Name of the program.
+        program: String,
+    },
+    /// A program could not be started.
+    #[error("could not run `{command}` in `{pod}`")]
+    Run {
+        /// Command line.
+        command: String,
+        /// Namespace.
+        pod: String,
+        /// The error.
+        #[source]
+        source: io::Error,
+    },
+    /// A program failed.
+    #[error("`{command}` failed in `{pod}` ({status})\n{words}")]
+    Failed {
+        /// Command line.
+        command: String,
+        /// Namespace.
+        pod: String,
+        /// Exit status, in words.
+        status: String,
+        /// What it wrote to standard error, and the line it complains about where it names one.
+        words: String,
+    },
+    /// A file could not be written for iptables-restore.
+    #[error("could not write the rules file {path}")]
+    RulesFile {
+        /// Its path inside the lab.
+        path: String,
+        /// The error.
+        #[source]
+        source: io::Error,
+    },
+    /// What the kernel's save printed can't be read.
+    #[error("could not read what `{command}` printed in `{pod}`")]
+    Unreadable {
+        /// Command line.
+        command: String,
+        /// Namespace.
+        pod: String,
+        /// Where and why.
+        #[source]
+        source: Box<ParseError>,
+    },
+    /// The kernel holds other rules than were meant.
+    #[error("after the apply the rules in `{pod}` are not the ones that were meant\n{differences}")]
+    NotAsMeant {
+        /// Namespace.
+        pod: String,
+        /// One difference a line.
+        differences: String,
+    },
+    /// What the kernel's save printed carries no counters.
+    #[error("could not read the counters of `{pod}`")]
+    Counters {
+        /// Namespace.
+        pod: String,
+        /// Why.
+        #[source]
+        source: CounterError,
+    },
+    /// The conntrack table could not be read.
+    #[error("could not read the conntrack table over netlink")]
+    Conntrack {
+        /// The error.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Explain for NetfilterError {
+    fn class(&self) -> Class {
+        match self {
+            // The kernel's word on a rule file is about the file.
+            Self::Failed { .. } | Self::NotAsMeant { .. } => Class::Input,
+            _ => Class::Machine,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Missing { .. } => {
+                Some("install the package `iptables` (it brings both backends), or run through `ci/just`".into())
+            }
+            _ => None,
+        }
+    }
+}

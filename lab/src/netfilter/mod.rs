@@ -1,0 +1,13 @@
+//! The kernel's packet filter as a lab uses it: apply rules as istio-init does, read counters, read conntrack.
+
+mod backend;
+mod conntrack;
+mod error;
+mod istio_init;
+mod tables;
+
+pub use backend::{Backend, BackendChoice, Chosen};
+pub use conntrack::dump as dump_conntrack;
+pub use error::NetfilterError;
+pub use istio_init::{Applied, apply};
+pub use tables::{nat_counters, save, version};

@@ -1,0 +1,292 @@
+//! The plan of a lab: everything the supervisor needs to build it, computed from the lab file and the rules. Pure.
+
+use std::{fmt::Write as _, net::SocketAddr};
+
+use hoplab_proxies::wire::{
+    AppCall, AppConfig, GatewayRoute, Part, ProxyConfig, ServiceRoute, SidecarPorts, StubConfig,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    net::LinkPlan,
+    netfilter::BackendChoice,
+    rules::Family,
+    topology::{Pod, Proxy, Topology},
+};
+
+/// Istio's proxy ports.
+pub mod ports {
+    /// Outbound listener: everything the app opens.
+    pub const OUTBOUND: u16 = 15001;
+    /// Inbound listener: everything that comes to the pod.
+    pub const INBOUND: u16 = 15006;
+    /// Plain HTTP health and merged metrics.
+    pub const AGENT: u16 = 15020;
+    /// Readiness.
+    pub const READINESS: u16 = 15021;
+    /// Prometheus metrics of the proxy.
+    pub const METRICS: u16 = 15090;
+    /// Admin, loopback only.
+    pub const ADMIN: u16 = 15000;
+}
+
+/// Connections a stub proxy serves at once; one more is refused and logged.
+const MAX_CONNECTIONS: usize = 10_000;
+
+/// What the supervisor builds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Name of the lab.
+    pub lab: String,
+    /// Which iptables to run.
+    pub backend: BackendChoice,
+    /// Rules for sidecar pods.
+    pub rules: RuleTexts,
+    /// The node.
+    pub node: NodePlan,
+    /// Text of /etc/hosts.
+    pub hosts: String,
+    /// Pods.
+    pub pods: Vec<PodPlan>,
+}
+
+/// Restore texts, as they are given to the kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleTexts {
+    /// For iptables-restore.
+    pub v4: String,
+    /// For ip6tables-restore; none writes an empty file, as istio-init does with IPv6 off.
+    pub v6: Option<String>,
+}
+
+impl RuleTexts {
+    /// The text of one family.
+    pub fn of(&self, family: Family) -> Option<&str> {
+        match family {
+            Family::V4 => Some(&self.v4),
+            Family::V6 => self.v6.as_deref(),
+        }
+    }
+}
+
+/// The node namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodePlan {
+    /// Name of the bridge.
+    pub bridge: String,
+    /// Addresses of the bridge.
+    pub addresses: Vec<(std::net::IpAddr, u8)>,
+    /// Sysctls, in path form.
+    pub sysctls: Vec<(String, String)>,
+}
+
+/// One pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodPlan {
+    /// Name of pod and namespace.
+    pub name: String,
+    /// Its link.
+    pub link: LinkPlan,
+    /// Further addresses of lo (`::6` where IPv6 rules are on, as istio-init adds it).
+    pub loopback: Vec<(std::net::IpAddr, u8)>,
+    /// Sysctls, in path form.
+    pub sysctls: Vec<(String, String)>,
+    /// Sysctls that exist once the rules have loaded conntrack, in path form.
+    pub conntrack_sysctls: Vec<(String, String)>,
+    /// True when the rules are applied here.
+    pub intercepted: bool,
+    /// Processes, in the order they start.
+    pub processes: Vec<ProcessPlan>,
+}
+
+/// One process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessPlan {
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// First line of its standard input.
+    pub config: StubConfig,
+}
+
+/// Computes the plan of a topology.
+pub fn plan(topology: &Topology, rules: RuleTexts, backend: BackendChoice) -> Plan {
+    let network = &topology.network;
+    let prefix = (network.ipv4.prefix_len(), network.ipv6.prefix_len());
+    let both = |a: crate::topology::Addresses| vec![(a.v4.into(), prefix.0), (a.v6.into(), prefix.1)];
+    let v6_rules = rules.v6.is_some();
+    Plan {
+        lab: topology.name.clone(),
+        backend,
+        node: NodePlan {
+            bridge: network.bridge.to_string(),
+            addresses: both(network.node),
+            sysctls: sysctls(&[("net/ipv4/ip_forward", "1"), ("net/ipv6/conf/all/forwarding", "1")]),
+        },
+        hosts: hosts(topology),
+        pods: topology
+            .pods
+            .iter()
+            .map(|pod| PodPlan {
+                name: pod.name.clone(),
+                link: LinkPlan {
+                    interface: pod.interface.to_string(),
+                    host_interface: pod.host_interface.to_string(),
+                    addresses: both(pod.addr),
+                    gateways: vec![network.node.v4.into(), network.node.v6.into()],
+                },
+                loopback: if pod.is_sidecar() && v6_rules {
+                    vec![(INBOUND_SOURCE[1], 128)]
+                } else {
+                    Vec::new()
+                },
+                sysctls: sysctls(&[]),
+                conntrack_sysctls: own(CONNTRACK_SYSCTLS),
+                intercepted: pod.is_sidecar(),
+                processes: processes(topology, pod),
+            })
+            .collect(),
+        rules,
+    }
+}
+
+/// Source of inbound upstream connections, IPv4 and IPv6 (Istio's InboundPassthroughBindIpv4 and -Ipv6).
+pub const INBOUND_SOURCE: [std::net::IpAddr; 2] = [
+    std::net::IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 6)),
+    std::net::IpAddr::V6(std::net::Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6)),
+];
+
+/// What every namespace of a lab sets, and why: addresses usable at once (accept_dad), no reverse path surprises,
+/// low ports free for anyone as in container runtimes.
+fn sysctls(more: &[(&str, &str)]) -> Vec<(String, String)> {
+    const COMMON: &[(&str, &str)] = &[
+        ("net/ipv4/conf/all/rp_filter", "0"),
+        ("net/ipv4/conf/default/rp_filter", "0"),
+        ("net/ipv6/conf/all/accept_dad", "0"),
+        ("net/ipv6/conf/default/accept_dad", "0"),
+        ("net/ipv6/conf/default/accept_ra", "0"),
+        ("net/ipv4/ip_unprivileged_port_start", "0"),
+    ];
+    own(COMMON).into_iter().chain(own(more)).collect()
+}
+
+/// Off in a new namespace: entries with counters and times.
+const CONNTRACK_SYSCTLS: &[(&str, &str)] = &[
+    ("net/netfilter/nf_conntrack_acct", "1"),
+    ("net/netfilter/nf_conntrack_timestamp", "1"),
+];
+
+fn own(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(k, v)| ((*k).to_string(), (*v).to_string())).collect()
+}
+
+fn hosts(topology: &Topology) -> String {
+    let mut text = String::from("127.0.0.1 localhost\n::1 localhost ip6-localhost\n");
+    for service in &topology.services {
+        for addr in [service.vip.v4.to_string(), service.vip.v6.to_string()] {
+            let name = &service.name;
+            let _ = writeln!(text, "{addr} {name} {name}.default {name}.default.svc.cluster.local");
+        }
+    }
+    for pod in &topology.pods {
+        let _ = writeln!(text, "{} {}", pod.addr.v4, pod.name);
+        let _ = writeln!(text, "{} {}", pod.addr.v6, pod.name);
+    }
+    text
+}
+
+fn processes(topology: &Topology, pod: &Pod) -> Vec<ProcessPlan> {
+    let proxy = pod.proxy.as_ref().map(|proxy| {
+        let (uid, gid) = proxy.owner();
+        ProcessPlan {
+            uid,
+            gid,
+            config: StubConfig {
+                pod: pod.name.clone(),
+                part: Part::Proxy(proxy_config(topology, proxy)),
+            },
+        }
+    });
+    let app = pod.app.as_ref().map(|app| ProcessPlan {
+        uid: app.uid,
+        gid: app.gid,
+        config: StubConfig {
+            pod: pod.name.clone(),
+            part: Part::App(AppConfig {
+                service: service_of(topology, pod),
+                port: app.port,
+                calls: app
+                    .calls
+                    .iter()
+                    .filter_map(|call| {
+                        Some(AppCall {
+                            service: call.service.clone(),
+                            port: topology.service(&call.service)?.port,
+                            path: call.path.clone(),
+                        })
+                    })
+                    .collect(),
+            }),
+        },
+    });
+    proxy.into_iter().chain(app).collect()
+}
+
+fn service_of(topology: &Topology, pod: &Pod) -> String {
+    topology
+        .services
+        .iter()
+        .find(|s| s.endpoints.contains(&pod.name))
+        .map_or_else(|| pod.name.clone(), |s| s.name.clone())
+}
+
+fn proxy_config(topology: &Topology, proxy: &Proxy) -> ProxyConfig {
+    let (sidecar, gateway) = match proxy {
+        Proxy::Sidecar { .. } => (
+            Some(SidecarPorts {
+                outbound: ports::OUTBOUND,
+                inbound: ports::INBOUND,
+                inbound_source: INBOUND_SOURCE,
+            }),
+            None,
+        ),
+        Proxy::Gateway { port, service, .. } => (
+            None,
+            Some(GatewayRoute {
+                port: *port,
+                service: service.clone(),
+            }),
+        ),
+    };
+    ProxyConfig {
+        sidecar,
+        gateway,
+        health_ports: vec![ports::AGENT, ports::READINESS],
+        metrics_port: ports::METRICS,
+        admin_port: ports::ADMIN,
+        services: routes(topology),
+        max_connections: MAX_CONNECTIONS,
+    }
+}
+
+/// Service addresses and their endpoints; each address has a turn of its own.
+pub fn routes(topology: &Topology) -> Vec<ServiceRoute> {
+    let mut routes = Vec::new();
+    for service in &topology.services {
+        for family in [Family::V4, Family::V6] {
+            let at = |ip| SocketAddr::new(ip, service.port);
+            routes.push(ServiceRoute {
+                service: service.name.clone(),
+                vip: at(service.vip.of(family)),
+                endpoints: service
+                    .endpoints
+                    .iter()
+                    .filter_map(|name| topology.pod(name))
+                    .map(|pod| at(pod.addr.of(family)))
+                    .collect(),
+            });
+        }
+    }
+    routes
+}

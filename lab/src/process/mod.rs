@@ -1,0 +1,29 @@
+//! Processes of a lab: started as the right user inside a namespace, watched by their output, stopped by the end
+//! of their input.
+
+mod error;
+mod identity;
+mod spawn;
+
+pub use error::ProcessError;
+pub use spawn::{Exit, Input, Report, Sink, Spawned, Stub, name_of, role_of, spawn};
+
+use std::process::ExitCode;
+
+/// First argument that makes a binary of ours a stub; see `entry`.
+pub(crate) const STUB_ARG: &str = "__stub";
+
+/// Takes on the identity given as `ROLE POD UID GID`, then runs the stub.
+pub(crate) fn stub_main(args: impl Iterator<Item = String>) -> ExitCode {
+    let args: Vec<String> = args.collect();
+    let ids = |i: usize| args.get(i).and_then(|id| id.parse::<u32>().ok());
+    let (Some(uid), Some(gid)) = (ids(2), ids(3)) else {
+        eprintln!("a stub is started by the lab, as: {STUB_ARG} ROLE POD UID GID");
+        return ExitCode::FAILURE;
+    };
+    if let Err(error) = identity::become_user(uid, gid) {
+        eprintln!("could not become {uid}:{gid}: {error}");
+        return ExitCode::FAILURE;
+    }
+    hoplab_proxies::run_stub()
+}

@@ -1,0 +1,83 @@
+//! Which rule of one set is which of another, when rules were added or taken out.
+
+use std::collections::BTreeMap;
+
+use super::diff::{ordinal, specs};
+use super::id::RuleId;
+use super::set::RuleSet;
+
+/// Pairs the rules of a reference with those of an applied set. Expectations name reference rules; counters and
+/// traces name applied ones.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Alignment {
+    applied: BTreeMap<RuleId, RuleId>,
+    reference: BTreeMap<RuleId, RuleId>,
+}
+
+impl Alignment {
+    /// Where a rule of the reference stands in the applied set, if it does.
+    pub fn applied(&self, reference: &RuleId) -> Option<&RuleId> {
+        self.applied.get(reference)
+    }
+
+    /// The rule of the reference that an applied one is, if any.
+    pub fn reference(&self, applied: &RuleId) -> Option<&RuleId> {
+        self.reference.get(applied)
+    }
+
+    /// The pairs, reference first.
+    pub fn pairs(&self) -> impl Iterator<Item = (&RuleId, &RuleId)> {
+        self.applied.iter()
+    }
+}
+
+/// Aligns two rule sets of one family, chain by chain, by the longest common subsequence of equal rules: order is
+/// kept, so a rule that moved is aligned only if the rules it passed are not.
+pub fn align(reference: &RuleSet, applied: &RuleSet) -> Alignment {
+    let mut alignment = Alignment::default();
+    for (&table, rules) in &reference.tables {
+        for chain in rules.chains() {
+            let here = specs(reference, table, &chain.name);
+            let there = specs(applied, table, &chain.name);
+            for (i, j) in common(&here, &there) {
+                let meant = RuleId::new(reference.family, table, &chain.name, ordinal(i));
+                let found = RuleId::new(applied.family, table, &chain.name, ordinal(j));
+                alignment.applied.insert(meant.clone(), found.clone());
+                alignment.reference.insert(found, meant);
+            }
+        }
+    }
+    alignment
+}
+
+/// The index pairs of a longest common subsequence.
+pub(super) fn common<T: PartialEq>(a: &[T], b: &[T]) -> Vec<(usize, usize)> {
+    let head = a.iter().zip(b).take_while(|(x, y)| x == y).count();
+    let (a_rest, b_rest) = (&a[head..], &b[head..]);
+    let tail = a_rest.iter().rev().zip(b_rest.iter().rev()).take_while(|(x, y)| x == y).count();
+    let (a_mid, b_mid) = (&a_rest[..a_rest.len() - tail], &b_rest[..b_rest.len() - tail]);
+    // `longest[i][j]`: the length for what follows i and j.
+    let mut longest = vec![vec![0_u32; b_mid.len() + 1]; a_mid.len() + 1];
+    for (i, x) in a_mid.iter().enumerate().rev() {
+        for (j, y) in b_mid.iter().enumerate().rev() {
+            longest[i][j] = match x == y {
+                true => longest[i + 1][j + 1] + 1,
+                false => longest[i + 1][j].max(longest[i][j + 1]),
+            };
+        }
+    }
+    let mut pairs: Vec<(usize, usize)> = (0..head).map(|it| (it, it)).collect();
+    let (mut i, mut j) = (0, 0);
+    while i < a_mid.len() && j < b_mid.len() {
+        if a_mid[i] == b_mid[j] {
+            pairs.push((head + i, head + j));
+            (i, j) = (i + 1, j + 1);
+        } else if longest[i + 1][j] >= longest[i][j + 1] {
+            i += 1;
+        } else {
+            j += 1;
+        }
+    }
+    pairs.extend((0..tail).map(|it| (a.len() - tail + it, b.len() - tail + it)));
+    pairs
+}

@@ -1,0 +1,146 @@
+//! Counters of one table at one time, and what moved between two times.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::id::{Family, RuleId, Table};
+use super::set::{Counter, RuleSet};
+
+/// What every rule of a table had counted when it was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CounterSnapshot {
+    /// IPv4 or IPv6.
+    pub family: Family,
+    /// The table read.
+    pub table: Table,
+    /// Which rules were there: [`RuleSet::table_fingerprint`].
+    pub fingerprint: String,
+    /// The count of every rule.
+    pub rules: BTreeMap<RuleId, Counter>,
+}
+
+/// What every rule of a table counted between two snapshots. Only [`CounterSnapshot::since`] makes one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CounterDelta {
+    family: Family,
+    table: Table,
+    fingerprint: String,
+    rules: BTreeMap<RuleId, Counter>,
+}
+
+/// Why no counts, or no difference of counts, can be told.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum CounterError {
+    /// The text had no counters for a rule: `iptables-save` needs `-c`.
+    #[error("{0} carries no counters")]
+    NotCounted(RuleId),
+    /// The snapshots are of different rules, so their counts are not of the same things.
+    #[error("the {table} rules changed between two readings ({earlier} then {later})")]
+    OtherRules {
+        /// The table.
+        table: Table,
+        /// Fingerprint of the earlier snapshot.
+        earlier: String,
+        /// Fingerprint of the later snapshot.
+        later: String,
+    },
+    /// A counter went back: someone zeroed it or loaded the rules anew.
+    #[error("{rule} counted {earlier} packets, then {later}")]
+    WentBack {
+        /// The rule.
+        rule: RuleId,
+        /// Packets in the earlier snapshot.
+        earlier: u64,
+        /// Packets in the later snapshot.
+        later: u64,
+    },
+}
+
+impl CounterSnapshot {
+    /// Takes the counters of one table out of a parsed `iptables-save -c`.
+    ///
+    /// # Errors
+    /// [`CounterError::NotCounted`] when a rule came without.
+    pub fn new(rules: &RuleSet, table: Table) -> Result<Self, CounterError> {
+        let counted = rules.rules(table).map(|(id, rule)| match rule.counters {
+            Some(counter) => Ok((id, counter)),
+            None => Err(CounterError::NotCounted(id)),
+        });
+        Ok(Self {
+            family: rules.family,
+            table,
+            fingerprint: rules.table_fingerprint(table),
+            rules: counted.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// What moved since an earlier snapshot.
+    ///
+    /// # Errors
+    /// [`CounterError::OtherRules`] when the snapshots are of different rules, [`CounterError::WentBack`] when a
+    /// count fell.
+    pub fn since(&self, earlier: &Self) -> Result<CounterDelta, CounterError> {
+        let same = (self.family, self.table) == (earlier.family, earlier.table)
+            && self.fingerprint == earlier.fingerprint
+            && self.rules.keys().eq(earlier.rules.keys());
+        if !same {
+            return Err(CounterError::OtherRules {
+                table: self.table,
+                earlier: earlier.fingerprint.clone(),
+                later: self.fingerprint.clone(),
+            });
+        }
+        let pairs = self.rules.iter().zip(earlier.rules.values());
+        let rules = pairs.map(|((rule, now), then)| {
+            let packets = now.packets.checked_sub(then.packets);
+            match (packets, now.bytes.checked_sub(then.bytes)) {
+                (Some(packets), Some(bytes)) => Ok((rule.clone(), Counter { packets, bytes })),
+                _ => Err(CounterError::WentBack {
+                    rule: rule.clone(),
+                    earlier: then.packets,
+                    later: now.packets,
+                }),
+            }
+        });
+        Ok(CounterDelta {
+            family: self.family,
+            table: self.table,
+            fingerprint: self.fingerprint.clone(),
+            rules: rules.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl CounterDelta {
+    /// IPv4 or IPv6.
+    pub fn family(&self) -> Family {
+        self.family
+    }
+
+    /// The table counted.
+    pub fn table(&self) -> Table {
+        self.table
+    }
+
+    /// Which rules counted.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// Every rule with what it counted, zero included.
+    pub fn rules(&self) -> &BTreeMap<RuleId, Counter> {
+        &self.rules
+    }
+
+    /// What one rule counted; `None` for a rule the table does not have.
+    pub fn get(&self, rule: &RuleId) -> Option<Counter> {
+        self.rules.get(rule).copied()
+    }
+
+    /// The rules that counted something.
+    pub fn moved(&self) -> impl Iterator<Item = (&RuleId, Counter)> {
+        self.rules.iter().filter(|(_, it)| **it != Counter::default()).map(|(rule, it)| (rule, *it))
+    }
+}

@@ -1,0 +1,142 @@
+//! A table as `iptables -L -v -n` lists it, for people.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::id::{Family, Table};
+use super::matches::{Match, RuleSpec};
+use super::render::state_names;
+use super::set::{Chain, Counter, RuleSet, TableRules};
+use super::target::Target;
+use super::values::{CtState, Interface, Negatable, PortRange};
+
+/// Lists a table with its counters, in the columns of `iptables -L -v -n`, with protocol names as iptables before
+/// 1.8.9 prints them and without trailing blanks. Empty when the rule set lacks the table.
+pub fn list_verbose(rules: &RuleSet, table: Table) -> String {
+    let Some(table) = rules.tables.get(&table) else { return String::new() };
+    let mut text = String::new();
+    for chain in table.chains() {
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        let _ = writeln!(text, "{}", header(table, chain));
+        text.push_str(" pkts bytes target     prot opt in     out     source               destination\n");
+        for rule in &chain.rules {
+            let line = row(rules.family, &rule.spec, rule.counters.unwrap_or_default());
+            let _ = writeln!(text, "{}", line.trim_end());
+        }
+    }
+    text
+}
+
+fn header(table: &TableRules, chain: &Chain) -> String {
+    match chain.policy {
+        None => format!("Chain {} ({} references)", chain.name, table.references(&chain.name)),
+        Some(policy) => {
+            let Counter { packets, bytes } = chain.policy_counters.unwrap_or_default();
+            let (packets, bytes) = (short(packets), short(bytes));
+            format!("Chain {} (policy {policy} {packets} packets, {bytes} bytes)", chain.name)
+        }
+    }
+}
+
+/// A number as `xtables_print_num` shortens it: whole up to 99999, then in thousands up to 9999K, and so on.
+fn short(number: u64) -> String {
+    if number <= 99_999 {
+        return number.to_string();
+    }
+    let mut rest = number.saturating_add(500) / 1000;
+    for unit in ["K", "M", "G"] {
+        if rest <= 9_999 {
+            return format!("{rest}{unit}");
+        }
+        rest = (rest + 500) / 1000;
+    }
+    format!("{rest}T")
+}
+
+fn row(family: Family, spec: &RuleSpec, counter: Counter) -> String {
+    let matches = &spec.matches;
+    let (inverted, protocol) = match &matches.protocol {
+        Some(it) => (sign(it.negated), it.value.to_string()),
+        None => (' ', "all".to_owned()),
+    };
+    let mut line = format!("{:>5} {:>5} ", short(counter.packets), short(counter.bytes));
+    let _ = write!(line, "{:<9} {inverted}{protocol:<4} --  ", spec.target.name());
+    for side in [&matches.in_interface, &matches.out_interface] {
+        let _ = write!(line, "{:<6} ", side.as_ref().map_or("*".to_owned(), Negatable::<Interface>::to_string));
+    }
+    for side in [&matches.source, &matches.destination] {
+        let (inverted, network) = match side {
+            Some(it) => (sign(it.negated), network(it.value)),
+            None => (' ', if family == Family::V4 { "0.0.0.0/0" } else { "::/0" }.to_owned()),
+        };
+        let _ = write!(line, "{inverted}{network:<19} ");
+    }
+    let goto = matches!(spec.target, Target::Goto(_)).then(|| "[goto]".to_owned());
+    let words: Vec<String> = goto.into_iter().chain(conditions(spec)).chain(target(&spec.target)).collect();
+    line + &words.join(" ")
+}
+
+fn sign(negated: bool) -> char {
+    if negated { '!' } else { ' ' }
+}
+
+/// A single host without its length, as iptables lists it.
+fn network(network: IpNet) -> String {
+    if network.prefix_len() == network.max_prefix_len() {
+        IpAddr::to_string(&network.addr())
+    } else {
+        network.to_string()
+    }
+}
+
+fn conditions(spec: &RuleSpec) -> Vec<String> {
+    let protocol = spec.matches.only_protocol().map(|it| it.to_string());
+    let mut seen = BTreeSet::new();
+    let mut words = Vec::new();
+    for condition in spec.matches.extensions() {
+        let first = seen.insert(condition.module().map(str::to_owned));
+        words.push(match condition {
+            Match::SourcePort(it) | Match::DestinationPort(it) => {
+                let end = if matches!(condition, Match::SourcePort(_)) { 's' } else { 'd' };
+                let name = protocol.as_deref().filter(|_| first).map(|name| format!("{name} "));
+                name.unwrap_or_default() + &ports(end, it)
+            }
+            Match::OwnerUid(it) => format!("{}owner UID match {}", bang(it), it.value),
+            Match::OwnerGid(it) => format!("{}owner GID match {}", bang(it), it.value),
+            Match::CtState(it) => states(it),
+            Match::Mark(it) => format!("mark match {}{}", bang(it), it.value),
+            Match::Comment(text) => format!("/* {text} */"),
+            Match::Verbatim { module, words } => {
+                let module = module.iter().filter(|_| condition.is_whole_match());
+                module.chain(words).cloned().collect::<Vec<_>>().join(" ")
+            }
+        });
+    }
+    words
+}
+
+fn bang<T>(condition: &Negatable<T>) -> &'static str {
+    if condition.negated { "! " } else { "" }
+}
+
+fn states(condition: &Negatable<BTreeSet<CtState>>) -> String {
+    format!("{}ctstate {}", bang(condition), state_names(&condition.value))
+}
+
+fn ports(end: char, condition: &Negatable<PortRange>) -> String {
+    let many = if condition.value.first() == condition.value.last() { "" } else { "s" };
+    format!("{end}pt{many}:{condition}")
+}
+
+fn target(target: &Target) -> Option<String> {
+    match target {
+        Target::Redirect { ports: Some(ports) } => Some(format!("redir ports {}", ports.dashed())),
+        Target::Verbatim(words) if words.len() > 1 => Some(words[1..].join(" ")),
+        _ => None,
+    }
+}

@@ -1,0 +1,42 @@
+//! The iptables rule language: a typed model of rule sets, the parser for what `istio-init` writes and
+//! `iptables-save` prints, the renderers, and the comparisons built on them.
+//!
+//! Pure: nothing here opens a file or runs a command. Two texts that mean the same rules give equal values,
+//! whatever order or spelling they use, and nothing a text says is ever dropped: what is not modelled is kept
+//! word for word and says so ([`RuleSpec::is_modelled`]).
+
+mod align;
+mod conservation;
+mod counters;
+mod diff;
+mod error;
+mod id;
+mod list;
+mod matches;
+mod options;
+mod parse;
+mod render;
+mod set;
+mod target;
+mod values;
+mod words;
+
+pub use align::{Alignment, align};
+pub use conservation::{Imbalance, conservation};
+pub use counters::{CounterDelta, CounterError, CounterSnapshot};
+pub use diff::{Difference, diff};
+pub use error::ParseError;
+pub use id::{Family, ParseRuleIdError, RuleId, Table};
+pub use list::list_verbose;
+pub use matches::{Match, Matches, RuleSpec};
+pub use parse::parse;
+pub use render::{spec_text, to_restore, to_save};
+pub use set::{Chain, Counter, Policy, Rule, RuleSet, TableRules};
+pub use target::{Flow, Target};
+pub use values::{CtState, Interface, MarkValue, Negatable, OwnerId, PortRange, Protocol};
+
+
+
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+//! Reads the values of options: networks, ports, owners and marks.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+
+use crate::rules::error::ParseError;
+use crate::rules::id::Family;
+use crate::rules::values::{MarkValue, OwnerId, PortRange};
+use crate::rules::words::{Line, Word};
+
+/// `address[/prefix|/mask]`, masked as the kernel does; `None` for a mask with holes.
+pub(super) fn network(line: Line<'_>, word: &Word, family: Family) -> Result<Option<IpNet>, ParseError> {
+    let text = word.text.as_str();
+    let bad = |why: &str| line.error(word, format!("`{text}` is not an address: {why}"));
+    if text.contains(',') {
+        return Err(bad("a list stands for several rules, write them one by one"));
+    }
+    let (address, mask) = match text.split_once('/') {
+        Some((address, mask)) => (address, Some(mask)),
+        None => (text, None),
+    };
+    let address = match (address, family) {
+        ("0", Family::V4) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        _ => address.parse().map_err(|_| bad("expected numbers, such as 10.0.0.0/8 or fd00::/8"))?,
+    };
+    if Family::of(address) != family {
+        let message = format!("address `{text}` is {}, these rules are {family}", Family::of(address));
+        return Err(line.error(word, message));
+    }
+    let widest = if family == Family::V4 { 32 } else { 128 };
+    let prefix = match mask {
+        None => Some(widest),
+        Some(mask) => match mask.parse::<u8>() {
+            Ok(prefix) if prefix <= widest => Some(prefix),
+            Ok(_) => return Err(bad("the prefix is too long")),
+            Err(_) => mask_prefix(mask, family).ok_or_else(|| bad("the mask is neither a length nor an address"))?,
+        },
+    };
+    let network = prefix.and_then(|prefix| IpNet::new(address, prefix).ok());
+    Ok(network.map(|network| network.trunc()))
+}
+
+/// The length of a mask written as an address; `Some(None)` when its ones have holes.
+fn mask_prefix(mask: &str, family: Family) -> Option<Option<u8>> {
+    let (bits, widest) = match family {
+        Family::V4 => (u128::from(u32::from(mask.parse::<Ipv4Addr>().ok()?)) << 96, 32),
+        Family::V6 => (u128::from(mask.parse::<Ipv6Addr>().ok()?), 128),
+    };
+    let ones = bits.leading_ones();
+    let whole = bits.count_ones() == ones && ones <= widest;
+    Some(u8::try_from(ones).ok().filter(|_| whole))
+}
+
+/// `80`, `1024:65535`, `:1023` or `1024:`; `separator` is `-` in `--to-ports`, which has no open ends.
+pub(super) fn ports(line: Line<'_>, word: &Word, separator: char) -> Result<PortRange, ParseError> {
+    let text = word.text.as_str();
+    let bad = |why: &str| line.error(word, format!("`{text}` is not a port: {why}"));
+    let open_ends = separator == ':';
+    let port = |part: &str, open: u16| match part {
+        "" if open_ends && text.len() > 1 => Ok(open),
+        _ => part.parse::<u16>().map_err(|_| bad("expected a number from 0 to 65535")),
+    };
+    match text.split_once(separator) {
+        None => port(text, 0).map(PortRange::one),
+        Some((first, last)) => {
+            let range = PortRange::new(port(first, 0)?, port(last, u16::MAX)?);
+            range.ok_or_else(|| bad("the range is upside down"))
+        }
+    }
+}
+
+/// `1337`, `1000-2000` or a name.
+pub(super) fn owner(line: Line<'_>, word: &Word) -> Result<OwnerId, ParseError> {
+    let text = word.text.as_str();
+    let bad = |why: &str| line.error(word, format!("`{text}` is not a user or group: {why}"));
+    if text.is_empty() {
+        return Err(bad("it is empty"));
+    }
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let numeric = |part: &str| !part.is_empty() && part.bytes().all(|it| it.is_ascii_digit());
+    if !numeric(first) || !numeric(last) {
+        return Ok(OwnerId::Name(text.to_owned()));
+    }
+    match (first.parse(), last.parse()) {
+        (Ok(first), Ok(last)) if first <= last => Ok(OwnerId::Range { first, last }),
+        (Ok(_), Ok(_)) => Err(bad("the range is upside down")),
+        _ => Err(bad("the id does not fit 32 bits")),
+    }
+}
+
+/// `0x1` or `0x1/0xff`, hexadecimal, octal or decimal.
+pub(super) fn mark(line: Line<'_>, word: &Word) -> Result<MarkValue, ParseError> {
+    let number = |text: &str| {
+        let (digits, radix) = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+            Some(digits) => (digits, 16),
+            None if text.len() > 1 && text.starts_with('0') => (&text[1..], 8),
+            None => (text, 10),
+        };
+        let parsed = u32::from_str_radix(digits, radix).ok().filter(|_| !digits.starts_with('+'));
+        parsed.ok_or_else(|| line.error(word, format!("`{}` is not a mark such as 0x1 or 0x1/0xff", word.text)))
+    };
+    let (value, mask) = match word.text.split_once('/') {
+        Some((value, mask)) => (number(value)?, number(mask)?),
+        None => (number(&word.text)?, u32::MAX),
+    };
+    Ok(MarkValue { value, mask })
+}

@@ -1,0 +1,219 @@
+//! A rule set: tables, chains and rules in order, with the counters a dump may carry.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::id::{Family, RuleId, Table};
+use super::matches::RuleSpec;
+use super::render;
+
+/// Packets and bytes counted by a rule or a policy. In the nat table a packet is a connection: nat is asked for the
+/// first packet only.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Counter {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes, IP headers included.
+    pub bytes: u64,
+}
+
+/// What a built-in chain does with a packet none of its rules decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Policy {
+    /// The packet goes on.
+    Accept,
+    /// The packet is gone.
+    Drop,
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Accept => "ACCEPT",
+            Self::Drop => "DROP",
+        })
+    }
+}
+
+/// One rule in its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// What it says.
+    pub spec: RuleSpec,
+    /// What it counted, when the text tells.
+    pub counters: Option<Counter>,
+}
+
+/// A chain of rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chain {
+    /// The name; never holds white space.
+    pub name: String,
+    /// The policy of a built-in chain, `None` for a user chain.
+    pub policy: Option<Policy>,
+    /// What the policy counted, when the text tells.
+    pub policy_counters: Option<Counter>,
+    /// The rules; ordinals count from 1.
+    pub rules: Vec<Rule>,
+}
+
+impl Chain {
+    /// A user chain without rules.
+    pub fn user(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            policy: None,
+            policy_counters: None,
+            rules: Vec::new(),
+        }
+    }
+}
+
+/// The chains of one table: every built-in chain in the order of `iptables -L`, then the user chains by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableRules {
+    chains: Vec<Chain>,
+    builtin: usize,
+}
+
+impl TableRules {
+    /// The table with its built-in chains, accepting everything.
+    pub fn empty(table: Table) -> Self {
+        let builtin = table.builtin_chains();
+        let chains = builtin.iter().map(|name| Chain {
+            policy: Some(Policy::Accept),
+            ..Chain::user(*name)
+        });
+        Self {
+            chains: chains.collect(),
+            builtin: builtin.len(),
+        }
+    }
+
+    /// The chains, in canonical order.
+    pub fn chains(&self) -> &[Chain] {
+        &self.chains
+    }
+
+    /// The chain of this name.
+    pub fn chain(&self, name: &str) -> Option<&Chain> {
+        self.chains.iter().find(|chain| chain.name == name)
+    }
+
+    /// The chain of this name, to change it.
+    pub fn chain_mut(&mut self, name: &str) -> Option<&mut Chain> {
+        self.chains.iter_mut().find(|chain| chain.name == name)
+    }
+
+    /// The user chain of this name, made when it is not there; a built-in chain of this name is itself returned.
+    pub fn chain_or_new(&mut self, name: &str) -> &mut Chain {
+        let at = match self.chains.iter().position(|chain| chain.name == name) {
+            Some(at) => at,
+            None => {
+                let user = &self.chains[self.builtin..];
+                let at = self.builtin + user.partition_point(|chain| chain.name.as_str() < name);
+                self.chains.insert(at, Chain::user(name));
+                at
+            }
+        };
+        &mut self.chains[at]
+    }
+
+    /// The rules of all chains that enter the chain, jumps and gotos.
+    pub fn references(&self, chain: &str) -> usize {
+        let rules = self.chains.iter().flat_map(|it| &it.rules);
+        rules.filter(|rule| rule.spec.target.chain() == Some(chain)).count()
+    }
+}
+
+/// Everything one family's tables hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleSet {
+    /// IPv4 or IPv6.
+    pub family: Family,
+    /// The tables the text names; absent is as good as empty.
+    pub tables: BTreeMap<Table, TableRules>,
+}
+
+impl RuleSet {
+    /// A rule set without tables.
+    pub fn empty(family: Family) -> Self {
+        Self {
+            family,
+            tables: BTreeMap::new(),
+        }
+    }
+
+    /// The rules of a table, chain by chain; none when the table is absent.
+    pub fn rules(&self, table: Table) -> impl Iterator<Item = (RuleId, &Rule)> {
+        let chains = self.tables.get(&table).map(TableRules::chains).unwrap_or_default();
+        chains.iter().flat_map(move |chain| {
+            let numbered = (1..).zip(&chain.rules);
+            numbered.map(move |(ordinal, rule)| (RuleId::new(self.family, table, &chain.name, ordinal), rule))
+        })
+    }
+
+    /// The rule an id names.
+    pub fn rule(&self, id: &RuleId) -> Option<&Rule> {
+        let table = self.tables.get(&id.table).filter(|_| id.family == self.family)?;
+        let index = usize::try_from(id.ordinal.checked_sub(1)?).ok()?;
+        table.chain(&id.chain)?.rules.get(index)
+    }
+
+    /// The number of rules in all tables.
+    pub fn len(&self) -> usize {
+        let chains = self.tables.values().flat_map(TableRules::chains);
+        chains.map(|chain| chain.rules.len()).sum()
+    }
+
+    /// Whether no table holds a rule.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The same rules with one left out, for a control that must fail. Later rules of the chain move up by one.
+    /// An id that names no rule changes nothing.
+    pub fn without(&self, id: &RuleId) -> Self {
+        let mut rest = self.clone();
+        let exists = self.rule(id).is_some();
+        let chain = rest.tables.get_mut(&id.table).and_then(|table| table.chain_mut(&id.chain));
+        if let (true, Some(chain), Ok(index)) = (exists, chain, usize::try_from(id.ordinal - 1)) {
+            chain.rules.remove(index);
+        }
+        rest
+    }
+
+    /// The same rules, not counted yet.
+    pub fn without_counters(&self) -> Self {
+        let mut bare = self.clone();
+        for chain in bare.tables.values_mut().flat_map(|table| &mut table.chains) {
+            chain.policy_counters = None;
+            chain.rules.iter_mut().for_each(|rule| rule.counters = None);
+        }
+        bare
+    }
+
+    /// A hash of what the rules say: 16 hex digits, equal for equal rules whatever their text, counters or the
+    /// empty tables a dump lists. FNV-1a, 64 bit, over the canonical rendering: stable across versions of Rust,
+    /// not proof against someone who wants a collision.
+    pub fn fingerprint(&self) -> String {
+        let mut bare = self.without_counters();
+        bare.tables.retain(|table, rules| *rules != TableRules::empty(*table));
+        let text = format!("{}\n{}", self.family, render::to_restore(&bare));
+        let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        format!("{hash:016x}")
+    }
+
+    /// The fingerprint of one table.
+    pub fn table_fingerprint(&self, table: Table) -> String {
+        let mut one = Self::empty(self.family);
+        if let Some(rules) = self.tables.get(&table) {
+            one.tables.insert(table, rules.clone());
+        }
+        one.fingerprint()
+    }
+}

@@ -1,0 +1,89 @@
+//! What the command line (or a test) and the supervisor say to each other: one JSON value per line each way.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    evidence::{Machine, Up, Window},
+    failure::Failure,
+    plan::Plan,
+    rules::{CounterSnapshot, Family},
+    topology::Sender,
+};
+
+/// To the supervisor. Every request but `LetGo` gets one answer, or [`Message::Failed`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Request {
+    /// Build the lab; answered by [`Message::Up`].
+    Up(Box<Plan>),
+    /// Send one flow; answered by [`Message::Window`].
+    Drive(Order),
+    /// Read every counter; answered by [`Message::Totals`].
+    Totals,
+    /// Take the lab down; answered by [`Message::Down`], then the supervisor ends.
+    Down,
+    /// Live on after the caller ends; the end of the socket no longer ends the lab.
+    LetGo,
+    /// Try what a lab needs in this sandbox; answered by [`Message::Checks`].
+    Doctor,
+}
+
+/// A flow with its addresses settled.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Order {
+    /// Name of the flow.
+    pub flow: String,
+    /// Family it runs over.
+    pub family: Family,
+    /// Pod it is sent from; none is the node.
+    pub pod: Option<String>,
+    /// As whom.
+    pub sender: Sender,
+    /// Address to connect to.
+    pub to: SocketAddr,
+    /// `Host` header.
+    pub host: String,
+    /// Request path.
+    pub path: String,
+    /// `x-request-id` header.
+    pub request_id: String,
+    /// Pods whose counters are read although no process of theirs may log anything.
+    pub watch: Vec<String>,
+    /// How long the flow may take until the logs show it closed, milliseconds.
+    pub deadline_ms: u64,
+}
+
+/// From the supervisor.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Message {
+    /// The lab is up.
+    Up(Box<(Machine, Up)>),
+    /// A flow is over.
+    Window(Box<Window>),
+    /// Counters of every sidecar pod.
+    Totals(BTreeMap<String, Vec<CounterSnapshot>>),
+    /// The lab is down.
+    Down(Down),
+    /// What a doctor found.
+    Checks(Vec<crate::doctor::Check>),
+    /// A request could not be carried out.
+    Failed(Failure),
+}
+
+/// What went down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Down {
+    /// Processes that ended when asked.
+    pub stopped: usize,
+    /// Processes that had to be killed.
+    pub killed: Vec<String>,
+    /// Namespaces removed.
+    pub namespaces: usize,
+    /// What processes wrote for people, by name.
+    pub stderr: BTreeMap<String, Vec<String>>,
+    /// What was still there afterwards, or failed, in words; empty is the good case.
+    pub leftovers: Vec<String>,
+    /// Microseconds.
+    pub took_us: u64,
+}

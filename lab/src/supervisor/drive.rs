@@ -1,0 +1,182 @@
+//! Sends one flow and collects what was observed of it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::mpsc::{Receiver, RecvTimeoutError},
+    time::{Duration, Instant},
+};
+
+use hoplab_proxies::{
+    record::Role,
+    wire::{CallOutcome, Command, Part, StubConfig},
+};
+
+use super::{
+    Event,
+    live::{Live, LiveStub, no_such_pod},
+    phase,
+    quiet::still_open,
+    up::micros,
+};
+use crate::{
+    evidence::{PodCounters, Quiet, Window},
+    failure::{Class, Failure},
+    plan::ProcessPlan,
+    process::{self, ProcessError, Stub},
+    sandbox::protocol::Order,
+    topology::Sender,
+};
+
+pub(super) fn drive(
+    live: &mut Live,
+    order: Order,
+    queue: &Receiver<Event>,
+) -> Result<Window, Failure> {
+    let stub = sender_of(live, &order)?;
+    phase("flow");
+    let started = Instant::now();
+    let deadline = started + Duration::from_millis(order.deadline_ms);
+    let id = live.next_call;
+    live.next_call += 1;
+    let call = Command::Call {
+        id,
+        to: order.to,
+        host: order.host.clone(),
+        path: order.path.clone(),
+        request_id: order.request_id.clone(),
+        timeout_ms: order.deadline_ms,
+    };
+    if let Some(input) = &mut live.stubs[stub].input {
+        // A broken pipe is told by the exit report, with the process's last words.
+        let _ = input.send(&call);
+    }
+    let (outcome, quiet) = collect(live, id, deadline, queue)?;
+    let took_us = micros(started.elapsed());
+    if matches!(order.sender, Sender::As { .. }) {
+        dismiss(live, stub, deadline, queue)?;
+    }
+    let records = std::mem::take(&mut live.records);
+    let mut watch: BTreeSet<String> = order.watch.into_iter().collect();
+    watch.extend(records.iter().map(|r| r.pod.clone()));
+    let watch: Vec<String> = watch.into_iter().collect();
+    let mut window = Window {
+        flow: order.flow,
+        family: order.family,
+        to: order.to,
+        request_id: order.request_id,
+        outcome,
+        records,
+        counters: BTreeMap::new(),
+        conntrack: BTreeMap::new(),
+        quiet,
+        took_us,
+    };
+    for (name, reading) in live.read(&watch)? {
+        let Some(pod) = live.pods.get_mut(&name) else {
+            continue;
+        };
+        let family = order.family;
+        let of_family = |all: &[crate::rules::CounterSnapshot]| {
+            all.iter().find(|c| c.family == family).cloned()
+        };
+        if let (Some(before), Some(after)) = (of_family(&pod.counters), of_family(&reading.counters)) {
+            window.counters.insert(name.clone(), PodCounters { before, after });
+        }
+        pod.counters = reading.counters;
+        let seen = &mut pod.seen;
+        let fresh = reading.conntrack.into_iter().filter(|e| seen.insert((e.family, e.id)));
+        window.conntrack.insert(name, fresh.collect());
+    }
+    Ok(window)
+}
+
+/// The process that sends: one that runs, or a probe started for this flow.
+fn sender_of(live: &mut Live, order: &Order) -> Result<Stub, Failure> {
+    let role = match order.sender {
+        Sender::App => Role::App,
+        Sender::Proxy => Role::Proxy,
+        Sender::As { uid, gid } => return start_probe(live, order.pod.as_deref(), uid, gid),
+    };
+    let pod = order.pod.as_deref().unwrap_or("node");
+    live.stub_of(pod, role).ok_or_else(|| no_such_pod(pod))
+}
+
+fn start_probe(live: &mut Live, pod: Option<&str>, uid: u32, gid: u32) -> Result<Stub, Failure> {
+    let name = pod.unwrap_or("node");
+    let plan = ProcessPlan {
+        uid,
+        gid,
+        config: StubConfig {
+            pod: name.to_string(),
+            part: Part::Probe,
+        },
+    };
+    let stub = live.stubs.len();
+    let label = process::name_of(&plan.config);
+    live.stubs.push(LiveStub::new(label, pod.map(str::to_string), Role::Probe));
+    let namespace = match pod {
+        None => &live.node,
+        Some(pod) => &live.pods.get(pod).ok_or_else(|| no_such_pod(pod))?.namespace,
+    };
+    let sink = std::sync::Arc::clone(&live.sink);
+    let input = namespace.job(move |_| process::spawn(&plan, stub, &sink)).wait()??;
+    live.stubs[stub].input = Some(input);
+    Ok(stub)
+}
+
+/// Waits for the reply, then until the logs show everything closed.
+fn collect(
+    live: &mut Live,
+    id: u64,
+    deadline: Instant,
+    queue: &Receiver<Event>,
+) -> Result<(CallOutcome, Quiet), Failure> {
+    loop {
+        live.check_processes()?;
+        let open = still_open(&live.records);
+        if open.is_empty()
+            && let Some(outcome) = live.replies.remove(&id)
+        {
+            return Ok((outcome, Quiet::Closed));
+        }
+        match queue.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(Event::Report(report)) => live.take_report(report),
+            Ok(Event::Request(_)) => {}
+            Ok(Event::Stop | Event::Orphaned) | Err(RecvTimeoutError::Disconnected) => {
+                return Err(Failure::new(Class::State, "the lab was told to stop during a flow"));
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                let outcome = live.replies.remove(&id).unwrap_or(CallOutcome::Timeout);
+                return Ok((outcome, Quiet::Deadline(open)));
+            }
+        }
+    }
+}
+
+/// Ends a probe and waits for its end, so that nothing of it reaches into the next window.
+fn dismiss(
+    live: &mut Live,
+    stub: Stub,
+    deadline: Instant,
+    queue: &Receiver<Event>,
+) -> Result<(), Failure> {
+    live.stubs[stub].input = None;
+    // The deadline of the flow may have passed already; the end of a process is quick.
+    let deadline = deadline.max(Instant::now() + Duration::from_secs(1));
+    while live.stubs[stub].exit.is_none() {
+        match queue.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(Event::Report(report)) => live.take_report(report),
+            Ok(_) => {}
+            Err(_) => {
+                let stub = &live.stubs[stub];
+                return Err(ProcessError::Ended {
+                    name: stub.name.clone(),
+                    status: "it did not end when its input did".into(),
+                    stderr: stub.last_words(),
+                }
+                .into());
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,198 @@
+//! A running lab: its namespaces, its processes, and what was last read of its counters.
+
+use std::{
+    collections::{BTreeMap, HashSet, VecDeque},
+    sync::Arc,
+};
+
+use hoplab_proxies::{
+    record::{Owner, Record, Role},
+    wire::{CallOutcome, Line},
+};
+
+use crate::{
+    evidence::{ConntrackEntry, ProcessUp},
+    failure::{Class, Failure},
+    net::Namespace,
+    netfilter::{self, Backend, NetfilterError},
+    process::{Exit, Input, ProcessError, Report, Sink, Spawned, Stub},
+    rules::{CounterSnapshot, Family},
+};
+
+/// Lines of standard error kept per process.
+const STDERR_LINES: usize = 500;
+
+/// A running lab.
+pub(super) struct Live {
+    pub backend: Backend,
+    /// Families with rules.
+    pub families: Vec<Family>,
+    pub node: Namespace,
+    pub pods: BTreeMap<String, LivePod>,
+    pub stubs: Vec<LiveStub>,
+    pub sink: Sink,
+    /// Records that no window has taken yet.
+    pub records: Vec<Record>,
+    /// Ends of calls that nobody has taken yet.
+    pub replies: BTreeMap<u64, CallOutcome>,
+    pub next_call: u64,
+    /// First process that ended, or wrote nonsense, without being asked to.
+    pub broken: Option<ProcessError>,
+}
+
+/// A pod of a running lab.
+pub(super) struct LivePod {
+    pub namespace: Namespace,
+    pub intercepted: bool,
+    /// Counters at the end of the last window that watched this pod.
+    pub counters: Vec<CounterSnapshot>,
+    /// conntrack ids that earlier windows have seen.
+    pub seen: HashSet<(Family, u32)>,
+}
+
+/// A process of a running lab.
+pub(super) struct LiveStub {
+    pub name: String,
+    pub pod: Option<String>,
+    pub role: Role,
+    /// None once it was asked to end.
+    pub input: Option<Input>,
+    pub ready: Option<ProcessUp>,
+    pub exit: Option<Exit>,
+    pub stderr: VecDeque<String>,
+}
+
+impl LiveStub {
+    pub fn new(name: String, pod: Option<String>, role: Role) -> Self {
+        Self {
+            name,
+            pod,
+            role,
+            input: None,
+            ready: None,
+            exit: None,
+            stderr: VecDeque::new(),
+        }
+    }
+
+    /// Last words, for an error.
+    pub fn last_words(&self) -> String {
+        let skip = self.stderr.len().saturating_sub(20);
+        let lines: Vec<&str> = self.stderr.iter().skip(skip).map(String::as_str).collect();
+        lines.join("\n")
+    }
+}
+
+/// Both opinions about one pod after a flow.
+pub(super) struct Reading {
+    pub counters: Vec<CounterSnapshot>,
+    pub conntrack: Vec<ConntrackEntry>,
+}
+
+impl Live {
+    /// Files a report; nothing is ever dropped.
+    pub fn take_report(&mut self, report: Report) {
+        let Some(stub) = self.stubs.get_mut(report.stub) else {
+            return;
+        };
+        match report.what {
+            Spawned::Line(Line::Record(record)) => self.records.push(record),
+            Spawned::Line(Line::Reply { id, outcome }) => {
+                self.replies.insert(id, outcome);
+            }
+            Spawned::Line(Line::Ready { listeners, pid, owner }) => {
+                stub.ready = Some(ready(stub.role, listeners, pid, owner));
+            }
+            Spawned::Garbled(line) => {
+                let name = stub.name.clone();
+                self.broken.get_or_insert(ProcessError::Garbled { name, line });
+            }
+            Spawned::Stderr(line) => {
+                if stub.stderr.len() == STDERR_LINES {
+                    stub.stderr.pop_front();
+                }
+                stub.stderr.push_back(line);
+            }
+            Spawned::Exit(exit) => {
+                if stub.input.take().is_some() {
+                    let error = ProcessError::Ended {
+                        name: stub.name.clone(),
+                        status: exit.0.clone(),
+                        stderr: stub.last_words(),
+                    };
+                    self.broken.get_or_insert(error);
+                }
+                stub.exit = Some(exit);
+            }
+        }
+    }
+
+    /// The stub that plays a role in a pod.
+    pub fn stub_of(&self, pod: &str, role: Role) -> Option<Stub> {
+        self.stubs
+            .iter()
+            .position(|s| s.role == role && s.pod.as_deref() == Some(pod))
+    }
+
+    /// Reads counters and conntrack of some pods, all at once.
+    pub fn read(&self, pods: &[String]) -> Result<BTreeMap<String, Reading>, Failure> {
+        let backend = self.backend;
+        let families = Arc::new(self.families.clone());
+        let mut jobs = Vec::new();
+        for name in pods {
+            if let Some(pod) = self.pods.get(name).filter(|p| p.intercepted) {
+                let (families, pod_name) = (Arc::clone(&families), name.clone());
+                let job = pod.namespace.job(move |_| read_here(backend, &families, &pod_name));
+                jobs.push((name.clone(), job));
+            }
+        }
+        let mut readings = BTreeMap::new();
+        for (name, job) in jobs {
+            readings.insert(name, job.wait()??);
+        }
+        Ok(readings)
+    }
+
+    /// Counters of every pod with rules.
+    pub fn all_counters(&self) -> Result<BTreeMap<String, Vec<CounterSnapshot>>, Failure> {
+        let names: Vec<String> = self.pods.keys().cloned().collect();
+        let readings = self.read(&names)?;
+        Ok(readings.into_iter().map(|(name, r)| (name, r.counters)).collect())
+    }
+
+    /// The first thing that went wrong with a process, if one did.
+    pub fn check_processes(&mut self) -> Result<(), Failure> {
+        match self.broken.take() {
+            Some(error) => Err(error.into()),
+            None => Ok(()),
+        }
+    }
+}
+
+fn ready(role: Role, listeners: Vec<std::net::SocketAddr>, pid: u32, owner: Owner) -> ProcessUp {
+    ProcessUp {
+        role,
+        pid,
+        owner,
+        listeners,
+    }
+}
+
+/// Runs on a pod's thread.
+fn read_here(backend: Backend, families: &[Family], pod: &str) -> Result<Reading, NetfilterError> {
+    let mut reading = Reading {
+        counters: Vec::new(),
+        conntrack: Vec::new(),
+    };
+    for &family in families {
+        let rules = netfilter::save(backend, family, pod)?;
+        reading.counters.push(netfilter::nat_counters(&rules, pod)?);
+        reading.conntrack.extend(netfilter::dump_conntrack(family)?);
+    }
+    Ok(reading)
+}
+
+/// A pod that the lab does not have.
+pub(super) fn no_such_pod(name: &str) -> Failure {
+    Failure::new(Class::State, format!("the running lab has no pod `{name}`"))
+}

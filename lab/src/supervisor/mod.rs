@@ -1,0 +1,185 @@
+//! The supervisor: PID 1 of the lab. It builds the lab, sends flows, and takes the lab down.
+//!
+//! One thread owns all state and reacts to events: requests from the control socket, reports from processes,
+//! signals. Threads beside it only wait for one source each.
+
+mod down;
+mod drive;
+mod live;
+mod quiet;
+mod up;
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader, Write},
+    os::fd::{FromRawFd, OwnedFd},
+    os::unix::net::UnixStream,
+    process::ExitCode,
+    sync::mpsc::{self, Receiver, Sender},
+    thread,
+    time::Duration,
+};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::{
+    doctor,
+    failure::{Class, Failure},
+    process::Report,
+    sandbox::{
+        CONTROL_FD, prepare_mounts,
+        protocol::{Message, Request},
+    },
+};
+use live::Live;
+
+/// Time to take the lab down in order after the caller has died; then PID 1 ends, and the kernel removes the rest.
+const ORPHAN_GRACE: Duration = Duration::from_secs(3);
+
+/// What the supervisor reacts to.
+pub(crate) enum Event {
+    /// From the control socket.
+    Request(Box<Request>),
+    /// The caller closed the control socket.
+    Orphaned,
+    /// SIGTERM or SIGINT.
+    Stop,
+    /// From a process.
+    Report(Report),
+}
+
+/// For the kill tests: with `HOPLAB_FREEZE_AT=phase` the supervisor says so and stands still there.
+pub(crate) fn phase(name: &str) {
+    if std::env::var("HOPLAB_FREEZE_AT").is_ok_and(|at| at == name) {
+        eprintln!("frozen at {name}");
+        loop {
+            thread::park();
+        }
+    }
+}
+
+/// Runs until the lab is down.
+pub(crate) fn main() -> ExitCode {
+    // SAFETY: the caller of this binary put the control socket there; nobody else in this process owns it.
+    let control = unsafe { OwnedFd::from_raw_fd(CONTROL_FD) };
+    // Inherited by nobody: a child that kept it would keep the caller waiting.
+    let _ = nix::fcntl::fcntl(
+        &control,
+        nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC),
+    );
+    let control = UnixStream::from(control);
+    let (events, queue) = mpsc::channel();
+    match listen(&control, &events) {
+        Ok(()) => serve(control, events, &queue),
+        Err(error) => {
+            eprintln!("the lab's supervisor could not start: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn listen(control: &UnixStream, events: &Sender<Event>) -> std::io::Result<()> {
+    let reader = BufReader::new(control.try_clone()?);
+    let requests = events.clone();
+    thread::Builder::new().name("control".into()).spawn(move || {
+        let mut let_go = false;
+        for line in reader.lines().map_while(Result::ok) {
+            match serde_json::from_str::<Request>(&line) {
+                Ok(request) => {
+                    let_go |= matches!(request, Request::LetGo);
+                    let _ = requests.send(Event::Request(Box::new(request)));
+                }
+                Err(error) => eprintln!("the lab's supervisor can't read a request: {error}"),
+            }
+        }
+        if !let_go {
+            let _ = requests.send(Event::Orphaned);
+            // A lab never outlives its caller by accident, even when the main thread hangs.
+            thread::park_timeout(ORPHAN_GRACE);
+            // SAFETY: _exit has no preconditions; destructors would only delay the kernel's own clean-up.
+            unsafe { nix::libc::_exit(1) };
+        }
+    })?;
+    let signals = events.clone();
+    let mut caught = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])?;
+    thread::Builder::new().name("signals".into()).spawn(move || {
+        for _ in caught.forever() {
+            let _ = signals.send(Event::Stop);
+        }
+    })?;
+    Ok(())
+}
+
+fn serve(mut control: UnixStream, events: Sender<Event>, queue: &Receiver<Event>) -> ExitCode {
+    let mut live: Option<Live> = None;
+    while let Ok(event) = queue.recv() {
+        match event {
+            Event::Report(report) => {
+                if let Some(live) = &mut live {
+                    live.take_report(report);
+                }
+            }
+            Event::Orphaned | Event::Stop => {
+                if let Some(live) = live.take() {
+                    down::down(live, queue);
+                }
+                return ExitCode::SUCCESS;
+            }
+            Event::Request(request) => {
+                let last = matches!(*request, Request::Down);
+                let Some(message) = answer(*request, &mut live, &events, queue) else {
+                    continue;
+                };
+                if say(&mut control, &message).is_err() || last {
+                    return ExitCode::SUCCESS;
+                }
+            }
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn answer(
+    request: Request,
+    live: &mut Option<Live>,
+    events: &Sender<Event>,
+    queue: &Receiver<Event>,
+) -> Option<Message> {
+    let not_up = || Failure::new(Class::State, "the lab is not up");
+    let result = match request {
+        Request::LetGo => return None,
+        Request::Up(plan) if live.is_none() => prepare_mounts(&plan.hosts)
+            .map_err(Failure::from)
+            .and_then(|()| up::up(*plan, events, queue))
+            .map(|(lab, machine, up)| {
+                *live = Some(lab);
+                Message::Up(Box::new((machine, up)))
+            }),
+        Request::Up(_) => Err(Failure::new(Class::State, "the lab is up already")),
+        Request::Drive(order) => match live {
+            Some(live) => drive::drive(live, order, queue).map(|w| Message::Window(Box::new(w))),
+            None => Err(not_up()),
+        },
+        Request::Totals => match live {
+            Some(live) => live.all_counters().map(Message::Totals),
+            None => Err(not_up()),
+        },
+        Request::Down => match live.take() {
+            Some(lab) => Ok(Message::Down(down::down(lab, queue))),
+            None => Err(not_up()),
+        },
+        Request::Doctor => Ok(Message::Checks(doctor::examine())),
+    };
+    Some(result.unwrap_or_else(Message::Failed))
+}
+
+fn say(control: &mut UnixStream, message: &Message) -> std::io::Result<()> {
+    let mut line = serde_json::to_vec(message).map_err(std::io::Error::other)?;
+    line.push(b'\n');
+    control.write_all(&line)
+}
+
+/// The node's namespace, to hand links to.
+fn own_namespace() -> std::io::Result<File> {
+    File::open("/proc/thread-self/ns/net")
+}

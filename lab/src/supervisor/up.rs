@@ -1,0 +1,275 @@
+//! Builds the lab: the node first, then all pods at once, then it waits until every process says it is ready.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fs::File,
+    os::fd::AsFd,
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, Sender},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Event,
+    live::{Live, LivePod, LiveStub},
+    own_namespace, phase,
+};
+use crate::{
+    evidence::{Machine, PodUp, Up},
+    failure::{Class, Failure},
+    net::{self, Inside, NetError, Namespace, write_sysctls},
+    netfilter::{self, Applied, Backend, NetfilterError},
+    plan::{Plan, PodPlan, RuleTexts},
+    process::{self, Input, ProcessError, Sink, Stub},
+    rules::{Family, to_restore},
+};
+
+/// Time for every process to say it is ready.
+const READY_SECONDS: u64 = 10;
+
+/// What every pod's set-up needs beside its own plan.
+struct Shared {
+    backend: Backend,
+    rules: RuleTexts,
+    bridge: String,
+    node: net::Sender,
+    node_ns: File,
+    sink: Sink,
+}
+
+/// What a pod's set-up gives back.
+struct Built {
+    applied: Option<Applied>,
+    inputs: Vec<Input>,
+}
+
+pub(super) fn up(
+    plan: Plan,
+    events: &Sender<Event>,
+    queue: &Receiver<Event>,
+) -> Result<(Live, Machine, Up), Failure> {
+    let started = Instant::now();
+    phase("mounted");
+    let chosen = plan.backend.settle()?;
+    let machine = Machine {
+        kernel: kernel_release(),
+        iptables: netfilter::version(chosen.backend)?,
+        backend: chosen,
+        root: is_machine_root(),
+    };
+    let node = node(&plan)?;
+    phase("node");
+    let sink: Sink = {
+        let events = events.clone();
+        Arc::new(move |report| {
+            let _ = events.send(Event::Report(report));
+        })
+    };
+    let own = own_namespace().map_err(|source| NetError::Open {
+        what: "its own handle",
+        name: "node".into(),
+        source,
+    })?;
+    let shared = Arc::new(Shared {
+        backend: machine.backend.backend,
+        rules: plan.rules.clone(),
+        bridge: plan.node.bridge.clone(),
+        node: node.sender(),
+        node_ns: own,
+        sink: Arc::clone(&sink),
+    });
+    let families = [Family::V4, Family::V6].into_iter().filter(|f| plan.rules.of(*f).is_some());
+    let mut live = Live {
+        backend: machine.backend.backend,
+        families: families.collect(),
+        node,
+        pods: BTreeMap::new(),
+        stubs: Vec::new(),
+        sink,
+        records: Vec::new(),
+        replies: BTreeMap::new(),
+        next_call: 0,
+        broken: None,
+    };
+    let mut pods = build(&plan, &shared, &mut live)?;
+    await_ready(&mut live, queue)?;
+    for pod in &mut pods {
+        let of_pod = live.stubs.iter().filter(|s| s.pod.as_ref() == Some(&pod.name));
+        pod.processes = of_pod.filter_map(|s| s.ready.clone()).collect();
+    }
+    phase("up");
+    let up = Up {
+        pods,
+        took_us: micros(started.elapsed()),
+    };
+    Ok((live, machine, up))
+}
+
+fn node(plan: &Plan) -> Result<Namespace, NetError> {
+    let node = Namespace::node()?;
+    let planned = plan.node.clone();
+    node.job(move |inside| {
+        write_sysctls(&planned.sysctls)?;
+        inside.netlink.set_up("lo", &[])?;
+        inside.netlink.add_bridge(&planned.bridge, &planned.addresses)
+    })
+    .wait()??;
+    Ok(node)
+}
+
+/// Builds all pods, one thread each, and reports them in the order of the plan.
+fn build(plan: &Plan, shared: &Arc<Shared>, live: &mut Live) -> Result<Vec<PodUp>, Failure> {
+    let mut numbers = Vec::new();
+    for pod in &plan.pods {
+        let first = live.stubs.len();
+        for process in &pod.processes {
+            live.stubs.push(LiveStub::new(
+                process::name_of(&process.config),
+                Some(pod.name.clone()),
+                process::role_of(&process.config.part),
+            ));
+        }
+        numbers.push(first);
+    }
+    let built: Vec<Result<(Namespace, Built), Failure>> = thread::scope(|scope| {
+        let threads: Vec<_> = plan
+            .pods
+            .iter()
+            .zip(&numbers)
+            .map(|(pod, &first)| scope.spawn(move || build_pod(pod, first, shared)))
+            .collect();
+        threads
+            .into_iter()
+            .map(|t| {
+                t.join().unwrap_or_else(|_| {
+                    Err(Failure::new(Class::State, "a thread that built a pod panicked"))
+                })
+            })
+            .collect()
+    });
+    let mut pods = Vec::new();
+    for ((pod, first), result) in plan.pods.iter().zip(numbers).zip(built) {
+        let (namespace, built) = result?;
+        for (stub, input) in live.stubs[first..].iter_mut().zip(built.inputs) {
+            stub.input = Some(input);
+        }
+        let up = pod_up(pod, built.applied)?;
+        let entry = LivePod {
+            namespace,
+            intercepted: pod.intercepted,
+            counters: up.counters.clone(),
+            seen: HashSet::new(),
+        };
+        live.pods.insert(pod.name.clone(), entry);
+        pods.push(up);
+    }
+    Ok(pods)
+}
+
+fn build_pod(
+    plan: &PodPlan,
+    first: Stub,
+    shared: &Arc<Shared>,
+) -> Result<(Namespace, Built), Failure> {
+    let namespace = Namespace::create(&plan.name)?;
+    phase("namespace");
+    let (plan, shared) = (plan.clone(), Arc::clone(shared));
+    let built = namespace.job(move |inside| build_inside(inside, &plan, first, &shared)).wait()??;
+    Ok((namespace, built))
+}
+
+/// Runs on the pod's own thread.
+fn build_inside(
+    inside: &mut Inside,
+    plan: &PodPlan,
+    first: Stub,
+    shared: &Shared,
+) -> Result<Built, Failure> {
+    write_sysctls(&plan.sysctls)?;
+    let (link, netlink) = (&plan.link, &inside.netlink);
+    netlink.set_up("lo", &plan.loopback)?;
+    netlink.add_veth(&link.interface, &link.host_interface, shared.node_ns.as_fd())?;
+    let (host, bridge) = (link.host_interface.clone(), shared.bridge.clone());
+    shared
+        .node
+        .job(move |node| node.netlink.attach(&host, &bridge))
+        .wait()??;
+    netlink.set_up(&link.interface, &link.addresses)?;
+    for gateway in &link.gateways {
+        netlink.add_default_route(*gateway)?;
+    }
+    phase("links");
+    let applied = if plan.intercepted {
+        let applied = netfilter::apply(shared.backend, &shared.rules, &inside.name)?;
+        write_sysctls(&plan.conntrack_sysctls)?;
+        Some(applied)
+    } else {
+        None
+    };
+    phase("rules");
+    let mut inputs = Vec::new();
+    for (i, process) in plan.processes.iter().enumerate() {
+        inputs.push(process::spawn(process, first + i, &shared.sink)?);
+    }
+    phase("processes");
+    Ok(Built { applied, inputs })
+}
+
+fn pod_up(plan: &PodPlan, applied: Option<Applied>) -> Result<PodUp, NetfilterError> {
+    let (log, saved) = match applied {
+        Some(applied) => (Some(applied.log), applied.saved),
+        None => (None, Vec::new()),
+    };
+    let counters = saved.iter().map(|s| netfilter::nat_counters(s, &plan.name));
+    Ok(PodUp {
+        name: plan.name.clone(),
+        rules: saved.iter().map(|s| (s.family, to_restore(s))).collect(),
+        counters: counters.collect::<Result<_, _>>()?,
+        istio_init: log,
+        processes: Vec::new(),
+    })
+}
+
+fn await_ready(live: &mut Live, queue: &Receiver<Event>) -> Result<(), Failure> {
+    let deadline = Instant::now() + Duration::from_secs(READY_SECONDS);
+    while let Some(waiting) = live.stubs.iter().position(|s| s.ready.is_none()) {
+        match queue.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(Event::Report(report)) => live.take_report(report),
+            Ok(Event::Stop | Event::Orphaned) | Err(RecvTimeoutError::Disconnected) => {
+                return Err(Failure::new(Class::State, "the lab was told to stop before it was up"));
+            }
+            Ok(Event::Request(_)) => {}
+            Err(RecvTimeoutError::Timeout) => {
+                let stub = &live.stubs[waiting];
+                return Err(ProcessError::NotReady {
+                    name: stub.name.clone(),
+                    seconds: READY_SECONDS,
+                    stderr: stub.last_words(),
+                }
+                .into());
+            }
+        }
+        live.check_processes()?;
+    }
+    Ok(())
+}
+
+fn kernel_release() -> String {
+    nix::sys::utsname::uname().map_or_else(
+        |e| format!("unknown ({e})"),
+        |u| u.release().to_string_lossy().into_owned(),
+    )
+}
+
+/// True without a user namespace of our own: the identity map covers all ids.
+fn is_machine_root() -> bool {
+    std::fs::read_to_string("/proc/self/uid_map")
+        .is_ok_and(|map| map.split_whitespace().eq(["0", "0", "4294967295"]))
+}
+
+pub(super) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,216 @@
+//! What no single value of a lab file can show: references, duplicates, addresses outside their network.
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+};
+
+use toml::Spanned;
+
+use super::{Pod, Topology, parse::Source, schema};
+use crate::diagnostic::{Diagnostic, nearest};
+
+/// A name that can be part of a path, a host name and a network namespace name.
+fn is_name(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 63
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+pub(super) fn lab_name(source: &Source, name: &Spanned<String>) -> Result<(), Diagnostic> {
+    named(source, name, "lab")
+}
+
+pub(super) fn pod_name(source: &Source, name: &Spanned<String>) -> Result<(), Diagnostic> {
+    if matches!(name.get_ref().as_str(), "node" | "localhost") {
+        return Err(source
+            .complain(name, format!("`{}` is taken: the lab uses it itself", name.get_ref()))
+            .help("choose another name"));
+    }
+    named(source, name, "pod")
+}
+
+fn named(source: &Source, name: &Spanned<String>, what: &str) -> Result<(), Diagnostic> {
+    if is_name(name.get_ref()) {
+        return Ok(());
+    }
+    Err(source
+        .complain(name, format!("`{}` can't be a {what} name", name.get_ref()))
+        .help("use 1 to 63 lower-case letters, digits and inner hyphens, as Kubernetes does"))
+}
+
+pub(super) fn path(source: &Source, path: &Spanned<String>) -> Result<String, Diagnostic> {
+    let text = path.get_ref();
+    if text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic()) {
+        return Ok(text.clone());
+    }
+    Err(source
+        .complain(path, format!("`{text}` is not a request path"))
+        .help("start it with `/` and percent-encode what is not printable ASCII"))
+}
+
+pub(super) fn known_pod<'t, T>(
+    source: &Source,
+    topology: &'t Topology,
+    place: &Spanned<T>,
+    name: &str,
+) -> Result<&'t Pod, Diagnostic> {
+    topology.pod(name).ok_or_else(|| {
+        let names: Vec<&str> = topology.pods.iter().map(|p| p.name.as_str()).collect();
+        let help = match nearest(name, names.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("pods of this lab: {}", names.join(", ")),
+        };
+        source
+            .complain(place, format!("there is no pod `{name}`"))
+            .help(help)
+    })
+}
+
+pub(super) fn flow_names(source: &Source, file: &schema::LabFile) -> Result<(), Diagnostic> {
+    let mut seen = HashSet::new();
+    for flow in &file.flow {
+        named(source, &flow.name, "flow")?;
+        if !seen.insert(flow.name.get_ref()) {
+            return Err(source
+                .complain(&flow.name, format!("flow `{}` stands here twice", flow.name.get_ref()))
+                .help("flow names must differ: results are found by them"));
+        }
+    }
+    Ok(())
+}
+
+/// References between entries, one owner per name and address, addresses inside their network.
+pub(super) fn addresses_and_names(
+    source: &Source,
+    file: &schema::LabFile,
+    topology: &Topology,
+) -> Result<(), Diagnostic> {
+    let mut taken = Taken::default();
+    taken.address(source, &file.network.node_ipv4, (*file.network.node_ipv4.get_ref()).into(), "the node")?;
+    taken.address(source, &file.network.node_ipv6, (*file.network.node_ipv6.get_ref()).into(), "the node")?;
+    inside(source, topology, &file.network.node_ipv4, (*file.network.node_ipv4.get_ref()).into())?;
+    inside(source, topology, &file.network.node_ipv6, (*file.network.node_ipv6.get_ref()).into())?;
+    for (raw, pod) in file.pod.iter().zip(&topology.pods) {
+        let owner = format!("pod `{}`", pod.name);
+        taken.name(source, &raw.name, &owner)?;
+        taken.address(source, &raw.ipv4, pod.addr.v4.into(), &owner)?;
+        taken.address(source, &raw.ipv6, pod.addr.v6.into(), &owner)?;
+        inside(source, topology, &raw.ipv4, pod.addr.v4.into())?;
+        inside(source, topology, &raw.ipv6, pod.addr.v6.into())?;
+        if pod.host_interface == topology.network.bridge {
+            let place = raw.host_interface.as_ref().unwrap_or(&raw.name);
+            return Err(source
+                .complain(place, format!("`{}` is the bridge's own name", pod.host_interface))
+                .help("give the pod another `host_interface`"));
+        }
+        if let Some(place) = &raw.host_interface {
+            let twice = topology.pods.iter().filter(|p| p.host_interface == pod.host_interface);
+            if twice.count() > 1 {
+                return Err(source
+                    .complain(place, format!("`{}` stands for two pods", pod.host_interface))
+                    .help("host interfaces share the node's namespace: give each its own name"));
+            }
+        }
+        pod_calls(source, topology, raw)?;
+    }
+    for (raw, service) in file.service.iter().zip(&topology.services) {
+        let owner = format!("service `{}`", service.name);
+        named(source, &raw.name, "service")?;
+        taken.name(source, &raw.name, &owner)?;
+        taken.address(source, &raw.ipv4, service.vip.v4.into(), &owner)?;
+        taken.address(source, &raw.ipv6, service.vip.v6.into(), &owner)?;
+        for endpoint in &raw.endpoints {
+            let pod = known_pod(source, topology, endpoint, endpoint.get_ref())?;
+            if pod.app.as_ref().is_none_or(|a| a.port != service.port) {
+                return Err(source
+                    .complain(
+                        endpoint,
+                        format!("pod `{}` does not serve port {}", pod.name, service.port),
+                    )
+                    .help("a service's port is the port of the apps behind it"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn pod_calls(source: &Source, topology: &Topology, raw: &schema::Pod) -> Result<(), Diagnostic> {
+    let calls = raw.app.iter().flat_map(|a| &a.calls);
+    let called = calls.map(|c| (c.span(), c.get_ref().split('/').next().unwrap_or("")));
+    let routed = raw
+        .gateway
+        .iter()
+        .map(|g| (g.get_ref().service.span(), g.get_ref().service.get_ref().as_str()));
+    for (span, service) in called.chain(routed) {
+        if topology.service(service).is_none() {
+            let place = Spanned::new(span, ());
+            let names = topology.services.iter().map(|s| s.name.as_str());
+            let complaint = source.complain(&place, format!("there is no service `{service}`"));
+            return Err(match nearest(service, names) {
+                Some(near) => complaint.help(format!("did you mean `{near}`?")),
+                None => complaint.help("add a [[service]] of that name"),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn inside<T>(
+    source: &Source,
+    topology: &Topology,
+    place: &Spanned<T>,
+    addr: IpAddr,
+) -> Result<(), Diagnostic> {
+    let (ok, net) = match addr {
+        IpAddr::V4(a) => {
+            let net = topology.network.ipv4;
+            let usable = a != net.network() && a != net.broadcast();
+            (net.contains(&a) && usable, net.to_string())
+        }
+        IpAddr::V6(a) => (topology.network.ipv6.contains(&a), topology.network.ipv6.to_string()),
+    };
+    if ok {
+        return Ok(());
+    }
+    Err(source
+        .complain(place, format!("{addr} is not a host address of {net}"))
+        .help("pods and the node share one network: choose an address inside it"))
+}
+
+/// Who holds which address and which name.
+#[derive(Default)]
+struct Taken {
+    addresses: HashMap<IpAddr, String>,
+    names: HashMap<String, String>,
+}
+
+impl Taken {
+    fn address<T>(
+        &mut self,
+        source: &Source,
+        place: &Spanned<T>,
+        addr: IpAddr,
+        owner: &str,
+    ) -> Result<(), Diagnostic> {
+        match self.addresses.insert(addr, owner.to_string()) {
+            None => Ok(()),
+            Some(first) => Err(source
+                .complain(place, format!("{addr} belongs to {first} already"))
+                .help("every pod, service and the node needs an address of its own")),
+        }
+    }
+
+    fn name(&mut self, source: &Source, place: &Spanned<String>, owner: &str) -> Result<(), Diagnostic> {
+        match self.names.insert(place.get_ref().clone(), owner.to_string()) {
+            None => Ok(()),
+            Some(first) => Err(source
+                .complain(place, format!("{first} has this name already"))
+                .help("pods and services share one space of names: flows name both")),
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Flows: who sends what to whom, and what a person expects of it.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::{Deserialize, Serialize};
+
+/// One connection a person asks for, and everything it sets off.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Flow {
+    /// Name, unique in the lab.
+    pub name: String,
+    /// One line for people.
+    pub about: String,
+    /// Who sends.
+    pub from: Actor,
+    /// Where to.
+    pub to: Target,
+    /// Request path.
+    pub path: String,
+    /// What the sender is to get.
+    pub answer: Answer,
+    /// By pod: the nat traversals a person expects, each a list of rules (chain, place) that move by one packet.
+    /// Pods that are not named expect none.
+    pub nat: BTreeMap<String, Vec<Vec<(String, u32)>>>,
+}
+
+/// Who sends a flow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// Pod it sends from; none is the node.
+    pub pod: Option<String>,
+    /// As whom.
+    pub sender: Sender,
+}
+
+/// As whom a flow is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Sender {
+    /// The pod's own app process.
+    App,
+    /// The pod's own proxy process.
+    Proxy,
+    /// A process started for this flow.
+    As {
+        /// User.
+        uid: u32,
+        /// Group.
+        gid: u32,
+    },
+}
+
+/// Where a flow goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Target {
+    /// A pod's own address.
+    Pod {
+        /// Name.
+        pod: String,
+        /// Port.
+        port: u16,
+    },
+    /// A service's virtual address.
+    Service {
+        /// Name.
+        service: String,
+        /// Port.
+        port: u16,
+    },
+    /// 127.0.0.1 or ::1 of the sender.
+    Localhost {
+        /// Port.
+        port: u16,
+    },
+}
+
+impl Target {
+    /// Destination port.
+    pub fn port(&self) -> u16 {
+        match self {
+            Self::Pod { port, .. } | Self::Service { port, .. } | Self::Localhost { port } => *port,
+        }
+    }
+}
+
+/// What the sender is to get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// An HTTP answer with this status.
+    Status(u16),
+    /// `connect(2)` fails with ECONNREFUSED.
+    Refused,
+    /// The connection is made, then ends without an answer.
+    Closed,
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.pod, self.sender) {
+            (None, _) => f.write_str("node"),
+            (Some(pod), Sender::App) => write!(f, "{pod}/app"),
+            (Some(pod), Sender::Proxy) => write!(f, "{pod}/proxy"),
+            (Some(pod), Sender::As { uid, gid }) => write!(f, "{pod}/{uid}:{gid}"),
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pod { pod, port } => write!(f, "{pod}:{port}"),
+            Self::Service { service, port } => write!(f, "{service}:{port}"),
+            Self::Localhost { port } => write!(f, "localhost:{port}"),
+        }
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "{status}"),
+            Self::Refused => f.write_str("refused"),
+            Self::Closed => f.write_str("closed"),
+        }
+    }
+}
+
+/// Where the notes under test (fifteen steps and a counter table) are to be looked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notes {
+    /// Pod whose final counters must have the zero and non-zero rows of the notes' table.
+    pub table: String,
+    /// The steps read as the notes word them.
+    pub reply: NotesReply,
+    /// The steps read as a new connection.
+    pub call: NotesCall,
+}
+
+/// The steps read as the reply of a pod to its caller.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotesReply {
+    /// Flow to look at.
+    pub flow: String,
+    /// Pod the steps are about.
+    pub pod: String,
+    /// Pod that called it.
+    pub caller: String,
+}
+
+/// The steps read as a pod that calls the next one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotesCall {
+    /// Flow to look at.
+    pub flow: String,
+    /// Pod the steps are about.
+    pub pod: String,
+    /// Pod that called it.
+    pub caller: String,
+    /// Pod it calls.
+    pub callee: String,
+}

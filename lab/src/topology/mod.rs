@@ -1,0 +1,207 @@
+//! The lab file and what it describes: pods, services, addresses, flows. Pure: text in, validated values out.
+//!
+//! [`Topology::parse`] is the only way to a [`Topology`], so whoever holds one holds a valid one.
+
+mod check;
+mod flow;
+mod names;
+mod parse;
+mod schema;
+
+use std::net::IpAddr;
+
+use ipnet::{Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Serialize};
+
+pub use flow::{Actor, Answer, Flow, Notes, NotesCall, NotesReply, Sender, Target};
+pub use names::InterfaceName;
+
+use crate::rules::Family;
+
+/// A validated lab file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Topology {
+    /// Name of the lab.
+    pub name: String,
+    /// Addresses of the node and the pod network.
+    pub network: Network,
+    /// Where the rules of sidecar pods come from.
+    pub rules: RuleSource,
+    /// Services in the order of the file.
+    pub services: Vec<Service>,
+    /// Pods in the order of the file.
+    pub pods: Vec<Pod>,
+    /// Flows in the order they run.
+    pub flows: Vec<Flow>,
+    /// What the notes under test say about this lab, if they do.
+    pub notes: Option<Notes>,
+}
+
+/// The pod network and the node's place in it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Network {
+    /// Bridge in the node namespace.
+    pub bridge: InterfaceName,
+    /// IPv4 pod network.
+    pub ipv4: Ipv4Net,
+    /// IPv6 pod network.
+    pub ipv6: Ipv6Net,
+    /// Node address and default gateway of every pod, one per family.
+    pub node: Addresses,
+}
+
+/// One address per family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Addresses {
+    /// IPv4 address.
+    pub v4: std::net::Ipv4Addr,
+    /// IPv6 address.
+    pub v6: std::net::Ipv6Addr,
+}
+
+impl Addresses {
+    /// The address of one family.
+    pub fn of(&self, family: Family) -> IpAddr {
+        match family {
+            Family::V4 => self.v4.into(),
+            Family::V6 => self.v6.into(),
+        }
+    }
+
+    /// True when `addr` is one of the two.
+    pub fn contains(&self, addr: IpAddr) -> bool {
+        addr == IpAddr::from(self.v4) || addr == IpAddr::from(self.v6)
+    }
+}
+
+/// Where a lab's rules come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RuleSource {
+    /// A rule set that the lab carries, such as `istio-1.13`.
+    Profile(String),
+    /// Restore files, relative to the lab file.
+    Files {
+        /// For `iptables-restore`.
+        v4: String,
+        /// For `ip6tables-restore`.
+        v6: Option<String>,
+    },
+}
+
+/// A service: one virtual address per family, and the pods behind it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// Name that pods resolve.
+    pub name: String,
+    /// Virtual addresses.
+    pub vip: Addresses,
+    /// Port of the service; the endpoints' app port.
+    pub port: u16,
+    /// Names of pods, in the order a proxy takes them.
+    pub endpoints: Vec<String>,
+}
+
+/// A pod: a network namespace with eth0, and the processes in it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Pod {
+    /// Name, also of its network namespace.
+    pub name: String,
+    /// Addresses of eth0.
+    pub addr: Addresses,
+    /// Interface inside the pod.
+    pub interface: InterfaceName,
+    /// Interface at the node's bridge.
+    pub host_interface: InterfaceName,
+    /// The workload.
+    pub app: Option<App>,
+    /// What stands beside or in place of the workload.
+    pub proxy: Option<Proxy>,
+}
+
+impl Pod {
+    /// True when the pod carries the interception rules.
+    pub fn is_sidecar(&self) -> bool {
+        matches!(self.proxy, Some(Proxy::Sidecar { .. }))
+    }
+}
+
+/// A workload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct App {
+    /// Port it serves.
+    pub port: u16,
+    /// User it runs as; 1000 unless the file says otherwise.
+    pub uid: u32,
+    /// Group it runs as; 1000 unless the file says otherwise.
+    pub gid: u32,
+    /// Calls it makes while it answers, in order.
+    pub calls: Vec<ServiceCall>,
+}
+
+/// A call by service name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceCall {
+    /// Name of the service.
+    pub service: String,
+    /// Request path.
+    pub path: String,
+}
+
+/// The proxy of a pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Proxy {
+    /// Beside an app, with interception rules.
+    Sidecar {
+        /// User, 1337 unless the file says otherwise.
+        uid: u32,
+        /// Group, 1337 unless the file says otherwise.
+        gid: u32,
+    },
+    /// Alone, without rules: a listener and the service behind it.
+    Gateway {
+        /// Port it listens on.
+        port: u16,
+        /// Service it sends to.
+        service: String,
+        /// User, 1337 unless the file says otherwise.
+        uid: u32,
+        /// Group, 1337 unless the file says otherwise.
+        gid: u32,
+    },
+}
+
+impl Proxy {
+    /// User and group.
+    pub fn owner(&self) -> (u32, u32) {
+        match self {
+            Self::Sidecar { uid, gid } | Self::Gateway { uid, gid, .. } => (*uid, *gid),
+        }
+    }
+}
+
+impl Topology {
+    /// A pod by name.
+    pub fn pod(&self, name: &str) -> Option<&Pod> {
+        self.pods.iter().find(|p| p.name == name)
+    }
+
+    /// A service by name.
+    pub fn service(&self, name: &str) -> Option<&Service> {
+        self.services.iter().find(|s| s.name == name)
+    }
+
+    /// A flow by name.
+    pub fn flow(&self, name: &str) -> Option<&Flow> {
+        self.flows.iter().find(|f| f.name == name)
+    }
+
+    /// The pod that owns an address.
+    pub fn pod_at(&self, addr: IpAddr) -> Option<&Pod> {
+        self.pods.iter().find(|p| p.addr.contains(addr))
+    }
+
+    /// The service behind a virtual address.
+    pub fn service_at(&self, addr: IpAddr) -> Option<&Service> {
+        self.services.iter().find(|s| s.vip.contains(addr))
+    }
+}

@@ -1,0 +1,369 @@
+//! From the text of a lab file to a [`Topology`]: shape first (TOML), then each word, then the whole (`check`).
+
+use toml::Spanned;
+
+use super::{
+    Actor, Addresses, Answer, App, Flow, InterfaceName, Network, Notes, NotesCall, NotesReply, Pod,
+    Proxy, RuleSource, Sender, Service, ServiceCall, Target, Topology, check, schema,
+};
+use crate::diagnostic::{Diagnostic, nearest};
+
+/// User and group of Istio's proxy.
+pub(super) const PROXY_ID: u32 = 1337;
+/// User and group of an app.
+const APP_ID: u32 = 1000;
+
+/// The file being read, for complaints.
+pub(super) struct Source<'a> {
+    pub origin: &'a str,
+    pub text: &'a str,
+}
+
+impl Source<'_> {
+    pub fn complain<T>(&self, place: &Spanned<T>, message: impl Into<String>) -> Diagnostic {
+        Diagnostic::at(self.origin, self.text, place.span(), message)
+    }
+}
+
+impl Topology {
+    /// Reads a lab file.
+    ///
+    /// `origin` is the file name for complaints.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its place in the file and how to fix it.
+    pub fn parse(text: &str, origin: &str) -> Result<Self, Diagnostic> {
+        let source = Source { origin, text };
+        let file: schema::LabFile = toml::from_str(text).map_err(|e| {
+            Diagnostic::at(origin, text, e.span().unwrap_or(0..0), e.message())
+        })?;
+        check::lab_name(&source, &file.name)?;
+        let network = network(&source, &file.network)?;
+        let rules = rules(&source, &file.rules)?;
+        let services = file.service.iter().map(|s| service(s)).collect();
+        let pods = file
+            .pod
+            .iter()
+            .enumerate()
+            .map(|(i, p)| pod(&source, i, p))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut topology = Topology {
+            name: file.name.get_ref().clone(),
+            network,
+            rules,
+            services,
+            pods,
+            flows: Vec::new(),
+            notes: None,
+        };
+        check::addresses_and_names(&source, &file, &topology)?;
+        topology.flows = file
+            .flow
+            .iter()
+            .map(|f| flow(&source, &topology, f))
+            .collect::<Result<Vec<_>, _>>()?;
+        check::flow_names(&source, &file)?;
+        if let Some(n) = &file.notes {
+            topology.notes = Some(notes(&source, &topology, n)?);
+        }
+        Ok(topology)
+    }
+}
+
+fn network(source: &Source, raw: &schema::Network) -> Result<Network, Diagnostic> {
+    Ok(Network {
+        bridge: interface(source, &raw.bridge)?,
+        ipv4: raw.ipv4.trunc(),
+        ipv6: raw.ipv6.trunc(),
+        node: Addresses {
+            v4: *raw.node_ipv4.get_ref(),
+            v6: *raw.node_ipv6.get_ref(),
+        },
+    })
+}
+
+fn interface(source: &Source, raw: &Spanned<String>) -> Result<InterfaceName, Diagnostic> {
+    InterfaceName::new(raw.get_ref()).map_err(|why| {
+        source
+            .complain(raw, why)
+            .help("use at most 15 letters, digits, `-`, `_` or `.`")
+    })
+}
+
+fn rules(source: &Source, raw: &Spanned<schema::Rules>) -> Result<RuleSource, Diagnostic> {
+    let rules = raw.get_ref();
+    match (&rules.profile, &rules.file) {
+        (Some(profile), None) => {
+            if rules.file_ipv6.is_some() {
+                return Err(source
+                    .complain(raw, "`file_ipv6` goes with `file`, not with `profile`")
+                    .help("a profile brings its IPv6 rules itself"));
+            }
+            let name = profile.get_ref();
+            if crate::builtin::rule_text(name, crate::rules::Family::V4).is_none() {
+                let known = crate::builtin::PROFILES.join("`, `");
+                return Err(source
+                    .complain(profile, format!("there is no rule profile `{name}`"))
+                    .help(format!("known profiles: `{known}`; or name a restore file with `file`")));
+            }
+            Ok(RuleSource::Profile(name.clone()))
+        }
+        (None, Some(file)) => Ok(RuleSource::Files {
+            v4: file.clone(),
+            v6: rules.file_ipv6.clone(),
+        }),
+        _ => Err(source
+            .complain(raw, "`rules` needs either `profile` or `file`")
+            .help("for the rules of the notes: profile = \"istio-1.13\"")),
+    }
+}
+
+fn service(raw: &schema::Service) -> Service {
+    Service {
+        name: raw.name.get_ref().clone(),
+        vip: Addresses {
+            v4: *raw.ipv4.get_ref(),
+            v6: *raw.ipv6.get_ref(),
+        },
+        port: raw.port,
+        endpoints: raw.endpoints.iter().map(|e| e.get_ref().clone()).collect(),
+    }
+}
+
+fn pod(source: &Source, index: usize, raw: &schema::Pod) -> Result<Pod, Diagnostic> {
+    check::pod_name(source, &raw.name)?;
+    let (uid, gid) = (
+        raw.proxy_uid.unwrap_or(PROXY_ID),
+        raw.proxy_gid.unwrap_or(PROXY_ID),
+    );
+    let sidecar = raw.sidecar.as_ref().is_some_and(|s| *s.get_ref());
+    let proxy = match (&raw.gateway, sidecar) {
+        (Some(gateway), true) => {
+            return Err(source
+                .complain(gateway, format!("pod `{}` is both gateway and sidecar", raw.name.get_ref()))
+                .help("a gateway has no interception rules: drop `sidecar = true`"));
+        }
+        (Some(gateway), false) => Some(Proxy::Gateway {
+            port: gateway.get_ref().port,
+            service: gateway.get_ref().service.get_ref().clone(),
+            uid,
+            gid,
+        }),
+        (None, true) => Some(Proxy::Sidecar { uid, gid }),
+        (None, false) => None,
+    };
+    let app = raw.app.as_ref().map(|a| app(source, a)).transpose()?;
+    if app.is_none() && sidecar {
+        return Err(source
+            .complain(&raw.name, format!("pod `{}` has a sidecar but no app", raw.name.get_ref()))
+            .help("add `app = { port = 9080 }`"));
+    }
+    Ok(Pod {
+        name: raw.name.get_ref().clone(),
+        addr: Addresses {
+            v4: *raw.ipv4.get_ref(),
+            v6: *raw.ipv6.get_ref(),
+        },
+        interface: match &raw.interface {
+            Some(name) => interface(source, name)?,
+            None => InterfaceName::new("eth0").expect("eth0 is a valid name"),
+        },
+        host_interface: match &raw.host_interface {
+            Some(name) => interface(source, name)?,
+            None => InterfaceName::new(&format!("veth{index}")).expect("short enough"),
+        },
+        app,
+        proxy,
+    })
+}
+
+fn app(source: &Source, raw: &schema::App) -> Result<App, Diagnostic> {
+    Ok(App {
+        port: raw.port,
+        uid: raw.uid.unwrap_or(APP_ID),
+        gid: raw.gid.unwrap_or(APP_ID),
+        calls: raw
+            .calls
+            .iter()
+            .map(|c| {
+                let (service, path) = c.get_ref().split_once('/').ok_or_else(|| {
+                    source
+                        .complain(c, format!("call `{}` has no path", c.get_ref()))
+                        .help("write service/path, such as \"ratings/ratings/0\"")
+                })?;
+                Ok(ServiceCall {
+                    service: service.to_string(),
+                    path: format!("/{path}"),
+                })
+            })
+            .collect::<Result<_, Diagnostic>>()?,
+    })
+}
+
+fn flow(source: &Source, topology: &Topology, raw: &schema::Flow) -> Result<Flow, Diagnostic> {
+    let mut nat = std::collections::BTreeMap::new();
+    for (pod, paths) in &raw.nat {
+        let known = check::known_pod(source, topology, pod, pod.get_ref())?;
+        if !known.is_sidecar() {
+            return Err(source
+                .complain(pod, format!("pod `{}` has no rules that could move", known.name))
+                .help("leave it out: a pod that is not named expects no traversal"));
+        }
+        let paths = paths
+            .iter()
+            .map(|p| traversal(source, p))
+            .collect::<Result<Vec<_>, _>>()?;
+        nat.insert(known.name.clone(), paths);
+    }
+    Ok(Flow {
+        name: raw.name.get_ref().clone(),
+        about: raw.about.clone(),
+        from: actor(source, topology, &raw.from)?,
+        to: target(source, topology, &raw.to)?,
+        path: check::path(source, &raw.path)?,
+        answer: raw
+            .answer
+            .as_ref()
+            .map_or(Ok(Answer::Status(200)), |a| answer(source, a))?,
+        nat,
+    })
+}
+
+/// `PREROUTING 1 > ISTIO_INBOUND 5`: chain and place of each rule one packet moves.
+fn traversal(source: &Source, raw: &Spanned<String>) -> Result<Vec<(String, u32)>, Diagnostic> {
+    raw.get_ref()
+        .split('>')
+        .map(|hop| {
+            let mut words = hop.split_whitespace();
+            let chain = words.next();
+            let place = words.next().and_then(|n| n.parse::<u32>().ok());
+            match (chain, place, words.next()) {
+                (Some(chain), Some(place), None) if place > 0 => Ok((chain.to_string(), place)),
+                _ => Err(source
+                    .complain(raw, format!("`{}` is not a chain and a place", hop.trim()))
+                    .help("write \"PREROUTING 1 > ISTIO_INBOUND 5\": chain, then the rule's place in it")),
+            }
+        })
+        .collect()
+}
+
+fn actor(source: &Source, topology: &Topology, raw: &Spanned<String>) -> Result<Actor, Diagnostic> {
+    let text = raw.get_ref();
+    if text == "node" {
+        return Ok(Actor {
+            pod: None,
+            sender: Sender::As { uid: 0, gid: 0 },
+        });
+    }
+    let (name, who) = text.split_once('/').unwrap_or((text, "app"));
+    let pod = check::known_pod(source, topology, raw, name)?;
+    let sender = match who {
+        "app" if pod.app.is_some() => Sender::App,
+        "proxy" if pod.proxy.is_some() => Sender::Proxy,
+        "app" | "proxy" => {
+            return Err(source
+                .complain(raw, format!("pod `{name}` has no {who}"))
+                .help(format!("send as a user of your own: \"{name}/2000:2000\"")));
+        }
+        ids => {
+            let parsed = ids
+                .split_once(':')
+                .and_then(|(u, g)| Some((u.parse().ok()?, g.parse().ok()?)));
+            let (uid, gid) = parsed.ok_or_else(|| {
+                source
+                    .complain(raw, format!("`{ids}` is not a sender"))
+                    .help("write pod, pod/app, pod/proxy, pod/UID:GID, or node")
+            })?;
+            Sender::As { uid, gid }
+        }
+    };
+    Ok(Actor {
+        pod: Some(name.to_string()),
+        sender,
+    })
+}
+
+fn target(source: &Source, topology: &Topology, raw: &Spanned<String>) -> Result<Target, Diagnostic> {
+    let how = "write pod:port, service:port or localhost:port";
+    let text = raw.get_ref();
+    let (name, port) = text
+        .rsplit_once(':')
+        .ok_or_else(|| source.complain(raw, format!("`{text}` has no port")).help(how))?;
+    let port: u16 = port
+        .parse()
+        .ok()
+        .filter(|p| *p > 0)
+        .ok_or_else(|| source.complain(raw, format!("`{port}` is not a port")).help(how))?;
+    if name == "localhost" {
+        return Ok(Target::Localhost { port });
+    }
+    let name = name.to_string();
+    if topology.pod(&name).is_some() {
+        return Ok(Target::Pod { pod: name, port });
+    }
+    if topology.service(&name).is_some() {
+        return Ok(Target::Service { service: name, port });
+    }
+    let names = topology.pods.iter().map(|p| p.name.as_str());
+    let names = names.chain(topology.services.iter().map(|s| s.name.as_str()));
+    let help = match nearest(&name, names) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => how.to_string(),
+    };
+    Err(source
+        .complain(raw, format!("there is no pod or service `{name}`"))
+        .help(help))
+}
+
+fn answer(source: &Source, raw: &Spanned<String>) -> Result<Answer, Diagnostic> {
+    match raw.get_ref().as_str() {
+        "refused" => Ok(Answer::Refused),
+        "closed" => Ok(Answer::Closed),
+        status => status
+            .parse()
+            .ok()
+            .filter(|s| (100..600).contains(s))
+            .map(Answer::Status)
+            .ok_or_else(|| {
+                source
+                    .complain(raw, format!("`{status}` is not an answer"))
+                    .help("write an HTTP status such as \"200\", or \"refused\", or \"closed\"")
+            }),
+    }
+}
+
+fn notes(source: &Source, topology: &Topology, raw: &schema::Notes) -> Result<Notes, Diagnostic> {
+    let pod = |name: &Spanned<String>| {
+        check::known_pod(source, topology, name, name.get_ref()).map(|p| p.name.clone())
+    };
+    let flow = |name: &Spanned<String>| match topology.flow(name.get_ref()) {
+        Some(flow) => Ok(flow.name.clone()),
+        None => Err(source
+            .complain(name, format!("there is no flow `{}`", name.get_ref()))
+            .help("name one of the [[flow]] entries")),
+    };
+    if let Some(callee) = &raw.reply.callee {
+        return Err(source
+            .complain(callee, "a reply has no callee")
+            .help("drop `callee`"));
+    }
+    let callee = raw.call.callee.as_ref().ok_or_else(|| {
+        source
+            .complain(&raw.call.pod, "`notes.call` does not say whom the pod calls")
+            .help("add `callee = \"ratings-v1\"`")
+    })?;
+    Ok(Notes {
+        table: pod(&raw.table)?,
+        reply: NotesReply {
+            flow: flow(&raw.reply.flow)?,
+            pod: pod(&raw.reply.pod)?,
+            caller: pod(&raw.reply.caller)?,
+        },
+        call: NotesCall {
+            flow: flow(&raw.call.flow)?,
+            pod: pod(&raw.call.pod)?,
+            caller: pod(&raw.call.caller)?,
+            callee: pod(callee)?,
+        },
+    })
+}

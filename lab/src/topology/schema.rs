@@ -1,0 +1,120 @@
+//! The lab file as TOML spells it. Unknown keys are refused; values keep their place in the file for complaints.
+
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, Ipv6Addr},
+};
+
+use ipnet::{Ipv4Net, Ipv6Net};
+use serde::Deserialize;
+use toml::Spanned;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LabFile {
+    pub name: Spanned<String>,
+    pub network: Network,
+    pub rules: Spanned<Rules>,
+    #[serde(default)]
+    pub service: Vec<Service>,
+    pub pod: Vec<Pod>,
+    #[serde(default)]
+    pub flow: Vec<Flow>,
+    pub notes: Option<Notes>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Network {
+    pub bridge: Spanned<String>,
+    pub ipv4: Ipv4Net,
+    pub ipv6: Ipv6Net,
+    pub node_ipv4: Spanned<Ipv4Addr>,
+    pub node_ipv6: Spanned<Ipv6Addr>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Rules {
+    pub profile: Option<Spanned<String>>,
+    pub file: Option<String>,
+    pub file_ipv6: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Service {
+    pub name: Spanned<String>,
+    pub port: u16,
+    pub ipv4: Spanned<Ipv4Addr>,
+    pub ipv6: Spanned<Ipv6Addr>,
+    pub endpoints: Vec<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Pod {
+    pub name: Spanned<String>,
+    pub ipv4: Spanned<Ipv4Addr>,
+    pub ipv6: Spanned<Ipv6Addr>,
+    pub interface: Option<Spanned<String>>,
+    pub host_interface: Option<Spanned<String>>,
+    #[serde(default)]
+    pub sidecar: Option<Spanned<bool>>,
+    pub app: Option<App>,
+    pub gateway: Option<Spanned<Gateway>>,
+    pub proxy_uid: Option<u32>,
+    pub proxy_gid: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct App {
+    pub port: u16,
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    #[serde(default)]
+    pub calls: Vec<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Gateway {
+    pub port: u16,
+    pub service: Spanned<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Flow {
+    pub name: Spanned<String>,
+    pub about: String,
+    pub from: Spanned<String>,
+    pub to: Spanned<String>,
+    #[serde(default = "root_path")]
+    pub path: Spanned<String>,
+    pub answer: Option<Spanned<String>>,
+    #[serde(default)]
+    pub nat: BTreeMap<Spanned<String>, Vec<Spanned<String>>>,
+}
+
+fn root_path() -> Spanned<String> {
+    Spanned::new(0..0, "/".to_string())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Notes {
+    pub table: Spanned<String>,
+    pub reply: Reading,
+    pub call: Reading,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Reading {
+    pub flow: Spanned<String>,
+    pub pod: Spanned<String>,
+    pub caller: Spanned<String>,
+    pub callee: Option<Spanned<String>>,
+}

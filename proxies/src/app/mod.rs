@@ -1,0 +1,62 @@
+//! The stub app: a Bookinfo workload that calls the services its part calls and answers with the tree of answers.
+
+mod answer;
+mod downstream;
+
+use std::sync::Arc;
+
+use hyper::StatusCode;
+
+use crate::accept::accept_loop;
+use crate::http_server::{self, Answer, Exchange};
+use crate::listen::{self, BindError, Listener};
+use crate::log::Log;
+use crate::wire::AppConfig;
+
+use answer::Tree;
+
+/// Binds the app's listeners.
+pub(crate) fn bind(config: &AppConfig) -> Result<Vec<Listener>, BindError> {
+    listen::bind_any(config.port)
+}
+
+/// Serves on `listeners` in the background.
+pub(crate) fn serve(config: AppConfig, log: &Log, listeners: Vec<Listener>) {
+    let config = Arc::new(config);
+    for listener in listeners {
+        let config = Arc::clone(&config);
+        let connection_log = log.clone();
+        tokio::spawn(accept_loop(listener, log.clone(), move |accepted| {
+            let (config, log) = (Arc::clone(&config), connection_log.clone());
+            tokio::spawn(async move {
+                http_server::serve(&log, accepted, |exchange| respond(&config, &log, exchange))
+                    .await;
+            });
+        }));
+    }
+}
+
+async fn respond(config: &AppConfig, log: &Log, exchange: Exchange) -> Answer {
+    let Exchange {
+        request,
+        conn,
+        peer,
+        request_id,
+    } = exchange;
+    if request.uri().path() == "/health" {
+        return answer::json(StatusCode::OK, &serde_json::json!({ "status": "healthy" }));
+    }
+    let mut calls = Vec::with_capacity(config.calls.len());
+    for call in &config.calls {
+        calls.push(downstream::call(log, call, conn, peer, request_id.as_deref()).await);
+    }
+    let tree = Tree {
+        service: &config.service,
+        pod: log.pod(),
+        path: request.uri().path(),
+        peer,
+        request_id: request_id.as_deref(),
+        calls,
+    };
+    answer::json(StatusCode::OK, &tree)
+}

@@ -1,0 +1,121 @@
+//! One HTTP GET over one connection of its own, logged from connect to close.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::header::{CONNECTION, HOST};
+use hyper::{Request, Uri};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use crate::counted_io::{CountedIo, Traffic};
+use crate::dial::Dial;
+use crate::errno::errno_name;
+use crate::http_server::REQUEST_ID;
+use crate::log::Log;
+use crate::record::CloseOutcome;
+use crate::wire::CallOutcome;
+
+/// Bodies longer than this many bytes are an error, not a reason to run out of memory.
+const BODY_LIMIT: usize = 16 * 1024 * 1024;
+
+/// A GET to send.
+pub(crate) struct Call {
+    /// Accepted connection on whose behalf it is sent.
+    pub(crate) parent: Option<u64>,
+    pub(crate) to: SocketAddr,
+    /// Value of the `Host` header.
+    pub(crate) host: String,
+    pub(crate) path: String,
+    pub(crate) request_id: Option<String>,
+    /// Time for everything: connect, request, answer.
+    pub(crate) limit: Duration,
+}
+
+/// Sends the call. When this returns its connect and close records are with the writer; a connection that was never
+/// made has no close record.
+pub(crate) async fn get(log: &Log, call: Call) -> CallOutcome {
+    let deadline = Instant::now() + call.limit;
+    let request = match build_request(&call) {
+        Ok(request) => request,
+        Err(error) => return CallOutcome::Closed(format!("request not sent: {error}")),
+    };
+    let request_id = call.request_id.as_deref();
+    let conn = log.next_conn();
+    let (stream, event) = Dial::start(call.to, None)
+        .finish(call.parent, call.limit)
+        .await;
+    log.connect(conn, request_id, event).await;
+    let stream = match stream {
+        Ok(stream) => stream,
+        Err(error)
+            if error.kind() == std::io::ErrorKind::TimedOut && error.raw_os_error().is_none() =>
+        {
+            return CallOutcome::Timeout;
+        }
+        Err(error) => return CallOutcome::ConnectFailed(errno_name(&error)),
+    };
+    let traffic = Arc::new(Traffic::default());
+    // The stream is gone when this block ends: the close record tells of a closed connection.
+    let (ended, outcome) = match timeout_at(deadline, exchange(stream, &traffic, request)).await {
+        Ok(Ok(answer)) => (CloseOutcome::Done, answer),
+        Ok(Err(_)) if traffic.was_reset() => (
+            CloseOutcome::Reset,
+            CallOutcome::Closed("ECONNRESET".to_owned()),
+        ),
+        Ok(Err(error)) => (
+            CloseOutcome::Error(error.to_string()),
+            CallOutcome::Closed(error.to_string()),
+        ),
+        Err(_) => (
+            CloseOutcome::Error("gave up waiting for an answer".to_owned()),
+            CallOutcome::Timeout,
+        ),
+    };
+    tracing::debug!(conn, to = %call.to, ?ended, "call ended");
+    log.close(conn, request_id, &traffic, ended).await;
+    outcome
+}
+
+fn build_request(call: &Call) -> Result<Request<Empty<Bytes>>, hyper::http::Error> {
+    let uri = Uri::try_from(call.path.as_str())?;
+    let mut request = Request::get(uri)
+        .header(HOST, call.host.as_str())
+        .header(CONNECTION, "close");
+    if let Some(id) = &call.request_id {
+        request = request.header(REQUEST_ID, id.as_str());
+    }
+    request.body(Empty::new())
+}
+
+type ExchangeError = Box<dyn std::error::Error + Send + Sync>;
+
+async fn exchange(
+    stream: TcpStream,
+    traffic: &Arc<Traffic>,
+    request: Request<Empty<Bytes>>,
+) -> Result<CallOutcome, ExchangeError> {
+    let io = TokioIo::new(CountedIo::new(stream, Arc::clone(traffic)));
+    let (mut sender, connection) = http1::handshake(io).await?;
+    let answer = async move {
+        // Owned by this block: dropping the sender at its end lets the connection finish.
+        let response = sender.send_request(request).await?;
+        let status = response.status().as_u16();
+        let body = Limited::new(response.into_body(), BODY_LIMIT)
+            .collect()
+            .await?
+            .to_bytes();
+        Ok::<_, ExchangeError>(CallOutcome::Answer {
+            status,
+            body: String::from_utf8_lossy(&body).into_owned(),
+        })
+    };
+    // What went wrong on the wire reaches the answer too; after a whole answer it no longer matters.
+    let (_, answer) = tokio::join!(connection, answer);
+    answer
+}

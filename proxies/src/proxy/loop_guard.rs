@@ -1,0 +1,210 @@
+//! Refuses connections by which the proxy would call itself, and keeps the evidence.
+//!
+//! Three signs, each enough on its own:
+//! 1. the destination before translation is one of the proxy's own interception listeners;
+//! 2. the peer is one of the proxy's own open upstream sockets, opened by a listener not before this one on the path;
+//! 3. the source address of its own inbound upstreams arrives at the inbound listener.
+//!
+//! Direction matters for the second. A proxy that calls its own pod's address is legitimate: the outbound upstream
+//! meets `! -d 127.0.0.1/32 -o lo --uid-owner 1337 -j ISTIO_IN_REDIRECT` and arrives at the inbound listener. So does a
+//! call of the process itself, which no listener opened and which therefore is not in the books. Every other step back
+//! into the proxy is refused: steps must follow the order gateway, outbound, inbound strictly, so a path has an end
+//! whatever the rules are. Outbound to outbound and inbound to inbound are the loops of one step; inbound to outbound
+//! would close a loop of two.
+//!
+//! The race: on loopback the kernel completes a handshake inside connect(2), so the accept loop could meet a connection
+//! whose local address nobody noted yet. [`LoopGuard::open`] holds the lock over connect(2), getsockname(2) and the
+//! insertion, and [`LoopGuard::check`] takes the same lock: whoever looks up a peer that exists finds it, on any number
+//! of threads. The entry goes when the upstream socket is closed; an upstream reset before its other end was even
+//! accepted is caught by the caller, which asks whether the accepted socket still has a peer.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nix::ifaddrs::getifaddrs;
+use nix::sys::socket::SockaddrStorage;
+
+use crate::dial::Dial;
+
+use super::Direction;
+use super::route::Upstream;
+
+/// An accepted connection, as far as the guard looks at it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arrival {
+    /// Listener it came to.
+    pub(super) direction: Direction,
+    pub(super) peer: SocketAddr,
+    /// Local end after translation.
+    pub(super) local: SocketAddr,
+    /// Destination before translation; the local end where the kernel knows no other.
+    pub(super) dst: SocketAddr,
+}
+
+/// Why a connection is a loop: what of the proxy itself it met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Evidence {
+    /// It was addressed to the proxy's own interception listener.
+    Listener(SocketAddr),
+    /// Its peer is an upstream socket of the proxy itself.
+    Upstream {
+        peer: SocketAddr,
+        opened_by: Direction,
+        arrived_at: Direction,
+    },
+    /// Its peer has the source address of the proxy's inbound upstreams.
+    Source(SocketAddr),
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listener(dst) => {
+                write!(f, "original destination {dst} is this proxy's own listener")
+            }
+            Self::Upstream {
+                peer,
+                opened_by,
+                arrived_at,
+            } => write!(
+                f,
+                "peer {peer} is this proxy's own open {} upstream, back at its {} listener",
+                opened_by.name(),
+                arrived_at.name()
+            ),
+            Self::Source(peer) => {
+                write!(
+                    f,
+                    "peer {peer} has the source address of this proxy's own inbound upstreams"
+                )
+            }
+        }
+    }
+}
+
+/// An upstream socket is told by both ends: one local port may serve several destinations.
+type Ends = (SocketAddr, SocketAddr);
+
+/// Open upstream sockets and the direction that opened each.
+type Books = Arc<Mutex<HashMap<Ends, Direction>>>;
+
+/// The guard of one proxy.
+pub(super) struct LoopGuard {
+    own_ports: HashSet<u16>,
+    own_sources: Vec<IpAddr>,
+    open: Books,
+}
+
+/// Entry of an open upstream; to be dropped after its socket is closed.
+pub(super) struct OpenUpstream {
+    ends: Ends,
+    open: Books,
+}
+
+impl Drop for OpenUpstream {
+    fn drop(&mut self) {
+        lock(&self.open).remove(&self.ends);
+    }
+}
+
+impl LoopGuard {
+    /// `listeners` are the interception listeners, `sources` the addresses inbound upstreams are bound to.
+    pub(super) fn new(listeners: &[SocketAddr], sources: Vec<IpAddr>) -> Self {
+        Self {
+            own_ports: listeners.iter().map(SocketAddr::port).collect(),
+            own_sources: sources
+                .into_iter()
+                .filter(|ip| !ip.is_unspecified())
+                .collect(),
+            open: Books::default(),
+        }
+    }
+
+    /// Evidence that the connection is a loop, if there is any.
+    pub(super) fn check(&self, arrival: &Arrival) -> Option<Evidence> {
+        // The far end of our upstream has its addresses swapped, and our remote is what was dialed before translation.
+        let opened_by = lock(&self.open).get(&(arrival.peer, arrival.dst)).copied();
+        let own_port = self.own_ports.contains(&arrival.dst.port());
+        judge(
+            arrival,
+            opened_by,
+            own_port && is_local(arrival.dst.ip()),
+            &self.own_sources,
+        )
+    }
+
+    /// Starts the connection to `upstream` and notes it before anybody can have accepted it.
+    pub(super) fn open(
+        &self,
+        direction: Direction,
+        upstream: Upstream,
+    ) -> (Dial, Option<OpenUpstream>) {
+        let mut open = lock(&self.open);
+        let dial = Dial::start(upstream.remote, upstream.bind);
+        let entry = dial.local().map(|local| {
+            let ends = (local, upstream.remote);
+            open.insert(ends, direction);
+            OpenUpstream {
+                ends,
+                open: Arc::clone(&self.open),
+            }
+        });
+        (dial, entry)
+    }
+}
+
+/// The decision, from facts alone.
+fn judge(
+    arrival: &Arrival,
+    opened_by: Option<Direction>,
+    dst_is_own_listener: bool,
+    own_sources: &[IpAddr],
+) -> Option<Evidence> {
+    let Arrival {
+        direction,
+        peer,
+        local,
+        dst,
+    } = *arrival;
+    // A gateway's clients do address its listener; an intercepting one is only ever reached by a REDIRECT.
+    let intercepted = direction != Direction::Gateway;
+    if intercepted && (dst_is_own_listener || dst == local) {
+        return Some(Evidence::Listener(dst));
+    }
+    if let Some(opened_by) = opened_by.filter(|opened_by| *opened_by >= direction) {
+        return Some(Evidence::Upstream {
+            peer,
+            opened_by,
+            arrived_at: direction,
+        });
+    }
+    let own_source = direction == Direction::Inbound && own_sources.contains(&peer.ip());
+    own_source.then_some(Evidence::Source(peer))
+}
+
+/// Whether an address is one of this namespace's.
+fn is_local(ip: IpAddr) -> bool {
+    // All of 127.0.0.0/8 is local without being listed.
+    if ip.is_loopback() {
+        return true;
+    }
+    let Ok(mut addresses) = getifaddrs() else {
+        // Better to refuse a connection to one of our port numbers than to risk a loop.
+        return true;
+    };
+    addresses.any(|interface| interface.address.as_ref().and_then(ip_of) == Some(ip))
+}
+
+fn ip_of(address: &SockaddrStorage) -> Option<IpAddr> {
+    let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+    v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+}
+
+fn lock(open: &Mutex<HashMap<Ends, Direction>>) -> MutexGuard<'_, HashMap<Ends, Direction>> {
+    open.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

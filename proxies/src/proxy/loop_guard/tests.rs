@@ -1,0 +1,205 @@
+//! The guard's decisions, one sign and one innocent connection at a time.
+
+use super::*;
+
+fn at(text: &str) -> SocketAddr {
+    text.parse().expect("literal address")
+}
+
+/// A client pod calls pod:9080 and was redirected to 15006.
+fn inbound(peer: &str) -> Arrival {
+    Arrival {
+        direction: Direction::Inbound,
+        peer: at(peer),
+        local: at("10.77.1.2:15006"),
+        dst: at("10.77.1.2:9080"),
+    }
+}
+
+/// The app calls a service and was redirected to 15001.
+fn outbound(peer: &str) -> Arrival {
+    Arrival {
+        direction: Direction::Outbound,
+        peer: at(peer),
+        local: at("127.0.0.1:15001"),
+        dst: at("10.96.0.3:80"),
+    }
+}
+
+fn sources() -> Vec<IpAddr> {
+    vec![
+        "127.0.0.6".parse().expect("literal"),
+        "::6".parse().expect("literal"),
+    ]
+}
+
+fn verdict(arrival: Arrival, opened_by: Option<Direction>) -> Option<Evidence> {
+    judge(&arrival, opened_by, false, &sources())
+}
+
+#[test]
+fn a_client_pod_is_served() {
+    assert_eq!(verdict(inbound("10.77.2.2:40000"), None), None);
+}
+
+#[test]
+fn the_app_is_served() {
+    assert_eq!(verdict(outbound("10.77.1.2:40000"), None), None);
+}
+
+#[test]
+fn a_call_of_the_process_itself_arrives_inbound_and_is_served() {
+    assert_eq!(verdict(inbound("10.77.1.2:40000"), None), None);
+}
+
+#[test]
+fn an_outbound_upstream_to_the_own_pod_address_is_served_inbound() {
+    assert_eq!(
+        verdict(inbound("10.77.1.2:40000"), Some(Direction::Outbound)),
+        None
+    );
+}
+
+#[test]
+fn an_inbound_upstream_back_at_the_inbound_listener_is_a_loop() {
+    let evidence = verdict(inbound("10.77.1.2:40000"), Some(Direction::Inbound)).expect("a loop");
+    assert_eq!(
+        evidence.to_string(),
+        "peer 10.77.1.2:40000 is this proxy's own open inbound upstream, back at its inbound listener"
+    );
+}
+
+#[test]
+fn an_outbound_upstream_back_at_the_outbound_listener_is_a_loop() {
+    let evidence = verdict(outbound("10.77.1.2:40000"), Some(Direction::Outbound)).expect("a loop");
+    assert_eq!(
+        evidence.to_string(),
+        "peer 10.77.1.2:40000 is this proxy's own open outbound upstream, back at its outbound listener"
+    );
+}
+
+#[test]
+fn an_inbound_upstream_at_the_outbound_listener_would_close_a_loop_of_two_steps() {
+    let evidence = verdict(outbound("127.0.0.6:40000"), Some(Direction::Inbound));
+    assert!(
+        matches!(
+            evidence,
+            Some(Evidence::Upstream {
+                opened_by: Direction::Inbound,
+                ..
+            })
+        ),
+        "{evidence:?}"
+    );
+}
+
+#[test]
+fn the_inbound_source_at_the_inbound_listener_is_a_loop() {
+    let evidence = verdict(inbound("127.0.0.6:40000"), None);
+    assert_eq!(evidence, Some(Evidence::Source(at("127.0.0.6:40000"))));
+}
+
+#[test]
+fn the_inbound_source_at_the_outbound_listener_is_not_a_sign() {
+    assert_eq!(verdict(outbound("127.0.0.6:40000"), None), None);
+}
+
+#[test]
+fn an_own_listener_as_destination_is_a_loop() {
+    let mut arrival = inbound("10.77.2.2:40000");
+    arrival.dst = at("10.77.1.2:15001");
+    let evidence = judge(&arrival, None, true, &sources()).expect("a loop");
+    assert_eq!(
+        evidence.to_string(),
+        "original destination 10.77.1.2:15001 is this proxy's own listener"
+    );
+}
+
+#[test]
+fn a_direct_connection_without_conntrack_is_a_loop() {
+    let mut arrival = inbound("10.77.2.2:40000");
+    arrival.dst = arrival.local;
+    assert_eq!(
+        verdict(arrival, None),
+        Some(Evidence::Listener(arrival.local))
+    );
+}
+
+#[test]
+fn a_gateway_serves_connections_to_its_own_address() {
+    let local = at("10.77.9.2:8080");
+    let arrival = Arrival {
+        direction: Direction::Gateway,
+        peer: at("10.77.2.2:40000"),
+        local,
+        dst: local,
+    };
+    assert_eq!(verdict(arrival, None), None);
+}
+
+#[test]
+fn a_gateway_whose_endpoint_is_itself_is_a_loop() {
+    let local = at("10.77.9.2:8080");
+    let arrival = Arrival {
+        direction: Direction::Gateway,
+        peer: at("10.77.9.2:40000"),
+        local,
+        dst: local,
+    };
+    assert!(verdict(arrival, Some(Direction::Gateway)).is_some());
+}
+
+#[test]
+fn own_ports_of_another_host_are_no_loop() {
+    let guard = LoopGuard::new(&[at("0.0.0.0:15001"), at("0.0.0.0:15006")], sources());
+    let mut arrival = outbound("10.77.1.2:40000");
+    arrival.dst = at("192.0.2.1:15006");
+    assert_eq!(guard.check(&arrival), None);
+}
+
+#[test]
+fn own_ports_on_any_loopback_address_are_a_loop() {
+    let guard = LoopGuard::new(&[at("0.0.0.0:15001"), at("0.0.0.0:15006")], sources());
+    let mut arrival = inbound("127.0.0.1:40000");
+    arrival.dst = at("127.9.9.9:15001");
+    assert_eq!(guard.check(&arrival), Some(Evidence::Listener(arrival.dst)));
+}
+
+#[tokio::test]
+async fn an_upstream_is_in_the_books_from_its_start_until_its_entry_is_dropped() {
+    let app = crate::listen::bind(at("127.0.0.1:0")).expect("bind");
+    let guard = LoopGuard::new(&[], Vec::new());
+    let (dial, entry) = guard.open(
+        Direction::Inbound,
+        Upstream {
+            remote: app.address,
+            bind: None,
+        },
+    );
+    let peer = dial.local().expect("started");
+    let arrival = Arrival {
+        direction: Direction::Inbound,
+        peer,
+        local: at("127.0.0.1:15006"),
+        dst: app.address,
+    };
+    assert!(guard.check(&arrival).is_some());
+    drop((dial, entry));
+    assert_eq!(guard.check(&arrival), None);
+}
+
+#[tokio::test]
+async fn a_local_port_shared_with_another_destination_is_not_taken_for_ours() {
+    let app = crate::listen::bind(at("127.0.0.1:0")).expect("bind");
+    let guard = LoopGuard::new(&[], Vec::new());
+    let (dial, _entry) = guard.open(
+        Direction::Outbound,
+        Upstream {
+            remote: app.address,
+            bind: None,
+        },
+    );
+    let mut arrival = outbound("10.77.1.2:1");
+    arrival.peer = dial.local().expect("started");
+    assert_eq!(guard.check(&arrival), None);
+}

@@ -1,0 +1,223 @@
+//! The stub proxy: interception or gateway listeners, health, metrics and admin.
+
+mod admin;
+mod forward;
+mod health;
+mod loop_guard;
+mod metrics;
+mod relay;
+mod route;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use thiserror::Error;
+use tokio::sync::Semaphore;
+
+use crate::accept::{Accepted, accept_loop};
+use crate::http_server::{self, Answer, Exchange};
+use crate::listen::{self, BindError, Listener};
+use crate::log::Log;
+use crate::log_level::LogLevel;
+use crate::wire::ProxyConfig;
+
+use forward::Forwarder;
+use loop_guard::LoopGuard;
+use metrics::{ListenerMetrics, Metrics};
+use route::{RouteError, Routes};
+
+/// A proxy that could not start.
+#[derive(Debug, Error)]
+pub(crate) enum ProxyError {
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error(transparent)]
+    Route(#[from] RouteError),
+}
+
+/// Which way a relayed connection goes, as seen from the pod.
+///
+/// The order is that of the only legitimate path a connection may take through one proxy; see [`loop_guard`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Direction {
+    /// Into the mesh, through a gateway's plain listener.
+    Gateway,
+    /// From the pod's app to elsewhere: 15001.
+    Outbound,
+    /// From elsewhere to the pod's app: 15006.
+    Inbound,
+}
+
+impl Direction {
+    /// Name of its listener in metrics and messages.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Outbound => "outbound",
+            Self::Inbound => "inbound",
+        }
+    }
+}
+
+/// What a listener is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// Its connections are passed on as bytes.
+    Relay(Direction),
+    /// The proxy itself answers.
+    Http(Site),
+}
+
+/// What the proxy itself answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Site {
+    /// The port decides which paths it knows.
+    Health(u16),
+    Metrics,
+    Admin,
+}
+
+impl Purpose {
+    /// Name of the listener in metrics.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Relay(direction) => direction.name(),
+            Self::Http(Site::Health(_)) => "health",
+            Self::Http(Site::Metrics) => "metrics",
+            Self::Http(Site::Admin) => "admin",
+        }
+    }
+}
+
+/// A proxy whose listeners are bound.
+pub(crate) struct Proxy {
+    config: ProxyConfig,
+    routes: Routes,
+    listeners: Vec<(Purpose, Listener)>,
+}
+
+/// Checks the routes and binds every listener.
+pub(crate) fn bind(config: ProxyConfig) -> Result<Proxy, ProxyError> {
+    let routes = Routes::new(&config)?;
+    let mut listeners = Vec::new();
+    let mut add = |purpose: Purpose, bound: Vec<Listener>| {
+        listeners.extend(bound.into_iter().map(|listener| (purpose, listener)));
+    };
+    if let Some(sidecar) = &config.sidecar {
+        add(
+            Purpose::Relay(Direction::Outbound),
+            listen::bind_any(sidecar.outbound)?,
+        );
+        add(
+            Purpose::Relay(Direction::Inbound),
+            listen::bind_any(sidecar.inbound)?,
+        );
+    }
+    if let Some(gateway) = &config.gateway {
+        add(
+            Purpose::Relay(Direction::Gateway),
+            listen::bind_any(gateway.port)?,
+        );
+    }
+    for port in &config.health_ports {
+        add(Purpose::Http(Site::Health(*port)), listen::bind_any(*port)?);
+    }
+    add(
+        Purpose::Http(Site::Metrics),
+        listen::bind_any(config.metrics_port)?,
+    );
+    // Loopback only: the admin port changes the process.
+    add(
+        Purpose::Http(Site::Admin),
+        listen::bind_loopback(config.admin_port)?,
+    );
+    Ok(Proxy {
+        config,
+        routes,
+        listeners,
+    })
+}
+
+impl Proxy {
+    /// Every listener.
+    pub(crate) fn listeners(&self) -> impl Iterator<Item = &Listener> {
+        self.listeners.iter().map(|(_, listener)| listener)
+    }
+
+    /// Serves on every listener in the background.
+    pub(crate) fn serve(self, log: &Log, level: &LogLevel) {
+        let intercepting: Vec<SocketAddr> = self
+            .listeners
+            .iter()
+            .filter(|(purpose, _)| {
+                matches!(
+                    purpose,
+                    Purpose::Relay(Direction::Inbound | Direction::Outbound)
+                )
+            })
+            .map(|(_, listener)| listener.address)
+            .collect();
+        let sources = self
+            .config
+            .sidecar
+            .map_or_else(Vec::new, |sidecar| sidecar.inbound_source.to_vec());
+        let metrics = Metrics::new(self.listeners.iter().map(|(purpose, _)| purpose.name()));
+        let forwarder = Arc::new(Forwarder {
+            guard: LoopGuard::new(&intercepting, sources),
+            routes: self.routes,
+            log: log.clone(),
+            places: Arc::new(Semaphore::new(
+                self.config.max_connections.min(Semaphore::MAX_PERMITS),
+            )),
+        });
+        for (purpose, listener) in self.listeners {
+            let counters = metrics.listener(purpose.name());
+            match purpose {
+                Purpose::Relay(direction) => {
+                    let forwarder = Arc::clone(&forwarder);
+                    tokio::spawn(accept_loop(listener, log.clone(), move |accepted| {
+                        Arc::clone(&forwarder).take(direction, &counters, accepted);
+                    }));
+                }
+                Purpose::Http(site) => {
+                    let answering = Arc::new(Answering {
+                        site,
+                        metrics: metrics.clone(),
+                        level: level.clone(),
+                    });
+                    let connection_log = log.clone();
+                    tokio::spawn(accept_loop(listener, log.clone(), move |accepted| {
+                        let (answering, log) = (Arc::clone(&answering), connection_log.clone());
+                        tokio::spawn(answering.serve(counters.clone(), log, accepted));
+                    }));
+                }
+            }
+        }
+    }
+}
+
+/// What the HTTP listeners need to answer.
+struct Answering {
+    site: Site,
+    metrics: Metrics,
+    level: LogLevel,
+}
+
+impl Answering {
+    async fn serve(self: Arc<Self>, counters: ListenerMetrics, log: Log, accepted: Accepted) {
+        let _open = counters.opened();
+        let traffic =
+            http_server::serve(&log, accepted, async |exchange| self.respond(&exchange)).await;
+        counters.from_client.inc_by(traffic.received());
+        counters.to_client.inc_by(traffic.sent());
+    }
+
+    fn respond(&self, exchange: &Exchange) -> Answer {
+        let (method, uri) = (exchange.request.method(), exchange.request.uri());
+        match self.site {
+            Site::Health(port) => health::respond(port, method, uri.path(), &self.metrics),
+            Site::Metrics => health::respond_metrics(method, uri.path(), &self.metrics),
+            Site::Admin => admin::respond(method, uri, &self.level, &self.metrics),
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Life of a stub process: configuration, runtime, commands from standard input, end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::panic;
+use std::process;
+use std::thread;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::runtime;
+use tokio::sync::mpsc;
+
+use crate::app;
+use crate::call::{self, Call};
+use crate::errno::errno_name;
+use crate::listen::{BindError, Listener};
+use crate::log::Log;
+use crate::log_level::LogLevel;
+use crate::open_files;
+use crate::output::{Writer, exit_without_reader};
+use crate::proxy::{self, ProxyError};
+use crate::record::Role;
+use crate::socket_facts::process_owner;
+use crate::wire::{Command, Line, Part, StubConfig};
+
+/// Why a stub ended other than by the end of its input.
+#[derive(Debug, Error)]
+pub(crate) enum StubError {
+    #[error("cannot read standard input: {}", errno_name(.0))]
+    Input(io::Error),
+    #[error("cannot write to standard output: {}", errno_name(.0))]
+    Output(io::Error),
+    #[error("cannot read the configuration: {0}")]
+    Config(serde_json::Error),
+    #[error("cannot read command {line:?}: {source}")]
+    Command {
+        line: String,
+        source: serde_json::Error,
+    },
+    #[error("cannot start the runtime: {}", errno_name(.0))]
+    Runtime(io::Error),
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
+}
+
+/// A command, or why there are no more.
+type Next = Result<Command, StubError>;
+
+/// Makes a panic on any thread or task end the process, after its usual message.
+pub(crate) fn exit_on_panic() {
+    let print = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        print(info);
+        process::exit(101);
+    }));
+}
+
+/// Plays the stub until standard input ends.
+pub(crate) fn run() -> Result<(), StubError> {
+    let mut first = String::new();
+    io::stdin()
+        .read_line(&mut first)
+        .map_err(StubError::Input)?;
+    let config: StubConfig = serde_json::from_str(&first).map_err(StubError::Config)?;
+    let level = LogLevel::init();
+    if let Err(errno) = open_files::raise_limit() {
+        tracing::warn!(?errno, "the limit of open files stays low");
+    }
+    // One thread serves thousands of connections that mostly wait, and keeps the order of events simple.
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(StubError::Runtime)?;
+    let (writer, output) = Writer::start(io::stdout(), exit_without_reader);
+    let log = Log::new(config.pod.clone(), role(&config.part), output);
+    let result = runtime.block_on(play(config, log, level, read_commands()));
+    // Not a plain drop: that would wait for a name lookup which hangs.
+    runtime.shutdown_background();
+    writer.finish().map_err(StubError::Output)?;
+    result
+}
+
+fn role(part: &Part) -> Role {
+    match part {
+        Part::App(_) => Role::App,
+        Part::Proxy(_) => Role::Proxy,
+        Part::Probe => Role::Probe,
+    }
+}
+
+/// Binds, reports ready, serves, and obeys commands until they end.
+pub(crate) async fn play(
+    config: StubConfig,
+    log: Log,
+    level: LogLevel,
+    mut commands: mpsc::Receiver<Next>,
+) -> Result<(), StubError> {
+    let pod = config.pod;
+    // Ready goes out after the last bind and before the first accept, so no record can precede it.
+    match config.part {
+        Part::App(app) => {
+            let listeners = app::bind(&app)?;
+            ready(&log, &pod, listeners.iter()).await;
+            app::serve(app, &log, listeners);
+        }
+        Part::Proxy(proxy) => {
+            let proxy = proxy::bind(proxy)?;
+            ready(&log, &pod, proxy.listeners()).await;
+            proxy.serve(&log, &level);
+        }
+        Part::Probe => ready(&log, &pod, [].iter()).await,
+    }
+    while let Some(command) = commands.recv().await {
+        let Command::Call {
+            id,
+            to,
+            host,
+            path,
+            request_id,
+            timeout_ms,
+        } = command?;
+        let log = log.clone();
+        let limit = Duration::from_millis(timeout_ms);
+        tokio::spawn(async move {
+            let call = Call {
+                parent: None,
+                to,
+                host,
+                path,
+                request_id: Some(request_id),
+                limit,
+            };
+            let outcome = call::get(&log, call).await;
+            log.output().send(Line::Reply { id, outcome }).await;
+        });
+    }
+    Ok(())
+}
+
+async fn ready(log: &Log, pod: &str, listeners: impl Iterator<Item = &Listener>) {
+    let listeners: Vec<SocketAddr> = listeners.map(|listener| listener.address).collect();
+    let owner = process_owner();
+    tracing::info!(pod, ?listeners, uid = owner.uid, gid = owner.gid, "ready");
+    log.output()
+        .send(Line::Ready {
+            listeners,
+            pid: process::id(),
+            owner,
+        })
+        .await;
+}
+
+/// Reads commands on a thread of its own: standard input has no non-blocking form that works for every kind of file.
+fn read_commands() -> mpsc::Receiver<Next> {
+    let (sender, receiver) = mpsc::channel(64);
+    thread::spawn(move || {
+        for line in io::stdin().lines() {
+            let next = match line {
+                Ok(line) => serde_json::from_str(&line)
+                    .map_err(|source| StubError::Command { line, source }),
+                Err(error) => Err(StubError::Input(error)),
+            };
+            if sender.blocking_send(next).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+#[cfg(test)]
+mod tests;
