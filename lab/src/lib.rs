@@ -15,6 +15,7 @@ pub mod model;
 pub mod net;
 pub mod netfilter;
 pub mod plan;
+pub mod predict;
 pub mod process;
 pub mod rules;
 pub mod sandbox;

@@ -68,10 +68,10 @@ pub(crate) async fn get(log: &Log, call: Call) -> CallOutcome {
             CloseOutcome::Reset,
             CallOutcome::Closed("ECONNRESET".to_owned()),
         ),
-        Ok(Err(error)) => (
-            CloseOutcome::Error(error.to_string()),
-            CallOutcome::Closed(error.to_string()),
-        ),
+        Ok(Err(error)) => {
+            let text = in_words(&*error);
+            (CloseOutcome::Error(text.clone()), CallOutcome::Closed(text))
+        }
         Err(_) => (
             CloseOutcome::Error("gave up waiting for an answer".to_owned()),
             CallOutcome::Timeout,
@@ -91,6 +91,16 @@ fn build_request(call: &Call) -> Result<Request<Empty<Bytes>>, hyper::http::Erro
         request = request.header(REQUEST_ID, id.as_str());
     }
     request.body(Empty::new())
+}
+
+/// The same words whether the connection ended just before or just after the request was written.
+fn in_words(error: &(dyn std::error::Error + Send + Sync + 'static)) -> String {
+    match error.downcast_ref::<hyper::Error>() {
+        Some(error) if error.is_incomplete_message() || error.is_canceled() => {
+            "ended before an answer".to_owned()
+        }
+        _ => error.to_string(),
+    }
 }
 
 type ExchangeError = Box<dyn std::error::Error + Send + Sync>;

@@ -3,12 +3,10 @@
 use std::fmt;
 
 use thiserror::Error;
-use tracing::Subscriber;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{Layer, Registry, fmt as fmt_layer, reload};
+use tracing_subscriber::{Layer, Registry, reload};
 
 /// Levels by name, from silent to everything.
 const LEVELS: [(&str, LevelFilter); 6] = [
@@ -48,7 +46,7 @@ impl LogLevel {
     /// Starts tracing for the whole process, at info.
     pub(crate) fn init() -> Self {
         let (level, filter) = Self::new();
-        let stderr = fmt_layer::layer()
+        let stderr = tracing_subscriber::fmt::layer()
             .with_writer(std::io::stderr)
             .with_ansi(false);
         // Fails only where tracing runs already, and then that one keeps writing.
@@ -60,10 +58,7 @@ impl LogLevel {
     }
 
     /// A level at info and the layer that applies it.
-    pub(crate) fn new() -> (Self, impl Layer<Registry>)
-    where
-        Registry: Subscriber + for<'a> LookupSpan<'a>,
-    {
+    pub(crate) fn new() -> (Self, impl Layer<Registry>) {
         let (filter, handle) = reload::Layer::new(LevelFilter::INFO);
         (Self { handle }, filter)
     }

@@ -84,7 +84,7 @@ pub enum Event {
         /// How it ended.
         result: ConnectResult,
     },
-    /// The connection is over in both directions.
+    /// The connection is over in both directions. One still open when its process stops has no such record.
     Close {
         /// Bytes read from the other end.
         received: u64,
@@ -126,7 +126,7 @@ pub enum ConnectResult {
         /// Remote end as `getpeername(2)` gives it.
         remote: SocketAddr,
     },
-    /// It did not.
+    /// It did not, and no close record follows.
     Failed {
         /// Symbolic errno, such as `ECONNREFUSED`, or `timeout`.
         errno: String,
@@ -145,7 +145,7 @@ pub enum CloseOutcome {
     UpstreamFailed(String),
     /// The proxy already serves as many connections as it may.
     OverLimit,
-    /// The other end reset the connection.
+    /// The other end reset the connection. (The leg on which a proxy passes a reset on has an `Error` that says so.)
     Reset,
     /// Anything else, in words.
     Error(String),

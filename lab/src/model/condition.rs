@@ -31,15 +31,48 @@ fn base(matches: &Matches, packet: &Packet) -> Option<Mismatch> {
     let interface = |name: &Option<String>| name.clone().unwrap_or_default();
     let (inbound, outbound) = (interface(&packet.in_iface), interface(&packet.out_iface));
     let protocol = packet.protocol;
-    None.or_else(|| check(Field::Source, &matches.source, source, |it| it.contains(&source)))
-        .or_else(|| check(Field::Destination, &matches.destination, destination, |it| it.contains(&destination)))
-        .or_else(|| check(Field::InInterface, &matches.in_interface, named(&inbound), |it| joined(it, &inbound)))
-        .or_else(|| check(Field::OutInterface, &matches.out_interface, named(&outbound), |it| joined(it, &outbound)))
-        .or_else(|| check(Field::Protocol, &matches.protocol, protocol, |it| *it == protocol))
+    None.or_else(|| {
+        check(Field::Source, &matches.source, source, |it| {
+            it.contains(&source)
+        })
+    })
+    .or_else(|| {
+        check(
+            Field::Destination,
+            &matches.destination,
+            destination,
+            |it| it.contains(&destination),
+        )
+    })
+    .or_else(|| {
+        check(
+            Field::InInterface,
+            &matches.in_interface,
+            named(&inbound),
+            |it| joined(it, &inbound),
+        )
+    })
+    .or_else(|| {
+        check(
+            Field::OutInterface,
+            &matches.out_interface,
+            named(&outbound),
+            |it| joined(it, &outbound),
+        )
+    })
+    .or_else(|| {
+        check(Field::Protocol, &matches.protocol, protocol, |it| {
+            *it == protocol
+        })
+    })
 }
 
 fn named(interface: &str) -> &str {
-    if interface.is_empty() { "none" } else { interface }
+    if interface.is_empty() {
+        "none"
+    } else {
+        interface
+    }
 }
 
 fn joined(wanted: &Interface, interface: &str) -> bool {
@@ -54,13 +87,25 @@ fn check<T: Display>(
     matched: impl FnOnce(&T) -> bool,
 ) -> Option<Mismatch> {
     let condition = condition.as_ref()?;
-    match settle(field, condition, condition.value.to_string(), had, matched(&condition.value)) {
+    match settle(
+        field,
+        condition,
+        condition.value.to_string(),
+        had,
+        matched(&condition.value),
+    ) {
         TryResult::Failed(mismatch) => Some(mismatch),
         TryResult::Matched | TryResult::Unknown(_) => None,
     }
 }
 
-fn settle<T>(field: Field, condition: &Negatable<T>, wanted: String, had: impl Display, matched: bool) -> TryResult {
+fn settle<T>(
+    field: Field,
+    condition: &Negatable<T>,
+    wanted: String,
+    had: impl Display,
+    matched: bool,
+) -> TryResult {
     if condition.holds(matched) {
         return TryResult::Matched;
     }
@@ -80,11 +125,23 @@ fn extension(condition: &Match, packet: &Packet) -> TryResult {
         Match::OwnerGid(it) => owner(Field::OwnerGid, it, packet.owner.map(|(_, gid)| gid)),
         Match::CtState(it) => {
             let wanted: Vec<&str> = it.value.iter().copied().map(CtState::name).collect();
-            settle(Field::CtState, it, wanted.join(","), packet.state, it.value.contains(&packet.state))
+            settle(
+                Field::CtState,
+                it,
+                wanted.join(","),
+                packet.state,
+                it.value.contains(&packet.state),
+            )
         }
         Match::Mark(it) => {
             let had = format!("{:#x}", packet.mark);
-            settle(Field::Mark, it, it.value.to_string(), had, it.value.matches(packet.mark))
+            settle(
+                Field::Mark,
+                it,
+                it.value.to_string(),
+                had,
+                it.value.matches(packet.mark),
+            )
         }
         Match::Comment(_) => TryResult::Matched,
         Match::Verbatim { module, words } => {
@@ -96,7 +153,13 @@ fn extension(condition: &Match, packet: &Packet) -> TryResult {
 }
 
 fn port(field: Field, condition: &Negatable<PortRange>, had: u16) -> TryResult {
-    settle(field, condition, condition.value.to_string(), had, condition.value.contains(had))
+    settle(
+        field,
+        condition,
+        condition.value.to_string(),
+        had,
+        condition.value.contains(had),
+    )
 }
 
 /// xt_owner: without a socket a plain owner condition fails and an inverted one holds
@@ -108,6 +171,8 @@ fn owner(field: Field, condition: &Negatable<OwnerId>, had: Option<u32>) -> TryR
     };
     match condition.value.contains(id) {
         Some(matched) => settle(field, condition, wanted, id, matched),
-        None => TryResult::Unknown(format!("which {field} is named `{wanted}` depends on the machine")),
+        None => TryResult::Unknown(format!(
+            "which {field} is named `{wanted}` depends on the machine"
+        )),
     }
 }

@@ -22,13 +22,20 @@ pub fn evaluate(rules: &RuleSet, table: Table, hook: Hook, packet: &Packet) -> T
     if packet.family() != rules.family {
         return nobody;
     }
-    let Some(chains) = rules.tables.get(&table) else { return nobody };
-    let Some(start) = chains.chain(hook.chain()) else { return nobody };
+    let Some(chains) = rules.tables.get(&table) else {
+        return nobody;
+    };
+    let Some(start) = chains.chain(hook.chain()) else {
+        return nobody;
+    };
     let mut walk = Walk {
         rules,
         table,
         chains,
-        stack: vec![Frame { chain: start, next: 0 }],
+        stack: vec![Frame {
+            chain: start,
+            next: 0,
+        }],
         tried: Vec::new(),
     };
     let decided = walk.run(packet).unwrap_or_else(|| policy(start));
@@ -100,7 +107,10 @@ impl<'a> Walk<'a> {
             }
             Target::Accept => Some(Outcome::Accepted { by: By::Rule(id) }),
             Target::Drop => Some(Outcome::Dropped { by: By::Rule(id) }),
-            Target::Redirect { ports } => Some(Outcome::Redirected { ports: *ports, by: id }),
+            Target::Redirect { ports } => Some(Outcome::Redirected {
+                ports: *ports,
+                by: id,
+            }),
             Target::Verbatim(words) => Some(Outcome::Unknown {
                 rule: id,
                 why: format!("target `{}` is not modelled", words.join(" ")),
@@ -120,7 +130,9 @@ impl<'a> Walk<'a> {
             return unknown(format!("chain `{name}` does not exist"));
         };
         if self.stack.iter().any(|frame| frame.chain.name == name) {
-            return unknown(format!("chain `{name}` calls itself; the kernel refuses such rules"));
+            return unknown(format!(
+                "chain `{name}` calls itself; the kernel refuses such rules"
+            ));
         }
         if self.tried.len() >= PATIENCE {
             return unknown(format!("gave up after {PATIENCE} rules"));

@@ -11,7 +11,11 @@ use crate::rules::Family;
 ///
 /// `None` when there is none: an interface without an address of the family (the kernel drops the packet), or a hook
 /// where REDIRECT is not allowed.
-pub fn redirect_landing(hook: Hook, family: Family, in_iface_addr: Option<IpAddr>) -> Option<IpAddr> {
+pub fn redirect_landing(
+    hook: Hook,
+    family: Family,
+    in_iface_addr: Option<IpAddr>,
+) -> Option<IpAddr> {
     match (hook, family) {
         (Hook::Prerouting, _) => in_iface_addr.filter(|address| Family::of(*address) == family),
         (Hook::Output, Family::V4) => Some(Ipv4Addr::LOCALHOST.into()),

@@ -18,5 +18,5 @@ pub use packet::{Hook, Packet};
 pub use space::{PodAddresses, interesting_packets};
 pub use traversal::{By, Outcome, Traversal, Try, TryResult};
 
-
-
+#[cfg(test)]
+mod tests;

@@ -21,13 +21,20 @@ pub struct PodAddresses {
 /// Only packets a machine can have: an address of this machine (the pod's, or loopback) is reached by `lo`, any
 /// other by `eth0`; loopback is never seen on `eth0`; a packet that comes in has no owner. Rules that do not tell two
 /// packets of this list apart, tell no two packets apart by what is modelled, source ports and marks excepted.
-pub fn interesting_packets(rules: &RuleSet, table: Table, addresses: PodAddresses) -> Vec<(Hook, Packet)> {
+pub fn interesting_packets(
+    rules: &RuleSet,
+    table: Table,
+    addresses: PodAddresses,
+) -> Vec<(Hook, Packet)> {
     let named = Named::collect(rules, table, addresses);
     let local = |address: IpAddr| address == addresses.pod || is_loopback(address);
     let mut packets = Vec::new();
     for (source, destination) in named.pairs() {
         for port in &named.ports {
-            let (src, dst) = (SocketAddr::new(source, 40_000), SocketAddr::new(destination, *port));
+            let (src, dst) = (
+                SocketAddr::new(source, 40_000),
+                SocketAddr::new(destination, *port),
+            );
             for packet in [Packet::tcp(src, dst), Packet::udp(src, dst)] {
                 let outside = !local(source) && !is_loopback(destination);
                 if outside {
@@ -59,7 +66,9 @@ pub fn interesting_packets(rules: &RuleSet, table: Table, addresses: PodAddresse
 fn is_loopback(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address.is_loopback(),
-        IpAddr::V6(address) => address.is_loopback() || address.segments() == [0, 0, 0, 0, 0, 0, 0, 6],
+        IpAddr::V6(address) => {
+            address.is_loopback() || address.segments() == [0, 0, 0, 0, 0, 0, 0, 6]
+        }
     }
 }
 
@@ -81,8 +90,12 @@ impl Named {
         };
         for (_, rule) in rules.rules(table) {
             let matches = &rule.spec.matches;
-            let networks = [&matches.source, &matches.destination].into_iter().flatten();
-            named.addresses.extend(networks.map(|it| it.value.network()));
+            let networks = [&matches.source, &matches.destination]
+                .into_iter()
+                .flatten();
+            named
+                .addresses
+                .extend(networks.map(|it| it.value.network()));
             for condition in matches.extensions() {
                 match condition {
                     Match::DestinationPort(it) => named.range(it.value),
@@ -95,28 +108,42 @@ impl Named {
                 named.range(ports);
             }
         }
-        named.addresses.retain(|address| Family::of(*address) == family && !address.is_unspecified());
+        named
+            .addresses
+            .retain(|address| Family::of(*address) == family && !address.is_unspecified());
         named
     }
 
     fn range(&mut self, ports: PortRange) {
         let (first, last) = (ports.first(), ports.last());
-        self.ports.extend([first.saturating_sub(1), first, last, last.saturating_add(1)]);
+        self.ports
+            .extend([first.saturating_sub(1), first, last, last.saturating_add(1)]);
     }
 
     fn pairs(&self) -> impl Iterator<Item = (IpAddr, IpAddr)> {
         let each = self.addresses.iter();
-        each.flat_map(|source| self.addresses.iter().map(|destination| (*source, *destination)))
+        each.flat_map(|source| {
+            self.addresses
+                .iter()
+                .map(|destination| (*source, *destination))
+        })
     }
 
     fn owners(&self) -> impl Iterator<Item = (u32, u32)> {
-        self.uids.iter().flat_map(|uid| self.gids.iter().map(|gid| (*uid, *gid)))
+        self.uids
+            .iter()
+            .flat_map(|uid| self.gids.iter().map(|gid| (*uid, *gid)))
     }
 }
 
 fn around(owner: &OwnerId) -> Vec<u32> {
     match owner {
         OwnerId::Name(_) => Vec::new(),
-        OwnerId::Range { first, last } => vec![first.saturating_sub(1), *first, *last, last.saturating_add(1)],
+        OwnerId::Range { first, last } => vec![
+            first.saturating_sub(1),
+            *first,
+            *last,
+            last.saturating_add(1),
+        ],
     }
 }

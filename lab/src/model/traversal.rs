@@ -22,7 +22,10 @@ pub struct Traversal {
 impl Traversal {
     /// The rules whose counter moves: each that matched, jumps included, in order.
     pub fn moved(&self) -> Vec<RuleId> {
-        let matched = self.tried.iter().filter(|it| it.result == TryResult::Matched);
+        let matched = self
+            .tried
+            .iter()
+            .filter(|it| it.result == TryResult::Matched);
         matched.map(|it| it.rule.clone()).collect()
     }
 
@@ -113,7 +116,9 @@ impl Outcome {
     /// Whether two outcomes do the same to the packet, whichever rule decided.
     pub fn same_effect(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Redirected { ports, .. }, Self::Redirected { ports: others, .. }) => ports == others,
+            (Self::Redirected { ports, .. }, Self::Redirected { ports: others, .. }) => {
+                ports == others
+            }
             _ => std::mem::discriminant(self) == std::mem::discriminant(other),
         }
     }
@@ -124,7 +129,10 @@ impl fmt::Display for Outcome {
         match self {
             Self::Accepted { by } => write!(f, "accepted by {by}"),
             Self::Dropped { by } => write!(f, "dropped by {by}"),
-            Self::Redirected { ports: Some(ports), by } => write!(f, "redirected to port {} by {by}", ports.dashed()),
+            Self::Redirected {
+                ports: Some(ports),
+                by,
+            } => write!(f, "redirected to port {} by {by}", ports.dashed()),
             Self::Redirected { ports: None, by } => write!(f, "redirected to this machine by {by}"),
             Self::Unknown { rule, why } => write!(f, "unknown at {rule}: {why}"),
         }

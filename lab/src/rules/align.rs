@@ -54,8 +54,16 @@ pub fn align(reference: &RuleSet, applied: &RuleSet) -> Alignment {
 pub(super) fn common<T: PartialEq>(a: &[T], b: &[T]) -> Vec<(usize, usize)> {
     let head = a.iter().zip(b).take_while(|(x, y)| x == y).count();
     let (a_rest, b_rest) = (&a[head..], &b[head..]);
-    let tail = a_rest.iter().rev().zip(b_rest.iter().rev()).take_while(|(x, y)| x == y).count();
-    let (a_mid, b_mid) = (&a_rest[..a_rest.len() - tail], &b_rest[..b_rest.len() - tail]);
+    let tail = a_rest
+        .iter()
+        .rev()
+        .zip(b_rest.iter().rev())
+        .take_while(|(x, y)| x == y)
+        .count();
+    let (a_mid, b_mid) = (
+        &a_rest[..a_rest.len() - tail],
+        &b_rest[..b_rest.len() - tail],
+    );
     // `longest[i][j]`: the length for what follows i and j.
     let mut longest = vec![vec![0_u32; b_mid.len() + 1]; a_mid.len() + 1];
     for (i, x) in a_mid.iter().enumerate().rev() {

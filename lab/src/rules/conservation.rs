@@ -29,8 +29,18 @@ pub struct Imbalance {
 
 impl fmt::Display for Imbalance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rule, entered, at_least, at_most, counted } = self;
-        write!(f, "{rule} counted {counted} of the {entered} packets that entered {}, expected ", rule.chain)?;
+        let Self {
+            rule,
+            entered,
+            at_least,
+            at_most,
+            counted,
+        } = self;
+        write!(
+            f,
+            "{rule} counted {counted} of the {entered} packets that entered {}, expected ",
+            rule.chain
+        )?;
         match at_least == at_most {
             true => write!(f, "{at_most}"),
             false => write!(f, "{at_least} to {at_most}"),
@@ -47,7 +57,9 @@ impl fmt::Display for Imbalance {
 ///
 /// The built-in chains are not checked: what enters them is not counted by a rule.
 pub fn conservation(rules: &RuleSet, delta: &CounterDelta) -> Vec<Imbalance> {
-    let Some(table) = rules.tables.get(&delta.table()) else { return Vec::new() };
+    let Some(table) = rules.tables.get(&delta.table()) else {
+        return Vec::new();
+    };
     let account = Account {
         rules,
         delta,
@@ -80,7 +92,11 @@ impl Account<'_> {
         for (ordinal, rule) in (1..).zip(&chain.rules) {
             let id = RuleId::new(self.rules.family, self.name, &chain.name, ordinal);
             let counted = self.counted(&id);
-            let at_least = if rule.spec.matches.is_catch_all(protocol) { least } else { 0 };
+            let at_least = if rule.spec.matches.is_catch_all(protocol) {
+                least
+            } else {
+                0
+            };
             if !(at_least..=most).contains(&counted) {
                 return Some(Imbalance {
                     rule: id,
@@ -124,7 +140,11 @@ struct Shape<'a> {
 
 impl<'a> Shape<'a> {
     fn new(table: &'a TableRules) -> Self {
-        let chains = table.chains().iter().map(|chain| (chain.name.as_str(), chain)).collect();
+        let chains = table
+            .chains()
+            .iter()
+            .map(|chain| (chain.name.as_str(), chain))
+            .collect();
         let mut shape = Self {
             chains,
             protocols: BTreeMap::new(),
@@ -133,17 +153,26 @@ impl<'a> Shape<'a> {
         // A chain is at most as many jumps away from a built-in one as there are chains. What a loop leaves open
         // stays open, and open means unknown. The kernel accepts no loops.
         let mut callers: BTreeMap<&str, Vec<(&'a str, &'a RuleSpec)>> = BTreeMap::new();
-        for (chain, rule) in table.chains().iter().flat_map(|it| it.rules.iter().map(move |rule| (it, rule))) {
+        for (chain, rule) in table
+            .chains()
+            .iter()
+            .flat_map(|it| it.rules.iter().map(move |rule| (it, rule)))
+        {
             if let Some(entered) = rule.spec.target.chain() {
-                callers.entry(entered).or_default().push((&chain.name, &rule.spec));
+                callers
+                    .entry(entered)
+                    .or_default()
+                    .push((&chain.name, &rule.spec));
             }
         }
         for _ in table.chains() {
             for (entered, callers) in &callers {
-                let protocols = callers.iter().map(|(chain, spec)| match spec.matches.protocol {
-                    Some(_) => spec.matches.only_protocol(),
-                    None => shape.protocol(chain),
-                });
+                let protocols = callers
+                    .iter()
+                    .map(|(chain, spec)| match spec.matches.protocol {
+                        Some(_) => spec.matches.only_protocol(),
+                        None => shape.protocol(chain),
+                    });
                 let distinct: BTreeSet<Option<Protocol>> = protocols.collect();
                 if let (1, Some(Some(protocol))) = (distinct.len(), distinct.first()) {
                     shape.protocols.insert(entered, *protocol);
@@ -177,7 +206,8 @@ impl<'a> Shape<'a> {
                     may_decide |= fate != Fate::ComesBack;
                     // A goto's chain returns to the caller of this one.
                     let goto = matches!(rule.spec.target.flow(), Flow::Leaves(_));
-                    may_return |= goto && self.entry_fate(rule.spec.target.chain()) != Fate::Decided;
+                    may_return |=
+                        goto && self.entry_fate(rule.spec.target.chain()) != Fate::Decided;
                     fate == Fate::Decided
                 }
             };
@@ -197,7 +227,9 @@ impl<'a> Shape<'a> {
     }
 
     fn entry_fate(&self, chain: Option<&str>) -> Fate {
-        let fate = chain.filter(|name| self.chains.contains_key(name)).and_then(|name| self.fates.get(name));
+        let fate = chain
+            .filter(|name| self.chains.contains_key(name))
+            .and_then(|name| self.fates.get(name));
         fate.copied().unwrap_or(Fate::Either)
     }
 

@@ -141,6 +141,9 @@ impl CounterDelta {
 
     /// The rules that counted something.
     pub fn moved(&self) -> impl Iterator<Item = (&RuleId, Counter)> {
-        self.rules.iter().filter(|(_, it)| **it != Counter::default()).map(|(rule, it)| (rule, *it))
+        self.rules
+            .iter()
+            .filter(|(_, it)| **it != Counter::default())
+            .map(|(rule, it)| (rule, *it))
     }
 }

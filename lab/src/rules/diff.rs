@@ -58,7 +58,9 @@ impl fmt::Display for Difference {
             Self::ExtraChain { table, chain } => write!(f, "extra chain {table} {chain}"),
             Self::Missing { rule, text } => write!(f, "missing {rule}: {text}"),
             Self::Extra { rule, text } => write!(f, "extra {rule}: {text}"),
-            Self::Moved { meant, found, text } => write!(f, "moved {meant} to {}: {text}", found.ordinal),
+            Self::Moved { meant, found, text } => {
+                write!(f, "moved {meant} to {}: {text}", found.ordinal)
+            }
         }
     }
 }
@@ -69,20 +71,34 @@ impl fmt::Display for Difference {
 /// which ones a dump lists depends on the backend. Of each chain, what follows the longest common subsequence is in
 /// place; the rest is moved, missing or extra.
 pub fn diff(meant: &RuleSet, found: &RuleSet, tables: &[Table]) -> Vec<Difference> {
-    tables.iter().flat_map(|table| table_diff(meant, found, *table)).collect()
+    tables
+        .iter()
+        .flat_map(|table| table_diff(meant, found, *table))
+        .collect()
 }
 
 fn table_diff(meant: &RuleSet, found: &RuleSet, table: Table) -> Vec<Difference> {
     let mut names = chain_names(meant, table);
-    let extra = chain_names(found, table).into_iter().filter(|name| !names.contains(name));
+    let extra = chain_names(found, table)
+        .into_iter()
+        .filter(|name| !names.contains(name));
     let extra: Vec<&str> = extra.collect();
     names.extend(extra);
     let mut differences = Vec::new();
     for name in names {
         let chain = || name.to_owned();
-        match (is_user_chain(meant, table, name), is_user_chain(found, table, name)) {
-            (true, false) => differences.push(Difference::MissingChain { table, chain: chain() }),
-            (false, true) => differences.push(Difference::ExtraChain { table, chain: chain() }),
+        match (
+            is_user_chain(meant, table, name),
+            is_user_chain(found, table, name),
+        ) {
+            (true, false) => differences.push(Difference::MissingChain {
+                table,
+                chain: chain(),
+            }),
+            (false, true) => differences.push(Difference::ExtraChain {
+                table,
+                chain: chain(),
+            }),
             _ => {}
         }
         differences.extend(chain_diff(meant, found, table, name));
@@ -98,17 +114,28 @@ fn is_user_chain(set: &RuleSet, table: Table, name: &str) -> bool {
 fn chain_diff(meant: &RuleSet, found: &RuleSet, table: Table, chain: &str) -> Vec<Difference> {
     let (wanted, present) = (specs(meant, table, chain), specs(found, table, chain));
     let in_place = common(&wanted, &present);
-    let left = |all: &[&RuleSpec], kept: BTreeSet<usize>| (0..all.len()).filter(|it| !kept.contains(it)).collect();
+    let left = |all: &[&RuleSpec], kept: BTreeSet<usize>| {
+        (0..all.len()).filter(|it| !kept.contains(it)).collect()
+    };
     let missing: Vec<usize> = left(&wanted, in_place.iter().map(|(here, _)| *here).collect());
     let mut extra: Vec<usize> = left(&present, in_place.iter().map(|(_, there)| *there).collect());
     let id = |set: &RuleSet, index: usize| RuleId::new(set.family, table, chain, ordinal(index));
     let mut differences = Vec::new();
     for index in missing {
         let text = spec_text(chain, wanted[index]);
-        let elsewhere = extra.iter().position(|other| present[*other] == wanted[index]);
+        let elsewhere = extra
+            .iter()
+            .position(|other| present[*other] == wanted[index]);
         differences.push(match elsewhere.map(|at| extra.remove(at)) {
-            Some(other) => Difference::Moved { meant: id(meant, index), found: id(found, other), text },
-            None => Difference::Missing { rule: id(meant, index), text },
+            Some(other) => Difference::Moved {
+                meant: id(meant, index),
+                found: id(found, other),
+                text,
+            },
+            None => Difference::Missing {
+                rule: id(meant, index),
+                text,
+            },
         });
     }
     differences.extend(extra.into_iter().map(|index| Difference::Extra {
@@ -119,13 +146,19 @@ fn chain_diff(meant: &RuleSet, found: &RuleSet, table: Table, chain: &str) -> Ve
 }
 
 fn chain_names(set: &RuleSet, table: Table) -> Vec<&str> {
-    let chains = set.tables.get(&table).map(TableRules::chains).unwrap_or_default();
+    let chains = set
+        .tables
+        .get(&table)
+        .map(TableRules::chains)
+        .unwrap_or_default();
     chains.iter().map(|chain| chain.name.as_str()).collect()
 }
 
 pub(super) fn specs<'a>(set: &'a RuleSet, table: Table, chain: &str) -> Vec<&'a RuleSpec> {
     let chain = set.tables.get(&table).and_then(|rules| rules.chain(chain));
-    chain.map_or_else(Vec::new, |chain| chain.rules.iter().map(|rule| &rule.spec).collect())
+    chain.map_or_else(Vec::new, |chain| {
+        chain.rules.iter().map(|rule| &rule.spec).collect()
+    })
 }
 
 pub(super) fn ordinal(index: usize) -> u32 {

@@ -27,7 +27,14 @@ pub struct ParseError {
 
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { origin, line, column, message, text, .. } = self;
+        let Self {
+            origin,
+            line,
+            column,
+            message,
+            text,
+            ..
+        } = self;
         writeln!(f, "{origin}:{line}:{column}: {message}")?;
         writeln!(f, "{line:>4} | {}", text.trim_end())?;
         let before = text.chars().take(column.saturating_sub(1));

@@ -20,7 +20,11 @@ pub enum Family {
 impl Family {
     /// The family of an address.
     pub fn of(address: std::net::IpAddr) -> Self {
-        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+        if address.is_ipv4() {
+            Self::V4
+        } else {
+            Self::V6
+        }
     }
 
     /// The lower-case name used in keys: `ipv4` or `ipv6`.

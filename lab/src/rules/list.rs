@@ -16,14 +16,18 @@ use super::values::{CtState, Interface, Negatable, PortRange};
 /// Lists a table with its counters, in the columns of `iptables -L -v -n`, with protocol names as iptables before
 /// 1.8.9 prints them and without trailing blanks. Empty when the rule set lacks the table.
 pub fn list_verbose(rules: &RuleSet, table: Table) -> String {
-    let Some(table) = rules.tables.get(&table) else { return String::new() };
+    let Some(table) = rules.tables.get(&table) else {
+        return String::new();
+    };
     let mut text = String::new();
     for chain in table.chains() {
         if !text.is_empty() {
             text.push('\n');
         }
         let _ = writeln!(text, "{}", header(table, chain));
-        text.push_str(" pkts bytes target     prot opt in     out     source               destination\n");
+        text.push_str(
+            " pkts bytes target     prot opt in     out     source               destination\n",
+        );
         for rule in &chain.rules {
             let line = row(rules.family, &rule.spec, rule.counters.unwrap_or_default());
             let _ = writeln!(text, "{}", line.trim_end());
@@ -34,11 +38,18 @@ pub fn list_verbose(rules: &RuleSet, table: Table) -> String {
 
 fn header(table: &TableRules, chain: &Chain) -> String {
     match chain.policy {
-        None => format!("Chain {} ({} references)", chain.name, table.references(&chain.name)),
+        None => format!(
+            "Chain {} ({} references)",
+            chain.name,
+            table.references(&chain.name)
+        ),
         Some(policy) => {
             let Counter { packets, bytes } = chain.policy_counters.unwrap_or_default();
             let (packets, bytes) = (short(packets), short(bytes));
-            format!("Chain {} (policy {policy} {packets} packets, {bytes} bytes)", chain.name)
+            format!(
+                "Chain {} (policy {policy} {packets} packets, {bytes} bytes)",
+                chain.name
+            )
         }
     }
 }
@@ -65,20 +76,41 @@ fn row(family: Family, spec: &RuleSpec, counter: Counter) -> String {
         None => (' ', "all".to_owned()),
     };
     let mut line = format!("{:>5} {:>5} ", short(counter.packets), short(counter.bytes));
-    let _ = write!(line, "{:<9} {inverted}{protocol:<4} --  ", spec.target.name());
+    let _ = write!(
+        line,
+        "{:<9} {inverted}{protocol:<4} --  ",
+        spec.target.name()
+    );
     for side in [&matches.in_interface, &matches.out_interface] {
-        let _ = write!(line, "{:<6} ", side.as_ref().map_or("*".to_owned(), Negatable::<Interface>::to_string));
+        let _ = write!(
+            line,
+            "{:<6} ",
+            side.as_ref()
+                .map_or("*".to_owned(), Negatable::<Interface>::to_string)
+        );
     }
     for side in [&matches.source, &matches.destination] {
         let (inverted, network) = match side {
             Some(it) => (sign(it.negated), network(it.value)),
-            None => (' ', if family == Family::V4 { "0.0.0.0/0" } else { "::/0" }.to_owned()),
+            None => (
+                ' ',
+                if family == Family::V4 {
+                    "0.0.0.0/0"
+                } else {
+                    "::/0"
+                }
+                .to_owned(),
+            ),
         };
         let _ = write!(line, "{inverted}{network:<19} ");
     }
-    let goto = matches!(spec.target, Target::Goto(_)).then(|| "[goto]".to_owned());
-    let words: Vec<String> = goto.into_iter().chain(conditions(spec)).chain(target(&spec.target)).collect();
-    line + &words.join(" ")
+    if matches!(spec.target, Target::Goto(_)) {
+        line.push_str("[goto] ");
+    }
+    for word in conditions(spec).into_iter().chain(target(&spec.target)) {
+        let _ = write!(line, " {word}");
+    }
+    line
 }
 
 fn sign(negated: bool) -> char {
@@ -102,8 +134,15 @@ fn conditions(spec: &RuleSpec) -> Vec<String> {
         let first = seen.insert(condition.module().map(str::to_owned));
         words.push(match condition {
             Match::SourcePort(it) | Match::DestinationPort(it) => {
-                let end = if matches!(condition, Match::SourcePort(_)) { 's' } else { 'd' };
-                let name = protocol.as_deref().filter(|_| first).map(|name| format!("{name} "));
+                let end = if matches!(condition, Match::SourcePort(_)) {
+                    's'
+                } else {
+                    'd'
+                };
+                let name = protocol
+                    .as_deref()
+                    .filter(|_| first)
+                    .map(|name| format!("{name} "));
                 name.unwrap_or_default() + &ports(end, it)
             }
             Match::OwnerUid(it) => format!("{}owner UID match {}", bang(it), it.value),
@@ -125,11 +164,19 @@ fn bang<T>(condition: &Negatable<T>) -> &'static str {
 }
 
 fn states(condition: &Negatable<BTreeSet<CtState>>) -> String {
-    format!("{}ctstate {}", bang(condition), state_names(&condition.value))
+    format!(
+        "{}ctstate {}",
+        bang(condition),
+        state_names(&condition.value)
+    )
 }
 
 fn ports(end: char, condition: &Negatable<PortRange>) -> String {
-    let many = if condition.value.first() == condition.value.last() { "" } else { "s" };
+    let many = if condition.value.first() == condition.value.last() {
+        ""
+    } else {
+        "s"
+    };
     format!("{end}pt{many}:{condition}")
 }
 

@@ -57,8 +57,16 @@ impl Matches {
     }
 
     /// Appends words to the last match of this name that is kept verbatim as a whole; says whether there is one.
-    pub(super) fn extend_verbatim(&mut self, module: Option<&str>, more: impl Iterator<Item = String>) -> bool {
-        let mut whole = self.extensions.iter_mut().rev().filter(|it| it.is_whole_match());
+    pub(super) fn extend_verbatim(
+        &mut self,
+        module: Option<&str>,
+        more: impl Iterator<Item = String>,
+    ) -> bool {
+        let mut whole = self
+            .extensions
+            .iter_mut()
+            .rev()
+            .filter(|it| it.is_whole_match());
         match whole.find(|it| it.module() == module) {
             Some(Match::Verbatim { words, .. }) => {
                 words.extend(more);
@@ -70,7 +78,9 @@ impl Matches {
 
     /// Whether every condition is understood.
     pub fn is_modelled(&self) -> bool {
-        self.extensions.iter().all(|it| !matches!(it, Match::Verbatim { .. }))
+        self.extensions
+            .iter()
+            .all(|it| !matches!(it, Match::Verbatim { .. }))
     }
 
     /// The condition this rule puts on the protocol when it is one protocol.
@@ -83,7 +93,10 @@ impl Matches {
     pub fn is_catch_all(&self, protocol: Option<Protocol>) -> bool {
         let addresses = self.source.is_none() && self.destination.is_none();
         let interfaces = self.in_interface.is_none() && self.out_interface.is_none();
-        let quiet = self.extensions.iter().all(|it| matches!(it, Match::Comment(_)));
+        let quiet = self
+            .extensions
+            .iter()
+            .all(|it| matches!(it, Match::Comment(_)));
         let this = match &self.protocol {
             None => true,
             Some(_) => protocol.is_some() && self.only_protocol() == protocol,

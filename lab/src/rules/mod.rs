@@ -35,8 +35,5 @@ pub use set::{Chain, Counter, Policy, Rule, RuleSet, TableRules};
 pub use target::{Flow, Target};
 pub use values::{CtState, Interface, MarkValue, Negatable, OwnerId, PortRange, Protocol};
 
-
-
-
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

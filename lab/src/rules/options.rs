@@ -1,17 +1,18 @@
 //! Reads the options of one rule: matches, target, and what is kept verbatim.
 
-use std::collections::BTreeSet;
-
 use super::error::ParseError;
 use super::id::Family;
 use super::matches::{Match, Matches, RuleSpec, STATELESS};
-use super::render::quoted;
 use super::set::Counter;
 use super::target::Target;
-use super::values::{CtState, Interface, Negatable, Protocol};
+use super::values::{Interface, Negatable, Protocol};
 use super::words::{Line, Word};
 
+mod extension;
+mod target;
 mod value;
+
+use self::target::ReadTarget;
 
 /// The targets iptables itself has; a chain cannot have their names.
 pub(super) const TARGETS: [&str; 3] = ["ACCEPT", "DROP", "RETURN"];
@@ -51,14 +52,6 @@ enum Context {
     Target,
 }
 
-/// `-j` or `-g` with its options.
-struct ReadTarget<'a> {
-    name: &'a Word,
-    goto: bool,
-    /// Each option with its values.
-    options: Vec<&'a Word>,
-}
-
 struct Reader<'a> {
     line: Line<'a>,
     family: Family,
@@ -92,30 +85,48 @@ impl<'a> Reader<'a> {
     fn option(&mut self, word: &'a Word) -> Result<(), ParseError> {
         let negated = !word.quoted && word.text == "!";
         let option = if negated {
-            self.next().ok_or_else(|| self.line.error(word, "`!` negates the option after it, and there is none"))?
+            self.next().ok_or_else(|| {
+                self.line
+                    .error(word, "`!` negates the option after it, and there is none")
+            })?
         } else {
             word
         };
         if !option.is_option() || option.text == "!" {
-            return Err(self.line.error(option, format!("expected an option, found `{}`", option.text)));
+            return Err(self.line.error(
+                option,
+                format!("expected an option, found `{}`", option.text),
+            ));
         }
         let plain = || match negated {
-            true => Err(self.line.error(word, format!("`{}` cannot be negated", option.text))),
+            true => Err(self
+                .line
+                .error(word, format!("`{}` cannot be negated", option.text))),
             false => Ok(()),
         };
         match option.text.as_str() {
             "-p" | "--protocol" | "--proto" => self.protocol(option, negated),
-            "-s" | "--source" | "--src" | "-d" | "--destination" | "--dst" => self.address(option, negated),
+            "-s" | "--source" | "--src" | "-d" | "--destination" | "--dst" => {
+                self.address(option, negated)
+            }
             "-i" | "--in-interface" | "-o" | "--out-interface" => self.interface(option, negated),
             "-m" | "--match" => plain().and_then(|()| self.module(option)),
             "-j" | "--jump" | "-g" | "--goto" => plain().and_then(|()| self.jump(option)),
             "-c" | "--set-counters" => plain().and_then(|()| self.set_counters(option)),
-            "-t" | "--table" => Err(self.line.error(option, "a rule file names its table in the `*` line, not with `-t`")),
+            "-t" | "--table" => Err(self.line.error(
+                option,
+                "a rule file names its table in the `*` line, not with `-t`",
+            )),
             _ => self.extension(option, negated),
         }
     }
 
-    fn once<T>(line: Line<'_>, option: &Word, slot: &mut Option<T>, value: T) -> Result<(), ParseError> {
+    fn once<T>(
+        line: Line<'_>,
+        option: &Word,
+        slot: &mut Option<T>,
+        value: T,
+    ) -> Result<(), ParseError> {
         match slot.replace(value) {
             Some(_) => Err(line.error(option, format!("`{}` is given twice", option.text))),
             None => Ok(()),
@@ -129,8 +140,16 @@ impl<'a> Reader<'a> {
             return Ok(());
         }
         let known = Protocol::from_name(&word.text).filter(|_| !every);
-        let value = known.ok_or_else(|| self.line.error(word, format!("unknown protocol `{}`", word.text)))?;
-        Self::once(self.line, option, &mut self.matches.protocol, Negatable { negated, value })
+        let value = known.ok_or_else(|| {
+            self.line
+                .error(word, format!("unknown protocol `{}`", word.text))
+        })?;
+        Self::once(
+            self.line,
+            option,
+            &mut self.matches.protocol,
+            Negatable { negated, value },
+        )
     }
 
     fn address(&mut self, option: &'a Word, negated: bool) -> Result<(), ParseError> {
@@ -143,28 +162,45 @@ impl<'a> Reader<'a> {
             return Ok(());
         }
         let source = option.text == "-s" || option.text.starts_with("--s");
-        let slot = if source { &mut self.matches.source } else { &mut self.matches.destination };
+        let slot = if source {
+            &mut self.matches.source
+        } else {
+            &mut self.matches.destination
+        };
         Self::once(self.line, option, slot, Negatable { negated, value })
     }
 
     fn interface(&mut self, option: &Word, negated: bool) -> Result<(), ParseError> {
         let word = self.value(option)?;
-        let bad = || self.line.error(word, format!("`{}` cannot name an interface", word.text));
+        let bad = || {
+            self.line
+                .error(word, format!("`{}` cannot name an interface", word.text))
+        };
         let value = Interface::new(&word.text).ok_or_else(bad)?;
         if value.as_str() == "+" && !negated {
             return Ok(());
         }
         let inbound = option.text == "-i" || option.text.starts_with("--in");
-        let slot = if inbound { &mut self.matches.in_interface } else { &mut self.matches.out_interface };
+        let slot = if inbound {
+            &mut self.matches.in_interface
+        } else {
+            &mut self.matches.out_interface
+        };
         Self::once(self.line, option, slot, Negatable { negated, value })
     }
 
     fn set_counters(&mut self, option: &Word) -> Result<(), ParseError> {
         let [packets, bytes] = [self.value(option)?, self.value(option)?].map(|word| {
             let number = word.text.parse::<u64>();
-            number.map_err(|_| self.line.error(word, format!("`{}` is not a count", word.text)))
+            number.map_err(|_| {
+                self.line
+                    .error(word, format!("`{}` is not a count", word.text))
+            })
         });
-        let counter = Counter { packets: packets?, bytes: bytes? };
+        let counter = Counter {
+            packets: packets?,
+            bytes: bytes?,
+        };
         Self::once(self.line, option, &mut self.counters, counter)
     }
 
@@ -174,7 +210,10 @@ impl<'a> Reader<'a> {
         if matches!(name.as_str(), "tcp" | "udp") {
             self.ports = Some(word);
         } else if !STATELESS.contains(&name.as_str()) {
-            self.matches.add(Match::Verbatim { module: Some(name.clone()), words: Vec::new() });
+            self.matches.add(Match::Verbatim {
+                module: Some(name.clone()),
+                words: Vec::new(),
+            });
         }
         self.loaded.push(name.clone());
         self.context = Context::Match(name);
@@ -185,115 +224,23 @@ impl<'a> Reader<'a> {
         let name = self.value(option)?;
         let goto = matches!(option.text.as_str(), "-g" | "--goto");
         self.context = Context::Target;
-        let target = ReadTarget { name, goto, options: Vec::new() };
+        let target = ReadTarget {
+            name,
+            goto,
+            options: Vec::new(),
+        };
         Self::once(self.line, option, &mut self.target, target)
     }
 
-    /// An option of a match or target extension.
-    fn extension(&mut self, option: &'a Word, negated: bool) -> Result<(), ParseError> {
-        let module = match &self.context {
-            Context::Match(module) => Some(module.as_str()),
-            Context::Base | Context::Target => None,
-        };
-        let loaded = |name: &str| self.loaded.iter().any(|it| it == name);
-        let transport = matches!(self.matches.only_protocol(), Some(Protocol::Tcp | Protocol::Udp));
-        let transport = transport || matches!(module, Some("tcp" | "udp"));
-        let line = self.line;
-        match option.text.as_str() {
-            name @ ("--sport" | "--source-port" | "--dport" | "--destination-port") if transport => {
-                self.ports = Some(option);
-                let ports = Negatable { negated, value: value::ports(line, self.value(option)?, ':')? };
-                let source = name.starts_with("--s");
-                self.matches.add(if source { Match::SourcePort(ports) } else { Match::DestinationPort(ports) });
-            }
-            "--sport" | "--source-port" | "--dport" | "--destination-port" if self.matches.protocol.is_none() => {
-                return Err(line.error(option, format!("`{}` needs `-p tcp` or `-p udp` before it", option.text)));
-            }
-            name @ ("--uid-owner" | "--gid-owner") if loaded("owner") => {
-                let owner = Negatable { negated, value: value::owner(line, self.value(option)?)? };
-                let user = name == "--uid-owner";
-                self.matches.add(if user { Match::OwnerUid(owner) } else { Match::OwnerGid(owner) });
-            }
-            "--uid-owner" | "--gid-owner" => {
-                return Err(line.error(option, format!("`{}` needs `-m owner` before it", option.text)));
-            }
-            "--ctstate" if loaded("conntrack") => {
-                let word = self.value(option)?;
-                let value = states(line, word)?;
-                self.matches.add(Match::CtState(Negatable { negated, value }));
-            }
-            "--mark" if module == Some("mark") => {
-                let value = value::mark(line, self.value(option)?)?;
-                self.matches.add(Match::Mark(Negatable { negated, value }));
-            }
-            "--comment" if module == Some("comment") && !negated => {
-                let word = self.next().ok_or_else(|| line.error(option, "`--comment` needs a value"))?;
-                self.matches.add(Match::Comment(word.text.clone()));
-            }
-            _ => return self.unmodelled(option, negated),
-        }
-        Ok(())
-    }
-
-    fn unmodelled(&mut self, option: &'a Word, negated: bool) -> Result<(), ParseError> {
-        let base = matches!(option.text.as_str(), "-f" | "--fragment");
-        if !base && !option.text.starts_with("--") {
-            return Err(self.line.error(option, format!("unknown option `{}`", option.text)));
-        }
-        let mut values = Vec::new();
-        while let Some(word) = self.rest.first().filter(|word| !base && !word.is_option()) {
-            self.rest = &self.rest[1..];
-            values.push(word);
-        }
-        let module = match (&self.context, base) {
-            (Context::Target, false) if negated => {
-                return Err(self.line.error(option, "an option of a target cannot be negated"));
-            }
-            (Context::Target, false) => {
-                if let Some(target) = &mut self.target {
-                    target.options.push(option);
-                    target.options.extend(values);
-                }
-                return Ok(());
-            }
-            (_, true) => None,
-            (Context::Match(module), false) => Some(module.clone()),
-            // iptables loads the match of the protocol for an option it does not know yet.
-            (Context::Base, false) => match self.matches.only_protocol() {
-                Some(protocol) => {
-                    let name = protocol.to_string();
-                    self.context = Context::Match(name.clone());
-                    if !STATELESS.contains(&name.as_str()) {
-                        self.matches.add(Match::Verbatim { module: Some(name.clone()), words: Vec::new() });
-                    }
-                    Some(name)
-                }
-                None => return Err(self.line.error(option, format!("unknown option `{}`", option.text))),
-            },
-        };
-        self.verbatim(module, option, negated, &values)
-    }
-
-    /// Keeps an option word for word: with the other options of its match when that is verbatim as a whole.
-    fn verbatim(
-        &mut self,
-        module: Option<String>,
-        option: &Word,
-        negated: bool,
-        values: &[&Word],
-    ) -> Result<(), ParseError> {
-        let words = negated.then(|| "!".to_owned()).into_iter();
-        let words = words.chain([option.text.clone()]).chain(values.iter().map(|word| quoted(&word.text)));
-        if !self.matches.extend_verbatim(module.as_deref(), words.clone()) {
-            self.matches.add(Match::Verbatim { module, words: words.collect() });
-        }
-        Ok(())
-    }
-
     fn finish(self) -> Result<ReadRule, ParseError> {
-        let transport = matches!(self.matches.only_protocol(), Some(Protocol::Tcp | Protocol::Udp));
+        let transport = matches!(
+            self.matches.only_protocol(),
+            Some(Protocol::Tcp | Protocol::Udp)
+        );
         if let (Some(word), false) = (self.ports, transport) {
-            return Err(self.line.error(word, format!("`{}` needs `-p tcp` or `-p udp`", word.text)));
+            return Err(self
+                .line
+                .error(word, format!("`{}` needs `-p tcp` or `-p udp`", word.text)));
         }
         let mut jump = None;
         let target = match self.target {
@@ -301,63 +248,24 @@ impl<'a> Reader<'a> {
             Some(target) => target.read(self.line, &self.matches, &mut jump)?,
         };
         for module in ["owner", "conntrack", "mark", "comment"] {
-            let used = self.matches.extensions().iter().any(|it| it.module() == Some(module));
+            let used = self
+                .matches
+                .extensions()
+                .iter()
+                .any(|it| it.module() == Some(module));
             if !used && self.loaded.iter().any(|it| it == module) {
-                return Err(self.line.error_all(format!("`-m {module}` is loaded and none of its options is given")));
+                return Err(self.line.error_all(format!(
+                    "`-m {module}` is loaded and none of its options is given"
+                )));
             }
         }
         Ok(ReadRule {
-            spec: RuleSpec { matches: self.matches, target },
+            spec: RuleSpec {
+                matches: self.matches,
+                target,
+            },
             counters: self.counters,
             jump,
         })
     }
-}
-
-impl ReadTarget<'_> {
-    fn read(self, line: Line<'_>, matches: &Matches, jump: &mut Option<Word>) -> Result<Target, ParseError> {
-        let name = self.name.text.clone();
-        let word = |it: &&Word| if it.is_option() { it.text.clone() } else { quoted(&it.text) };
-        let verbatim = || Target::Verbatim([self.name].iter().chain(&self.options).map(word).collect());
-        let builtin = TARGETS.contains(&name.as_str());
-        if let (true, Some(option)) = (self.goto || builtin, self.options.first()) {
-            return Err(line.error(option, format!("`{name}` takes no options")));
-        }
-        if self.goto && (builtin || Target::is_extension(&name)) {
-            return Err(line.error(self.name, format!("`-g` goes to a chain, and `{name}` is a target")));
-        }
-        Ok(match name.as_str() {
-            "ACCEPT" => Target::Accept,
-            "DROP" => Target::Drop,
-            "RETURN" => Target::Return,
-            "REDIRECT" => match self.options[..] {
-                [] => Target::Redirect { ports: None },
-                [option, ports] if matches!(option.text.as_str(), "--to-ports" | "--to-port") => {
-                    if !matches.only_protocol().is_some_and(|it| matches!(it.number(), 6 | 17 | 33 | 132)) {
-                        return Err(line.error(option, "redirecting to a port needs `-p tcp` or `-p udp`"));
-                    }
-                    Target::Redirect { ports: Some(value::ports(line, ports, '-')?) }
-                }
-                [option] if option.text.starts_with("--to-port") => {
-                    return Err(line.error(option, format!("`{}` needs a value", option.text)));
-                }
-                _ => verbatim(),
-            },
-            _ if Target::is_extension(&name) || !self.options.is_empty() => verbatim(),
-            _ => {
-                *jump = Some(self.name.clone());
-                if self.goto { Target::Goto(name) } else { Target::Jump(name) }
-            }
-        })
-    }
-}
-
-fn states(line: Line<'_>, word: &Word) -> Result<BTreeSet<CtState>, ParseError> {
-    let state = |name: &str| {
-        let known = CtState::ALL.into_iter().find(|state| state.name().eq_ignore_ascii_case(name));
-        let known_names = CtState::ALL.map(CtState::name);
-        let message = || format!("unknown connection state `{name}`");
-        known.ok_or_else(|| line.error_with(word, message(), super::error::nearest(name, known_names)))
-    };
-    word.text.split(',').map(state).collect()
 }

@@ -33,7 +33,11 @@ pub fn to_restore(rules: &RuleSet) -> String {
                 Some(Policy::Accept) => {}
             }
         }
-        for (chain, rule) in rules.chains().iter().flat_map(|it| it.rules.iter().map(move |rule| (it, rule))) {
+        for (chain, rule) in rules
+            .chains()
+            .iter()
+            .flat_map(|it| it.rules.iter().map(move |rule| (it, rule)))
+        {
             let _ = writeln!(text, "{}", spec_text(&chain.name, &rule.spec));
         }
         text.push_str("COMMIT\n");
@@ -48,12 +52,29 @@ pub fn to_save(rules: &RuleSet) -> String {
     let mut text = String::new();
     for (table, rules) in &rules.tables {
         let _ = writeln!(text, "*{table}");
-        for Chain { name, policy, policy_counters, .. } in rules.chains() {
+        for Chain {
+            name,
+            policy,
+            policy_counters,
+            ..
+        } in rules.chains()
+        {
             let policy = policy.map_or("-".to_owned(), |policy| policy.to_string());
-            let _ = writeln!(text, ":{name} {policy} {}", counter(policy_counters.unwrap_or_default()));
+            let _ = writeln!(
+                text,
+                ":{name} {policy} {}",
+                counter(policy_counters.unwrap_or_default())
+            );
         }
-        for (chain, rule) in rules.chains().iter().flat_map(|it| it.rules.iter().map(move |rule| (it, rule))) {
-            let counted = rule.counters.map(|it| counter(it) + " ").unwrap_or_default();
+        for (chain, rule) in rules
+            .chains()
+            .iter()
+            .flat_map(|it| it.rules.iter().map(move |rule| (it, rule)))
+        {
+            let counted = rule
+                .counters
+                .map(|it| counter(it) + " ")
+                .unwrap_or_default();
             let _ = writeln!(text, "{counted}{}", spec_text(&chain.name, &rule.spec));
         }
         text.push_str("COMMIT\n");
@@ -63,8 +84,12 @@ pub fn to_save(rules: &RuleSet) -> String {
 
 /// Quotes a word when a reader would split it or take it for something else.
 pub(super) fn quoted(word: &str) -> String {
-    let plain = |it: char| it.is_ascii_alphanumeric() || "_-.:/,+=@%^~<>[]{}|&;*?$#()!'".contains(it) || !it.is_ascii();
-    let plain_word = word != "!" && !word.starts_with('-') && word.chars().all(|it| plain(it) && !it.is_whitespace());
+    let plain = |it: char| {
+        it.is_ascii_alphanumeric() || "_-.:/,+=@%^~<>[]{}|&;*?$#()!'".contains(it) || !it.is_ascii()
+    };
+    let plain_word = word != "!"
+        && !word.starts_with('-')
+        && word.chars().all(|it| plain(it) && !it.is_whitespace());
     if plain_word && !word.is_empty() {
         return word.to_owned();
     }
@@ -72,7 +97,11 @@ pub(super) fn quoted(word: &str) -> String {
 }
 
 pub(super) fn state_names(states: &BTreeSet<CtState>) -> String {
-    states.iter().map(|state| state.name()).collect::<Vec<_>>().join(",")
+    states
+        .iter()
+        .map(|state| state.name())
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 fn push<T>(words: &mut Vec<String>, option: &str, condition: &Negatable<T>, value: impl Display) {
@@ -102,7 +131,10 @@ fn base(matches: &Matches, words: &mut Vec<String>) {
 }
 
 fn extensions(matches: &Matches, words: &mut Vec<String>) {
-    let protocol = matches.only_protocol().map(|it| it.to_string()).unwrap_or_default();
+    let protocol = matches
+        .only_protocol()
+        .map(|it| it.to_string())
+        .unwrap_or_default();
     let mut open = String::new();
     let mut given: Vec<&'static str> = Vec::new();
     for condition in matches.extensions() {
@@ -131,7 +163,9 @@ fn extensions(matches: &Matches, words: &mut Vec<String>) {
         given.extend((!option.is_empty()).then_some(option));
         match condition {
             Match::SourcePort(it) | Match::DestinationPort(it) => push(words, option, it, it.value),
-            Match::OwnerUid(it) | Match::OwnerGid(it) => push(words, option, it, quoted(&it.value.to_string())),
+            Match::OwnerUid(it) | Match::OwnerGid(it) => {
+                push(words, option, it, quoted(&it.value.to_string()))
+            }
             Match::CtState(it) => push(words, option, it, state_names(&it.value)),
             Match::Mark(it) => push(words, option, it, it.value),
             Match::Comment(it) => words.extend([option.to_owned(), quoted(it)]),

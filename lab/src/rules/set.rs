@@ -11,7 +11,9 @@ use super::render;
 
 /// Packets and bytes counted by a rule or a policy. In the nat table a packet is a connection: nat is asked for the
 /// first packet only.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Counter {
     /// Packets.
     pub packets: u64,
@@ -124,7 +126,9 @@ impl TableRules {
     /// The rules of all chains that enter the chain, jumps and gotos.
     pub fn references(&self, chain: &str) -> usize {
         let rules = self.chains.iter().flat_map(|it| &it.rules);
-        rules.filter(|rule| rule.spec.target.chain() == Some(chain)).count()
+        rules
+            .filter(|rule| rule.spec.target.chain() == Some(chain))
+            .count()
     }
 }
 
@@ -148,16 +152,25 @@ impl RuleSet {
 
     /// The rules of a table, chain by chain; none when the table is absent.
     pub fn rules(&self, table: Table) -> impl Iterator<Item = (RuleId, &Rule)> {
-        let chains = self.tables.get(&table).map(TableRules::chains).unwrap_or_default();
+        let chains = self
+            .tables
+            .get(&table)
+            .map(TableRules::chains)
+            .unwrap_or_default();
         chains.iter().flat_map(move |chain| {
             let numbered = (1..).zip(&chain.rules);
-            numbered.map(move |(ordinal, rule)| (RuleId::new(self.family, table, &chain.name, ordinal), rule))
+            numbered.map(move |(ordinal, rule)| {
+                (RuleId::new(self.family, table, &chain.name, ordinal), rule)
+            })
         })
     }
 
     /// The rule an id names.
     pub fn rule(&self, id: &RuleId) -> Option<&Rule> {
-        let table = self.tables.get(&id.table).filter(|_| id.family == self.family)?;
+        let table = self
+            .tables
+            .get(&id.table)
+            .filter(|_| id.family == self.family)?;
         let index = usize::try_from(id.ordinal.checked_sub(1)?).ok()?;
         table.chain(&id.chain)?.rules.get(index)
     }
@@ -178,7 +191,10 @@ impl RuleSet {
     pub fn without(&self, id: &RuleId) -> Self {
         let mut rest = self.clone();
         let exists = self.rule(id).is_some();
-        let chain = rest.tables.get_mut(&id.table).and_then(|table| table.chain_mut(&id.chain));
+        let chain = rest
+            .tables
+            .get_mut(&id.table)
+            .and_then(|table| table.chain_mut(&id.chain));
         if let (true, Some(chain), Ok(index)) = (exists, chain, usize::try_from(id.ordinal - 1)) {
             chain.rules.remove(index);
         }
@@ -200,7 +216,8 @@ impl RuleSet {
     /// not proof against someone who wants a collision.
     pub fn fingerprint(&self) -> String {
         let mut bare = self.without_counters();
-        bare.tables.retain(|table, rules| *rules != TableRules::empty(*table));
+        bare.tables
+            .retain(|table, rules| *rules != TableRules::empty(*table));
         let text = format!("{}\n{}", self.family, render::to_restore(&bare));
         let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

@@ -45,18 +45,55 @@ pub enum Flow<'a> {
 
 /// Targets of the kernel after which the next rule is asked.
 const NON_TERMINAL: [&str; 24] = [
-    "AUDIT", "CHECKSUM", "CLASSIFY", "CONNMARK", "CONNSECMARK", "CT", "DSCP", "ECN", "HL", "HMARK", "IDLETIMER",
-    "LED", "LOG", "MARK", "NFLOG", "NOTRACK", "RATEEST", "SECMARK", "SET", "TCPMSS", "TCPOPTSTRIP", "TOS", "TRACE",
+    "AUDIT",
+    "CHECKSUM",
+    "CLASSIFY",
+    "CONNMARK",
+    "CONNSECMARK",
+    "CT",
+    "DSCP",
+    "ECN",
+    "HL",
+    "HMARK",
+    "IDLETIMER",
+    "LED",
+    "LOG",
+    "MARK",
+    "NFLOG",
+    "NOTRACK",
+    "RATEEST",
+    "SECMARK",
+    "SET",
+    "TCPMSS",
+    "TCPOPTSTRIP",
+    "TOS",
+    "TRACE",
     "TTL",
 ];
 
 /// Targets of the kernel that end the table's work on the packet.
 const TERMINAL: [&str; 9] = [
-    "DNAT", "MASQUERADE", "NETMAP", "NFQUEUE", "QUEUE", "REDIRECT", "REJECT", "SNAT", "TPROXY",
+    "DNAT",
+    "MASQUERADE",
+    "NETMAP",
+    "NFQUEUE",
+    "QUEUE",
+    "REDIRECT",
+    "REJECT",
+    "SNAT",
+    "TPROXY",
 ];
 
 /// Targets of the kernel that do either, or that no nat rule set has.
-const OTHER: [&str; 7] = ["CLUSTERIP", "DNPT", "MIRROR", "SNPT", "SYNPROXY", "TEE", "ULOG"];
+const OTHER: [&str; 7] = [
+    "CLUSTERIP",
+    "DNPT",
+    "MIRROR",
+    "SNPT",
+    "SYNPROXY",
+    "TEE",
+    "ULOG",
+];
 
 impl Target {
     /// Whether iptables has a target extension of this name: such a name is not a jump to a missing chain.

@@ -11,10 +11,14 @@ mod roundtrip;
 mod seed;
 
 /// The rules file of the istio-init log, and its IPv6 twin.
-pub(crate) const ISTIO_V4: &str =
-    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios/rules/istio-1.13.rules"));
-pub(crate) const ISTIO_V6: &str =
-    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios/rules/istio-1.13.v6.rules"));
+pub(crate) const ISTIO_V4: &str = include_str!(concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../scenarios/rules/istio-1.13.rules"
+));
+pub(crate) const ISTIO_V6: &str = include_str!(concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../scenarios/rules/istio-1.13.v6.rules"
+));
 
 /// The 18 rules of a family.
 pub(crate) fn istio(family: Family) -> RuleSet {
@@ -34,7 +38,11 @@ fn one(options: &str) -> RuleSpec {
 
 /// An IPv4 nat table with a user chain `SUB`.
 fn nat(lines: &str) -> Result<RuleSet, ParseError> {
-    parse(&format!("*nat\n-N SUB\n{lines}COMMIT\n"), Family::V4, "x.rules")
+    parse(
+        &format!("*nat\n-N SUB\n{lines}COMMIT\n"),
+        Family::V4,
+        "x.rules",
+    )
 }
 
 fn v4(chain: &str, ordinal: u32) -> RuleId {

@@ -18,12 +18,18 @@ pub struct Negatable<T> {
 impl<T> Negatable<T> {
     /// A condition without `!`.
     pub fn is(value: T) -> Self {
-        Self { negated: false, value }
+        Self {
+            negated: false,
+            value,
+        }
     }
 
     /// A condition with `!`.
     pub fn is_not(value: T) -> Self {
-        Self { negated: true, value }
+        Self {
+            negated: true,
+            value,
+        }
     }
 
     /// Whether the condition holds, given whether the plain value matched.
@@ -78,7 +84,9 @@ impl Protocol {
 
     /// Reads a name or a number; `None` for a name iptables does not know by itself.
     pub fn from_name(name: &str) -> Option<Self> {
-        let known = PROTOCOLS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        let known = PROTOCOLS
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name));
         let number = known.map(|(_, number)| *number);
         number.or_else(|| name.parse().ok()).map(Self::from_number)
     }
@@ -145,7 +153,10 @@ pub struct PortRange {
 impl PortRange {
     /// One port.
     pub fn one(port: u16) -> Self {
-        Self { first: port, last: port }
+        Self {
+            first: port,
+            last: port,
+        }
     }
 
     /// `first..=last`, or `None` when that is empty.
@@ -205,7 +216,10 @@ pub enum OwnerId {
 impl OwnerId {
     /// One id.
     pub fn one(id: u32) -> Self {
-        Self::Range { first: id, last: id }
+        Self::Range {
+            first: id,
+            last: id,
+        }
     }
 
     /// Whether the id is meant; `None` for a name, which only the loading machine can resolve.

@@ -53,7 +53,12 @@ impl Line<'_> {
     }
 
     /// A complaint about a word, with a suggestion.
-    pub fn error_with(&self, word: &Word, message: impl Into<String>, suggestion: Option<String>) -> ParseError {
+    pub fn error_with(
+        &self,
+        word: &Word,
+        message: impl Into<String>,
+        suggestion: Option<String>,
+    ) -> ParseError {
         ParseError {
             suggestion,
             ..self.error(word, message)
@@ -89,7 +94,9 @@ impl Line<'_> {
                     word.quoted = true;
                 }
                 ('"', Some(_)) => quote = None,
-                ('\\', Some(_)) => word.text.extend(characters.next().map(|(_, escaped)| escaped)),
+                ('\\', Some(_)) => word
+                    .text
+                    .extend(characters.next().map(|(_, escaped)| escaped)),
                 (other, _) => word.text.push(other),
             }
         }

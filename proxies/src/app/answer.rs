@@ -48,7 +48,7 @@ impl CallAnswer {
                 error: format!("connect failed: {errno}"),
             },
             CallOutcome::Closed(how) => CallResult::Failed {
-                error: format!("closed before an answer: {how}"),
+                error: format!("closed: {how}"),
             },
             CallOutcome::Timeout => CallResult::Failed {
                 error: "timeout".to_owned(),

@@ -7,6 +7,7 @@ mod loop_guard;
 mod metrics;
 mod relay;
 mod route;
+mod site;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,8 +15,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use tokio::sync::Semaphore;
 
-use crate::accept::{Accepted, accept_loop};
-use crate::http_server::{self, Answer, Exchange};
+use crate::accept::accept_loop;
 use crate::listen::{self, BindError, Listener};
 use crate::log::Log;
 use crate::log_level::LogLevel;
@@ -23,8 +23,9 @@ use crate::wire::ProxyConfig;
 
 use forward::Forwarder;
 use loop_guard::LoopGuard;
-use metrics::{ListenerMetrics, Metrics};
+use metrics::Metrics;
 use route::{RouteError, Routes};
+use site::{Answering, Site};
 
 /// A proxy that could not start.
 #[derive(Debug, Error)]
@@ -66,15 +67,6 @@ enum Purpose {
     Relay(Direction),
     /// The proxy itself answers.
     Http(Site),
-}
-
-/// What the proxy itself answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Site {
-    /// The port decides which paths it knows.
-    Health(u16),
-    Metrics,
-    Admin,
 }
 
 impl Purpose {
@@ -192,32 +184,6 @@ impl Proxy {
                     }));
                 }
             }
-        }
-    }
-}
-
-/// What the HTTP listeners need to answer.
-struct Answering {
-    site: Site,
-    metrics: Metrics,
-    level: LogLevel,
-}
-
-impl Answering {
-    async fn serve(self: Arc<Self>, counters: ListenerMetrics, log: Log, accepted: Accepted) {
-        let _open = counters.opened();
-        let traffic =
-            http_server::serve(&log, accepted, async |exchange| self.respond(&exchange)).await;
-        counters.from_client.inc_by(traffic.received());
-        counters.to_client.inc_by(traffic.sent());
-    }
-
-    fn respond(&self, exchange: &Exchange) -> Answer {
-        let (method, uri) = (exchange.request.method(), exchange.request.uri());
-        match self.site {
-            Site::Health(port) => health::respond(port, method, uri.path(), &self.metrics),
-            Site::Metrics => health::respond_metrics(method, uri.path(), &self.metrics),
-            Site::Admin => admin::respond(method, uri, &self.level, &self.metrics),
         }
     }
 }

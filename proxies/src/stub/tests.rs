@@ -164,3 +164,29 @@ fn body(outcome: CallOutcome) -> String {
         other => panic!("no answer: {other:?}"),
     }
 }
+
+#[tokio::test]
+async fn a_stub_whose_port_is_taken_says_which_and_why() {
+    let taken = crate::listen::bind("0.0.0.0:0".parse().expect("literal")).expect("bind");
+    let port = taken.address.port();
+    let app = crate::wire::AppConfig {
+        service: "details".to_owned(),
+        port,
+        calls: Vec::new(),
+    };
+    let config = StubConfig {
+        pod: "pod-1".to_owned(),
+        part: Part::App(app),
+    };
+    let (_writer, output) = Writer::start(io::sink(), |error| panic!("write failed: {error}"));
+    let log = Log::new("pod-1".to_owned(), Role::App, output);
+    let (_commands, receiver) = mpsc::channel(1);
+    let (level, _filter) = LogLevel::new();
+    let error = play(config, log, level, receiver)
+        .await
+        .expect_err("the port is taken");
+    assert_eq!(
+        error.to_string(),
+        format!("cannot listen on 0.0.0.0:{port}: EADDRINUSE")
+    );
+}

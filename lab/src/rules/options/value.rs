@@ -1,20 +1,27 @@
-//! Reads the values of options: networks, ports, owners and marks.
+//! Reads the values of options: networks, ports, owners, marks and states.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use crate::rules::error::ParseError;
+use crate::rules::error::{ParseError, nearest};
 use crate::rules::id::Family;
-use crate::rules::values::{MarkValue, OwnerId, PortRange};
+use crate::rules::values::{CtState, MarkValue, OwnerId, PortRange};
 use crate::rules::words::{Line, Word};
 
 /// `address[/prefix|/mask]`, masked as the kernel does; `None` for a mask with holes.
-pub(super) fn network(line: Line<'_>, word: &Word, family: Family) -> Result<Option<IpNet>, ParseError> {
+pub(super) fn network(
+    line: Line<'_>,
+    word: &Word,
+    family: Family,
+) -> Result<Option<IpNet>, ParseError> {
     let text = word.text.as_str();
     let bad = |why: &str| line.error(word, format!("`{text}` is not an address: {why}"));
     if text.contains(',') {
-        return Err(bad("a list stands for several rules, write them one by one"));
+        return Err(bad(
+            "a list stands for several rules, write them one by one",
+        ));
     }
     let (address, mask) = match text.split_once('/') {
         Some((address, mask)) => (address, Some(mask)),
@@ -22,10 +29,15 @@ pub(super) fn network(line: Line<'_>, word: &Word, family: Family) -> Result<Opt
     };
     let address = match (address, family) {
         ("0", Family::V4) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        _ => address.parse().map_err(|_| bad("expected numbers, such as 10.0.0.0/8 or fd00::/8"))?,
+        _ => address
+            .parse()
+            .map_err(|_| bad("expected numbers, such as 10.0.0.0/8 or fd00::/8"))?,
     };
     if Family::of(address) != family {
-        let message = format!("address `{text}` is {}, these rules are {family}", Family::of(address));
+        let message = format!(
+            "address `{text}` is {}, these rules are {family}",
+            Family::of(address)
+        );
         return Err(line.error(word, message));
     }
     let widest = if family == Family::V4 { 32 } else { 128 };
@@ -34,7 +46,8 @@ pub(super) fn network(line: Line<'_>, word: &Word, family: Family) -> Result<Opt
         Some(mask) => match mask.parse::<u8>() {
             Ok(prefix) if prefix <= widest => Some(prefix),
             Ok(_) => return Err(bad("the prefix is too long")),
-            Err(_) => mask_prefix(mask, family).ok_or_else(|| bad("the mask is neither a length nor an address"))?,
+            Err(_) => mask_prefix(mask, family)
+                .ok_or_else(|| bad("the mask is neither a length nor an address"))?,
         },
     };
     let network = prefix.and_then(|prefix| IpNet::new(address, prefix).ok());
@@ -44,7 +57,10 @@ pub(super) fn network(line: Line<'_>, word: &Word, family: Family) -> Result<Opt
 /// The length of a mask written as an address; `Some(None)` when its ones have holes.
 fn mask_prefix(mask: &str, family: Family) -> Option<Option<u8>> {
     let (bits, widest) = match family {
-        Family::V4 => (u128::from(u32::from(mask.parse::<Ipv4Addr>().ok()?)) << 96, 32),
+        Family::V4 => (
+            u128::from(u32::from(mask.parse::<Ipv4Addr>().ok()?)) << 96,
+            32,
+        ),
         Family::V6 => (u128::from(mask.parse::<Ipv6Addr>().ok()?), 128),
     };
     let ones = bits.leading_ones();
@@ -59,7 +75,9 @@ pub(super) fn ports(line: Line<'_>, word: &Word, separator: char) -> Result<Port
     let open_ends = separator == ':';
     let port = |part: &str, open: u16| match part {
         "" if open_ends && text.len() > 1 => Ok(open),
-        _ => part.parse::<u16>().map_err(|_| bad("expected a number from 0 to 65535")),
+        _ => part
+            .parse::<u16>()
+            .map_err(|_| bad("expected a number from 0 to 65535")),
     };
     match text.split_once(separator) {
         None => port(text, 0).map(PortRange::one),
@@ -97,12 +115,32 @@ pub(super) fn mark(line: Line<'_>, word: &Word) -> Result<MarkValue, ParseError>
             None if text.len() > 1 && text.starts_with('0') => (&text[1..], 8),
             None => (text, 10),
         };
-        let parsed = u32::from_str_radix(digits, radix).ok().filter(|_| !digits.starts_with('+'));
-        parsed.ok_or_else(|| line.error(word, format!("`{}` is not a mark such as 0x1 or 0x1/0xff", word.text)))
+        let parsed = u32::from_str_radix(digits, radix)
+            .ok()
+            .filter(|_| !digits.starts_with('+'));
+        parsed.ok_or_else(|| {
+            line.error(
+                word,
+                format!("`{}` is not a mark such as 0x1 or 0x1/0xff", word.text),
+            )
+        })
     };
     let (value, mask) = match word.text.split_once('/') {
         Some((value, mask)) => (number(value)?, number(mask)?),
         None => (number(&word.text)?, u32::MAX),
     };
     Ok(MarkValue { value, mask })
+}
+
+/// `NEW,RELATED`
+pub(super) fn states(line: Line<'_>, word: &Word) -> Result<BTreeSet<CtState>, ParseError> {
+    let state = |name: &str| {
+        let known = CtState::ALL
+            .into_iter()
+            .find(|state| state.name().eq_ignore_ascii_case(name));
+        let known_names = CtState::ALL.map(CtState::name);
+        let message = || format!("unknown connection state `{name}`");
+        known.ok_or_else(|| line.error_with(word, message(), nearest(name, known_names)))
+    };
+    word.text.split(',').map(state).collect()
 }

@@ -7,7 +7,10 @@ fn same(a: &str, b: &str) {
 
 #[test]
 fn the_order_of_options_does_not_count() {
-    same("-o lo -s 127.0.0.6/32 -j RETURN", "-j RETURN -s 127.0.0.6 -o lo");
+    same(
+        "-o lo -s 127.0.0.6/32 -j RETURN",
+        "-j RETURN -s 127.0.0.6 -o lo",
+    );
     same(
         "-p tcp -m owner --uid-owner 1 -m mark --mark 2 --dport 3 -j RETURN",
         "-p tcp -m tcp --dport 3 -m mark --mark 0x2 -m owner --uid-owner 1 -j RETURN",
@@ -18,11 +21,17 @@ fn the_order_of_options_does_not_count() {
 fn spellings_of_one_rule_are_equal() {
     same("-p tcp --dport 53", "-p 6 -m tcp --destination-port 53");
     same("-p tcp -m tcp -j ACCEPT", "-p TCP -j ACCEPT");
-    same("-p udp -j REDIRECT --to-port 15053", "-p udp -j REDIRECT --to-ports 15053");
+    same(
+        "-p udp -j REDIRECT --to-port 15053",
+        "-p udp -j REDIRECT --to-ports 15053",
+    );
     same("-d 127.0.0.1/8", "-d 127.0.0.0/255.0.0.0");
     same("-s 0.0.0.0/0 -p all -o +", "");
     same("-p tcp --sport 1024:", "-p tcp --sport 1024:65535");
-    same("-m conntrack --ctstate RELATED,ESTABLISHED", "-m conntrack --ctstate ESTABLISHED,RELATED");
+    same(
+        "-m conntrack --ctstate RELATED,ESTABLISHED",
+        "-m conntrack --ctstate ESTABLISHED,RELATED",
+    );
     same("-m mark --mark 1337", "-m mark --mark 0x539/0xffffffff");
     same("-m comment --comment \"a\"", "-m comment --comment a");
 }
@@ -36,7 +45,10 @@ fn rules_that_differ_are_not_equal() {
         ("-j SUB", "-g SUB"),
         ("-i lo", "-o lo"),
         ("! -s 0/0", ""),
-        ("-m limit --limit 1/s -m owner --uid-owner 1", "-m owner --uid-owner 1 -m limit --limit 1/s"),
+        (
+            "-m limit --limit 1/s -m owner --uid-owner 1",
+            "-m owner --uid-owner 1 -m limit --limit 1/s",
+        ),
     ] {
         assert_ne!(one(a), one(b), "{a} | {b}");
     }
@@ -63,36 +75,57 @@ fn what_is_not_modelled_is_kept_word_for_word_and_flagged() {
     ] {
         let spec = one(text);
         assert!(!spec.is_modelled(), "{text}");
-        assert_eq!(spec_text("OUTPUT", &spec), format!("-A OUTPUT {text}").trim_end());
+        assert_eq!(
+            spec_text("OUTPUT", &spec),
+            format!("-A OUTPUT {text}").trim_end()
+        );
     }
 }
 
 #[test]
 fn the_protocol_brings_its_match_for_an_option_that_needs_it() {
     same("-p icmp --icmp-type 8", "-p icmp -m icmp --icmp-type 8");
-    same("-p tcp --tcp-flags SYN SYN", "-p tcp -m tcp --tcp-flags SYN SYN");
+    same(
+        "-p tcp --tcp-flags SYN SYN",
+        "-p tcp -m tcp --tcp-flags SYN SYN",
+    );
 }
 
 #[test]
 fn names_of_owners_are_kept_as_text() {
     let spec = one("-m owner --uid-owner java");
-    assert_eq!(spec.matches.extensions(), [Match::OwnerUid(Negatable::is(OwnerId::Name("java".to_owned())))]);
+    assert_eq!(
+        spec.matches.extensions(),
+        [Match::OwnerUid(Negatable::is(OwnerId::Name(
+            "java".to_owned()
+        )))]
+    );
 }
 
 #[test]
 fn inserted_rules_take_their_place() {
     let set = nat("-A OUTPUT -j ACCEPT\n-I OUTPUT -o a -j ACCEPT\n-I OUTPUT 2 -o b -j ACCEPT\n");
     let set = set.unwrap_or_else(|error| panic!("{error}"));
-    let texts = set.rules(Table::Nat).map(|(id, rule)| spec_text(&id.chain, &rule.spec));
-    let expected = ["-A OUTPUT -o a -j ACCEPT", "-A OUTPUT -o b -j ACCEPT", "-A OUTPUT -j ACCEPT"];
+    let texts = set
+        .rules(Table::Nat)
+        .map(|(id, rule)| spec_text(&id.chain, &rule.spec));
+    let expected = [
+        "-A OUTPUT -o a -j ACCEPT",
+        "-A OUTPUT -o b -j ACCEPT",
+        "-A OUTPUT -j ACCEPT",
+    ];
     assert_eq!(texts.collect::<Vec<_>>(), expected);
 }
 
 #[test]
 fn counters_are_read_from_either_place() {
-    let set = nat("[3:180] -A OUTPUT -j ACCEPT\n-A OUTPUT -c 4 240 -j ACCEPT\n-A OUTPUT -j ACCEPT\n");
+    let set =
+        nat("[3:180] -A OUTPUT -j ACCEPT\n-A OUTPUT -c 4 240 -j ACCEPT\n-A OUTPUT -j ACCEPT\n");
     let set = set.unwrap_or_else(|error| panic!("{error}"));
-    let counted: Vec<_> = set.rules(Table::Nat).map(|(_, rule)| rule.counters).collect();
+    let counted: Vec<_> = set
+        .rules(Table::Nat)
+        .map(|(_, rule)| rule.counters)
+        .collect();
     let counter = |packets, bytes| Some(Counter { packets, bytes });
     assert_eq!(counted, [counter(3, 180), counter(4, 240), None]);
 }
@@ -100,13 +133,27 @@ fn counters_are_read_from_either_place() {
 #[test]
 fn a_rule_id_is_a_json_map_key() {
     let id = v4("ISTIO_OUTPUT", 4);
-    assert_eq!((id.to_string(), id.short()), ("nat ISTIO_OUTPUT 4".to_owned(), "ISTIO_OUTPUT 4".to_owned()));
+    assert_eq!(
+        (id.to_string(), id.short()),
+        ("nat ISTIO_OUTPUT 4".to_owned(), "ISTIO_OUTPUT 4".to_owned())
+    );
     assert_eq!(id.key().parse(), Ok(id.clone()));
     let map = std::collections::BTreeMap::from([(id, 1)]);
     let json = serde_json::to_string(&map).expect("a map of strings is JSON");
     assert_eq!(json, r#"{"ipv4 nat ISTIO_OUTPUT 4":1}"#);
-    assert_eq!(serde_json::from_str::<std::collections::BTreeMap<RuleId, i32>>(&json).ok(), Some(map));
-    for wrong in ["", "ipv4 nat A", "ipv4 nat A 0", "ipv5 nat A 1", "ipv4 natt A 1", "ipv4 nat A x", "ipv4 nat  1"] {
+    assert_eq!(
+        serde_json::from_str::<std::collections::BTreeMap<RuleId, i32>>(&json).ok(),
+        Some(map)
+    );
+    for wrong in [
+        "",
+        "ipv4 nat A",
+        "ipv4 nat A 0",
+        "ipv5 nat A 1",
+        "ipv4 natt A 1",
+        "ipv4 nat A x",
+        "ipv4 nat  1",
+    ] {
         assert!(wrong.parse::<RuleId>().is_err(), "{wrong}");
     }
 }

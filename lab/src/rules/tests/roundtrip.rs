@@ -9,28 +9,44 @@ use super::*;
 
 const CHAINS: [&str; 4] = ["ISTIO_A", "ISTIO_B", "a-z", "链"];
 
-fn negatable<T: std::fmt::Debug>(value: impl Strategy<Value = T>) -> impl Strategy<Value = Negatable<T>> {
+fn negatable<T: std::fmt::Debug>(
+    value: impl Strategy<Value = T>,
+) -> impl Strategy<Value = Negatable<T>> {
     (any::<bool>(), value).prop_map(|(negated, value)| Negatable { negated, value })
 }
 
 fn network(family: Family) -> BoxedStrategy<IpNet> {
     match family {
         Family::V4 => (any::<u32>(), 1..=32_u8)
-            .prop_map(|(bits, prefix)| Ipv4Net::new(bits.into(), prefix).expect("the prefix fits").trunc().into())
+            .prop_map(|(bits, prefix)| {
+                Ipv4Net::new(bits.into(), prefix)
+                    .expect("the prefix fits")
+                    .trunc()
+                    .into()
+            })
             .boxed(),
         Family::V6 => (any::<u128>(), 1..=128_u8)
-            .prop_map(|(bits, prefix)| Ipv6Net::new(bits.into(), prefix).expect("the prefix fits").trunc().into())
+            .prop_map(|(bits, prefix)| {
+                Ipv6Net::new(bits.into(), prefix)
+                    .expect("the prefix fits")
+                    .trunc()
+                    .into()
+            })
             .boxed(),
     }
 }
 
 fn ports() -> impl Strategy<Value = PortRange> {
-    (any::<u16>(), any::<u16>()).prop_map(|(a, b)| PortRange::new(a.min(b), a.max(b)).expect("in order"))
+    (any::<u16>(), any::<u16>())
+        .prop_map(|(a, b)| PortRange::new(a.min(b), a.max(b)).expect("in order"))
 }
 
 fn owner() -> impl Strategy<Value = OwnerId> {
     prop_oneof![
-        (any::<u32>(), any::<u32>()).prop_map(|(a, b)| OwnerId::Range { first: a.min(b), last: a.max(b) }),
+        (any::<u32>(), any::<u32>()).prop_map(|(a, b)| OwnerId::Range {
+            first: a.min(b),
+            last: a.max(b)
+        }),
         "[a-z][a-z ]{0,5}".prop_map(OwnerId::Name),
     ]
 }
@@ -46,11 +62,26 @@ fn mark() -> impl Strategy<Value = MarkValue> {
 fn verbatim() -> impl Strategy<Value = Match> {
     let words = |words: &str| words.split(' ').map(str::to_owned).collect::<Vec<_>>();
     prop_oneof![
-        Just(Match::Verbatim { module: Some("limit".to_owned()), words: words("--limit 5/sec") }),
-        Just(Match::Verbatim { module: Some("multiport".to_owned()), words: words("! --dports 53,15008") }),
-        Just(Match::Verbatim { module: Some("socket".to_owned()), words: Vec::new() }),
-        Just(Match::Verbatim { module: Some("owner".to_owned()), words: words("! --socket-exists") }),
-        Just(Match::Verbatim { module: None, words: words("! -f") }),
+        Just(Match::Verbatim {
+            module: Some("limit".to_owned()),
+            words: words("--limit 5/sec")
+        }),
+        Just(Match::Verbatim {
+            module: Some("multiport".to_owned()),
+            words: words("! --dports 53,15008")
+        }),
+        Just(Match::Verbatim {
+            module: Some("socket".to_owned()),
+            words: Vec::new()
+        }),
+        Just(Match::Verbatim {
+            module: Some("owner".to_owned()),
+            words: words("! --socket-exists")
+        }),
+        Just(Match::Verbatim {
+            module: None,
+            words: words("! -f")
+        }),
     ]
 }
 
@@ -76,8 +107,13 @@ fn condition(transport: bool) -> BoxedStrategy<Match> {
 
 fn target(transport: bool) -> BoxedStrategy<Target> {
     let chain = || prop::sample::select(&CHAINS[..]).prop_map(str::to_owned);
-    let words = |words: &[&str]| Target::Verbatim(words.iter().map(|it| (*it).to_owned()).collect());
-    let ports = if transport { option::of(ports()).boxed() } else { Just(None).boxed() };
+    let words =
+        |words: &[&str]| Target::Verbatim(words.iter().map(|it| (*it).to_owned()).collect());
+    let ports = if transport {
+        option::of(ports()).boxed()
+    } else {
+        Just(None).boxed()
+    };
     prop_oneof![
         Just(Target::None),
         chain().prop_map(Target::Jump),
@@ -99,31 +135,60 @@ fn rule(family: Family) -> impl Strategy<Value = Rule> {
         Just(Some(Negatable::is(Protocol::Udp))),
         negatable((1..=u8::MAX).prop_map(Protocol::from_number)).prop_map(Some),
     ];
-    let interface = || option::of(negatable("[a-z]{1,4}[0-9]\\+?".prop_map(|it| Interface::new(&it).expect("fits"))));
+    let interface = || {
+        option::of(negatable(
+            "[a-z]{1,4}[0-9]\\+?".prop_map(|it| Interface::new(&it).expect("fits")),
+        ))
+    };
     protocol.prop_flat_map(move |protocol| {
-        let named = protocol.as_ref().filter(|it| !it.negated).map(|it| it.value);
+        let named = protocol
+            .as_ref()
+            .filter(|it| !it.negated)
+            .map(|it| it.value);
         let transport = matches!(named, Some(Protocol::Tcp | Protocol::Udp));
-        let networks = (option::of(negatable(network(family))), option::of(negatable(network(family))));
+        let networks = (
+            option::of(negatable(network(family))),
+            option::of(negatable(network(family))),
+        );
         let conditions = vec(condition(transport), 0..4);
-        let parts = (networks, interface(), interface(), conditions, target(transport));
-        parts.prop_map(move |((source, destination), in_interface, out_interface, conditions, target)| {
-            let mut matches = Matches { source, destination, in_interface, out_interface, ..Matches::default() };
-            matches.protocol.clone_from(&protocol);
-            conditions.into_iter().for_each(|it| matches.add(it));
-            Rule { spec: RuleSpec { matches, target }, counters: None }
-        })
+        let parts = (
+            networks,
+            interface(),
+            interface(),
+            conditions,
+            target(transport),
+        );
+        parts.prop_map(
+            move |((source, destination), in_interface, out_interface, conditions, target)| {
+                let mut matches = Matches::default();
+                matches.protocol.clone_from(&protocol);
+                (matches.source, matches.destination) = (source, destination);
+                (matches.in_interface, matches.out_interface) = (in_interface, out_interface);
+                conditions.into_iter().for_each(|it| matches.add(it));
+                Rule {
+                    spec: RuleSpec { matches, target },
+                    counters: None,
+                }
+            },
+        )
     })
 }
 
 fn rule_set() -> impl Strategy<Value = RuleSet> {
     let family = prop_oneof![Just(Family::V4), Just(Family::V6)];
     family.prop_flat_map(|family| {
-        let placed = vec((0..Table::ALL.len(), 0..CHAINS.len() + 1, rule(family)), 0..8);
+        let placed = vec(
+            (0..Table::ALL.len(), 0..CHAINS.len() + 1, rule(family)),
+            0..8,
+        );
         placed.prop_map(move |placed| {
             let mut set = RuleSet::empty(family);
             for (table, chain, rule) in placed {
                 let table = Table::ALL[table];
-                let rules = set.tables.entry(table).or_insert_with(|| TableRules::empty(table));
+                let rules = set
+                    .tables
+                    .entry(table)
+                    .or_insert_with(|| TableRules::empty(table));
                 CHAINS.iter().for_each(|name| _ = rules.chain_or_new(name));
                 let chain = CHAINS.get(chain).copied().unwrap_or("OUTPUT");
                 rules.chain_or_new(chain).rules.push(rule);
@@ -174,12 +239,66 @@ proptest! {
 /// Lines that get far into the reader: words of the language in any order.
 fn rule_like() -> impl Strategy<Value = String> {
     let words = [
-        "-A", "-I", "-N", "OUTPUT", "SUB", "1", "!", "-p", "tcp", "udp", "-s", "-d", "10.0.0.0/8", "::1", "-o", "lo",
-        "-m", "owner", "--uid-owner", "1337", "--dport", "80", "80:", "-j", "-g", "ACCEPT", "REDIRECT", "--to-ports",
-        "mark", "--mark", "0x1/0x", "conntrack", "--ctstate", "NEW", "comment", "--comment", "\"a b\"", "\"", "[1:60]",
-        ":SUB", "--syn", "-f", "limit", "--limit", "--limit-burst", "\"-x\"", "\\", "链", "-", "--", "-c", "/", ",",
+        "-A",
+        "-I",
+        "-N",
+        "OUTPUT",
+        "SUB",
+        "1",
+        "!",
+        "-p",
+        "tcp",
+        "udp",
+        "-s",
+        "-d",
+        "10.0.0.0/8",
+        "::1",
+        "-o",
+        "lo",
+        "-m",
+        "owner",
+        "--uid-owner",
+        "1337",
+        "--dport",
+        "80",
+        "80:",
+        "-j",
+        "-g",
+        "ACCEPT",
+        "REDIRECT",
+        "--to-ports",
+        "mark",
+        "--mark",
+        "0x1/0x",
+        "conntrack",
+        "--ctstate",
+        "NEW",
+        "comment",
+        "--comment",
+        "\"a b\"",
+        "\"",
+        "[1:60]",
+        ":SUB",
+        "--syn",
+        "-f",
+        "limit",
+        "--limit",
+        "--limit-burst",
+        "\"-x\"",
+        "\\",
+        "链",
+        "-",
+        "--",
+        "-c",
+        "/",
+        ",",
     ];
-    let prefix = prop_oneof![Just("-A OUTPUT "), Just("-A OUTPUT -p tcp "), Just("-A SUB -m owner "), Just("")];
+    let prefix = prop_oneof![
+        Just("-A OUTPUT "),
+        Just("-A OUTPUT -p tcp "),
+        Just("-A SUB -m owner "),
+        Just("")
+    ];
     let words = vec(prop::sample::select(words.to_vec()), 0..9);
     (prefix, words).prop_map(|(prefix, words)| prefix.to_owned() + &words.join(" "))
 }

@@ -56,7 +56,10 @@ fn saved() -> RuleSet {
 fn both_families_have_18_rules_all_understood() {
     for set in [istio(Family::V4), istio(Family::V6)] {
         assert_eq!(set.len(), 18);
-        assert!(set.rules(Table::Nat).all(|(_, rule)| rule.spec.is_modelled()));
+        assert!(
+            set.rules(Table::Nat)
+                .all(|(_, rule)| rule.spec.is_modelled())
+        );
     }
 }
 
@@ -65,16 +68,24 @@ fn the_dump_and_the_restore_text_are_the_same_value() {
     let (saved, written) = (saved().without_counters(), istio(Family::V4));
     assert_eq!(saved.tables[&Table::Nat], written.tables[&Table::Nat]);
     assert_eq!(diff(&written, &saved, &[Table::Nat]), []);
-    assert_eq!(written.table_fingerprint(Table::Nat), saved.table_fingerprint(Table::Nat));
+    assert_eq!(
+        written.table_fingerprint(Table::Nat),
+        saved.table_fingerprint(Table::Nat)
+    );
     assert_eq!(written.fingerprint(), written.table_fingerprint(Table::Nat));
 }
 
 #[test]
 fn each_rule_is_printed_as_iptables_save_prints_it() {
-    let nat = SAVED.split_once("*nat\n").expect("the dump has a nat table").1;
+    let nat = SAVED
+        .split_once("*nat\n")
+        .expect("the dump has a nat table")
+        .1;
     let lines: Vec<&str> = nat.lines().filter(|line| line.starts_with("-A")).collect();
     let saved = saved();
-    let printed = saved.rules(Table::Nat).map(|(id, rule)| spec_text(&id.chain, &rule.spec));
+    let printed = saved
+        .rules(Table::Nat)
+        .map(|(id, rule)| spec_text(&id.chain, &rule.spec));
     assert_eq!(printed.collect::<Vec<_>>(), lines);
 }
 
@@ -98,7 +109,13 @@ fn a_control_lacks_exactly_its_rule() {
     let id = v4("ISTIO_OUTPUT", 4);
     let control = whole.without(&id);
     let text = "-A ISTIO_OUTPUT -m owner --uid-owner 1337 -j RETURN".to_owned();
-    assert_eq!(diff(&whole, &control, &[Table::Nat]), [Difference::Missing { rule: id, text }]);
+    assert_eq!(
+        diff(&whole, &control, &[Table::Nat]),
+        [Difference::Missing { rule: id, text }]
+    );
     assert_eq!(whole.without(&v4("ISTIO_OUTPUT", 10)), whole);
-    assert_eq!(whole.without(&RuleId::new(Family::V6, Table::Nat, "ISTIO_OUTPUT", 4)), whole);
+    assert_eq!(
+        whole.without(&RuleId::new(Family::V6, Table::Nat, "ISTIO_OUTPUT", 4)),
+        whole
+    );
 }

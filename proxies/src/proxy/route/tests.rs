@@ -1,0 +1,142 @@
+//! Where connections go on to, one rule at a time.
+
+use super::*;
+use crate::wire::SidecarPorts;
+
+fn at(text: &str) -> SocketAddr {
+    text.parse().expect("literal address")
+}
+
+fn config() -> ProxyConfig {
+    let route = |vip: &str, endpoints: &[&str]| ServiceRoute {
+        service: "reviews".to_owned(),
+        vip: at(vip),
+        endpoints: endpoints.iter().map(|text| at(text)).collect(),
+    };
+    ProxyConfig {
+        sidecar: Some(SidecarPorts {
+            outbound: 15001,
+            inbound: 15006,
+            inbound_source: [
+                "127.0.0.6".parse().expect("literal"),
+                "::6".parse().expect("literal"),
+            ],
+        }),
+        gateway: Some(GatewayRoute {
+            port: 8080,
+            service: "reviews".to_owned(),
+        }),
+        health_ports: vec![15021],
+        metrics_port: 15090,
+        admin_port: 15000,
+        services: vec![
+            route("10.96.0.3:9080", &["10.77.3.2:9080", "10.77.4.2:9080"]),
+            route("[fd77::96:3]:9080", &["[fd77:3::2]:9080"]),
+        ],
+        max_connections: 10,
+    }
+}
+
+fn routes() -> Routes {
+    Routes::new(&config()).expect("valid routes")
+}
+
+fn remotes(routes: &Routes, direction: Direction, dst: &str, times: usize) -> Vec<SocketAddr> {
+    (0..times)
+        .map(|_| {
+            routes
+                .upstream(direction, at(dst))
+                .expect("an upstream")
+                .remote
+        })
+        .collect()
+}
+
+#[test]
+fn a_service_address_is_spread_over_its_endpoints_in_turn() {
+    let seen = remotes(&routes(), Direction::Outbound, "10.96.0.3:9080", 3);
+    assert_eq!(
+        seen,
+        [
+            at("10.77.3.2:9080"),
+            at("10.77.4.2:9080"),
+            at("10.77.3.2:9080")
+        ]
+    );
+}
+
+#[test]
+fn each_family_of_a_service_keeps_its_own_turn() {
+    let routes = routes();
+    remotes(&routes, Direction::Outbound, "[fd77::96:3]:9080", 1);
+    assert_eq!(
+        remotes(&routes, Direction::Outbound, "10.96.0.3:9080", 1),
+        [at("10.77.3.2:9080")]
+    );
+}
+
+#[test]
+fn an_outbound_connection_to_anything_else_is_passed_through() {
+    let upstream = routes().upstream(Direction::Outbound, at("10.96.0.3:80"));
+    assert_eq!(
+        upstream,
+        Ok(Upstream {
+            remote: at("10.96.0.3:80"),
+            bind: None
+        })
+    );
+}
+
+#[test]
+fn an_inbound_connection_goes_to_its_destination_from_the_source_of_its_family() {
+    let upstream = routes().upstream(Direction::Inbound, at("[fd77:1::2]:9080"));
+    let source: IpAddr = "::6".parse().expect("literal");
+    assert_eq!(
+        upstream,
+        Ok(Upstream {
+            remote: at("[fd77:1::2]:9080"),
+            bind: Some(source)
+        })
+    );
+}
+
+#[test]
+fn an_unspecified_inbound_source_means_not_to_bind() {
+    let mut config = config();
+    config.sidecar.as_mut().expect("a sidecar").inbound_source[0] =
+        "0.0.0.0".parse().expect("literal");
+    let routes = Routes::new(&config).expect("valid routes");
+    let upstream = routes
+        .upstream(Direction::Inbound, at("10.77.1.2:9080"))
+        .expect("an upstream");
+    assert_eq!(upstream.bind, None);
+}
+
+#[test]
+fn a_gateway_takes_endpoints_of_its_clients_family() {
+    let seen = remotes(&routes(), Direction::Gateway, "[fd77:9::2]:8080", 2);
+    assert_eq!(seen, [at("[fd77:3::2]:9080"), at("[fd77:3::2]:9080")]);
+}
+
+#[test]
+fn a_service_without_endpoints_has_no_upstream() {
+    let mut config = config();
+    config.services[0].endpoints.clear();
+    let routes = Routes::new(&config).expect("valid routes");
+    let upstream = routes.upstream(Direction::Outbound, at("10.96.0.3:9080"));
+    assert_eq!(upstream, Err(NoUpstream::NoEndpoints("reviews".to_owned())));
+}
+
+#[test]
+fn a_gateway_to_an_unknown_service_is_refused_at_start() {
+    let mut config = config();
+    config.gateway = Some(GatewayRoute {
+        port: 8080,
+        service: "revues".to_owned(),
+    });
+    let error = Routes::new(&config).err().expect("refused");
+    assert_eq!(
+        error.to_string(),
+        r#"gateway on port 8080: no service is called "revues""#
+    );
+}
