@@ -10,6 +10,7 @@ pub mod doctor;
 pub mod entry;
 pub mod evidence;
 pub mod failure;
+pub mod judge;
 mod lab;
 pub mod model;
 pub mod net;

@@ -141,13 +141,14 @@ impl Case<'_> {
                 checks.push(Check::contradicts(counters.clone(), wanted, imbalance.to_string()));
             }
             let seen: Moves = delta.moved().map(|(rule, c)| (rule.clone(), c.packets)).collect();
-            checks.push(model_check(name, "the rules in the pod", applied_legs, &seen));
+            checks.push(model_check("the rules in the pod", &moves_of(name, applied_legs), &seen));
         }
         if checks.iter().all(|c| c.witness != counters) {
             checks.push(Check::agrees(counters));
         }
         // The person and the model must agree on the lab's own rules, or one of them is wrong.
-        checks.push(model_check(name, "the lab's own rules, held against the lab file,", legs, &pod.expected));
+        let whose = "the lab's own rules, held against the lab file,";
+        checks.push(model_check(whose, &moves_of(name, legs), &pod.expected));
         checks.extend(logs_and_entries);
         Claim::new(text, checks)
     }
@@ -165,7 +166,7 @@ fn expected(case: &Case, flow: &Flow, pod: &str) -> Moves {
 }
 
 /// What the model says moves in a pod.
-fn predicted(pod: &str, legs: &[Leg]) -> Moves {
+pub(super) fn moves_of(pod: &str, legs: &[Leg]) -> Moves {
     let mut moves = Moves::new();
     for leg in legs {
         let near = leg.output.as_ref().filter(|_| leg.opener.pod == pod);
@@ -177,15 +178,15 @@ fn predicted(pod: &str, legs: &[Leg]) -> Moves {
     moves
 }
 
-fn model_check(pod: &str, whose: &str, legs: &[Leg], seen: &Moves) -> Check {
-    let moves = predicted(pod, legs);
+/// Is what was seen what the model predicts?
+pub(super) fn model_check(whose: &str, moves: &Moves, seen: &Moves) -> Check {
     let count = |of: &Moves, rule: &RuleId| of.get(rule).copied().unwrap_or(0);
-    let differing = moves.keys().chain(seen.keys()).find(|rule| count(&moves, rule) != count(seen, rule));
+    let differing = moves.keys().chain(seen.keys()).find(|rule| count(moves, rule) != count(seen, rule));
     match differing {
         None => Check::agrees(Witness::Model),
         Some(rule) => Check::contradicts(
             Witness::Model,
-            format!("{} +{} by the model of {whose}", rule.short(), count(&moves, rule)),
+            format!("{} +{} by the model of {whose}", rule.short(), count(moves, rule)),
             format!("+{}", count(seen, rule)),
         ),
     }
