@@ -9,7 +9,9 @@ pub const PROFILES: &[&str] = &["istio-1.13"];
 pub fn rule_text(profile: &str, family: Family) -> Option<&'static str> {
     match (profile, family) {
         ("istio-1.13", Family::V4) => Some(include_str!("../../scenarios/rules/istio-1.13.rules")),
-        ("istio-1.13", Family::V6) => Some(include_str!("../../scenarios/rules/istio-1.13.v6.rules")),
+        ("istio-1.13", Family::V6) => {
+            Some(include_str!("../../scenarios/rules/istio-1.13.v6.rules"))
+        }
         _ => None,
     }
 }

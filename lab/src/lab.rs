@@ -105,8 +105,11 @@ impl LabFile {
     /// The lab has none for this family, or the file does not parse.
     pub fn reference(&self, family: Family) -> Result<RuleSet, Failure> {
         let text = self.texts.get(&family).ok_or_else(|| {
-            Failure::new(Class::Input, format!("lab `{}` has no {family} rules", self.topology.name))
-                .hint("name them with `file_ipv6` in [rules]")
+            Failure::new(
+                Class::Input,
+                format!("lab `{}` has no {family} rules", self.topology.name),
+            )
+            .hint("name them with `file_ipv6` in [rules]")
         })?;
         parse_rules(text, family)
     }
@@ -124,7 +127,10 @@ impl LabFile {
             parse_rules(text, *family)?;
         }
         Ok(RuleTexts {
-            v4: texts.remove(&Family::V4).map(|t| t.text).unwrap_or_default(),
+            v4: texts
+                .remove(&Family::V4)
+                .map(|t| t.text)
+                .unwrap_or_default(),
             v6: texts.remove(&Family::V6).map(|t| t.text),
         })
     }
@@ -163,7 +169,11 @@ impl Lab {
     ///
     /// # Errors
     /// As [`Lab::up`].
-    pub fn up_in(mut supervisor: Supervisor, file: LabFile, options: Options) -> Result<Self, Failure> {
+    pub fn up_in(
+        mut supervisor: Supervisor,
+        file: LabFile,
+        options: Options,
+    ) -> Result<Self, Failure> {
         let texts = file.texts_to_apply(&options)?;
         let plan = plan::plan(&file.topology, texts, options.backend);
         supervisor.send(&Request::Up(Box::new(plan)))?;
@@ -206,7 +216,10 @@ impl Lab {
     /// No such flow, or something of the lab broke.
     pub fn drive(&mut self, flow: &str) -> Result<Window, Failure> {
         let flow = self.file.topology.flow(flow).cloned().ok_or_else(|| {
-            Failure::new(Class::Input, format!("lab `{}` has no flow `{flow}`", self.file.topology.name))
+            Failure::new(
+                Class::Input,
+                format!("lab `{}` has no flow `{flow}`", self.file.topology.name),
+            )
         })?;
         self.drive_flow(&flow)
     }
@@ -281,7 +294,10 @@ impl Lab {
 fn unexpected(message: Message) -> Failure {
     match message {
         Message::Failed(failure) => failure,
-        other => Failure::new(Class::State, format!("the supervisor answered something else: {other:?}")),
+        other => Failure::new(
+            Class::State,
+            format!("the supervisor answered something else: {other:?}"),
+        ),
     }
 }
 
@@ -289,11 +305,15 @@ fn order(topology: &Topology, flow: &Flow, options: &Options, number: u64) -> Or
     let family = options.family;
     let (ip, host): (IpAddr, &str) = match &flow.to {
         Target::Pod { pod, .. } => (
-            topology.pod(pod).map_or(family_localhost(family), |p| p.addr.of(family)),
+            topology
+                .pod(pod)
+                .map_or(family_localhost(family), |p| p.addr.of(family)),
             pod,
         ),
         Target::Service { service, .. } => (
-            topology.service(service).map_or(family_localhost(family), |s| s.vip.of(family)),
+            topology
+                .service(service)
+                .map_or(family_localhost(family), |s| s.vip.of(family)),
             service,
         ),
         Target::Localhost { .. } => (family_localhost(family), "localhost"),
@@ -351,6 +371,7 @@ fn rule_text(source: &RuleSource, family: Family, lab: &str) -> Result<Option<Ru
 
 fn read(path: &Path) -> Result<String, Failure> {
     fs::read_to_string(path).map_err(|error| {
-        Failure::new(Class::Input, format!("could not read {}", path.display())).cause(error.to_string())
+        Failure::new(Class::Input, format!("could not read {}", path.display()))
+            .cause(error.to_string())
     })
 }

@@ -5,6 +5,7 @@
 //! expects and what the `model` predicts; `report` prints the verdicts.
 
 pub mod builtin;
+pub mod cli;
 pub mod diagnostic;
 pub mod doctor;
 pub mod entry;
@@ -18,6 +19,7 @@ pub mod netfilter;
 pub mod plan;
 pub mod predict;
 pub mod process;
+pub mod report;
 pub mod rules;
 pub mod sandbox;
 mod supervisor;

@@ -114,7 +114,8 @@ pub struct ProcessPlan {
 pub fn plan(topology: &Topology, rules: RuleTexts, backend: BackendChoice) -> Plan {
     let network = &topology.network;
     let prefix = (network.ipv4.prefix_len(), network.ipv6.prefix_len());
-    let both = |a: crate::topology::Addresses| vec![(a.v4.into(), prefix.0), (a.v6.into(), prefix.1)];
+    let both =
+        |a: crate::topology::Addresses| vec![(a.v4.into(), prefix.0), (a.v6.into(), prefix.1)];
     let v6_rules = rules.v6.is_some();
     Plan {
         lab: topology.name.clone(),
@@ -122,7 +123,10 @@ pub fn plan(topology: &Topology, rules: RuleTexts, backend: BackendChoice) -> Pl
         node: NodePlan {
             bridge: network.bridge.to_string(),
             addresses: both(network.node),
-            sysctls: sysctls(&[("net/ipv4/ip_forward", "1"), ("net/ipv6/conf/all/forwarding", "1")]),
+            sysctls: sysctls(&[
+                ("net/ipv4/ip_forward", "1"),
+                ("net/ipv6/conf/all/forwarding", "1"),
+            ]),
         },
         hosts: hosts(topology),
         pods: topology
@@ -178,7 +182,10 @@ const CONNTRACK_SYSCTLS: &[(&str, &str)] = &[
 ];
 
 fn own(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    pairs.iter().map(|(k, v)| ((*k).to_string(), (*v).to_string())).collect()
+    pairs
+        .iter()
+        .map(|(k, v)| ((*k).to_string(), (*v).to_string()))
+        .collect()
 }
 
 fn hosts(topology: &Topology) -> String {
@@ -186,7 +193,10 @@ fn hosts(topology: &Topology) -> String {
     for service in &topology.services {
         for addr in [service.vip.v4.to_string(), service.vip.v6.to_string()] {
             let name = &service.name;
-            let _ = writeln!(text, "{addr} {name} {name}.default {name}.default.svc.cluster.local");
+            let _ = writeln!(
+                text,
+                "{addr} {name} {name}.default {name}.default.svc.cluster.local"
+            );
         }
     }
     for pod in &topology.pods {

@@ -82,22 +82,40 @@ pub struct Claim {
 impl Check {
     /// A witness that agrees.
     pub fn agrees(witness: Witness) -> Self {
-        Self { witness, finding: Finding::Agrees }
+        Self {
+            witness,
+            finding: Finding::Agrees,
+        }
     }
 
     /// A witness that saw something else.
-    pub fn contradicts(witness: Witness, wanted: impl Into<String>, had: impl Into<String>) -> Self {
-        let finding = Finding::Contradicts { wanted: wanted.into(), had: had.into() };
+    pub fn contradicts(
+        witness: Witness,
+        wanted: impl Into<String>,
+        had: impl Into<String>,
+    ) -> Self {
+        let finding = Finding::Contradicts {
+            wanted: wanted.into(),
+            had: had.into(),
+        };
         Self { witness, finding }
     }
 
     /// A witness that has nothing to say.
     pub fn missing(witness: Witness, what: impl Into<String>) -> Self {
-        Self { witness, finding: Finding::Missing { what: what.into() } }
+        Self {
+            witness,
+            finding: Finding::Missing { what: what.into() },
+        }
     }
 
     /// Agreement when both values are equal, else a contradiction that shows both.
-    pub fn equal<T: PartialEq + fmt::Display>(witness: Witness, what: &str, wanted: &T, had: &T) -> Self {
+    pub fn equal<T: PartialEq + fmt::Display>(
+        witness: Witness,
+        what: &str,
+        wanted: &T,
+        had: &T,
+    ) -> Self {
         if wanted == had {
             Self::agrees(witness)
         } else {
@@ -109,7 +127,10 @@ impl Check {
 impl Claim {
     /// A claim with its checks.
     pub fn new(text: impl Into<String>, checks: Vec<Check>) -> Self {
-        Self { text: text.into(), checks }
+        Self {
+            text: text.into(),
+            checks,
+        }
     }
 
     /// What follows from the checks.
@@ -185,9 +206,15 @@ mod tests {
 
     #[test]
     fn one_witness_proves_nothing_and_the_same_one_twice_is_one() {
-        let claim = Claim::new("c", vec![Check::agrees(counters()), Check::agrees(counters())]);
+        let claim = Claim::new(
+            "c",
+            vec![Check::agrees(counters()), Check::agrees(counters())],
+        );
         assert_eq!(claim.verdict(), Verdict::Unproven);
-        let claim = Claim::new("c", vec![Check::agrees(counters()), Check::agrees(Witness::Answer)]);
+        let claim = Claim::new(
+            "c",
+            vec![Check::agrees(counters()), Check::agrees(Witness::Answer)],
+        );
         assert_eq!(claim.verdict(), Verdict::Holds);
     }
 

@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use hoplab_proxies::record::{CloseOutcome, ConnectResult, Event, OriginalDst, Owner, Record, Role};
+use hoplab_proxies::record::{
+    CloseOutcome, ConnectResult, Event, OriginalDst, Owner, Record, Role,
+};
 
 use super::Witness;
 
@@ -61,7 +63,10 @@ pub(super) struct Closed {
 
 impl End {
     pub fn witness(&self) -> Witness {
-        Witness::Log { pod: self.pod.clone(), role: self.role }
+        Witness::Log {
+            pod: self.pod.clone(),
+            role: self.role,
+        }
     }
 
     pub fn accepted(&self) -> Option<&Accepted> {
@@ -93,7 +98,10 @@ pub(super) fn ends(records: &[Record]) -> Vec<End> {
     let mut ends: Vec<End> = Vec::new();
     for record in records {
         let known = ends.iter().position(|e| {
-            e.conn == record.conn && e.pid == record.pid && e.role == record.role && e.pod == record.pod
+            e.conn == record.conn
+                && e.pid == record.pid
+                && e.role == record.role
+                && e.pod == record.pod
         });
         let index = known.unwrap_or_else(|| {
             ends.push(End {
@@ -108,14 +116,46 @@ pub(super) fn ends(records: &[Record]) -> Vec<End> {
         });
         let end = &mut ends[index];
         match record.event.clone() {
-            Event::Accept { listener, peer, local, original_dst, owner } => {
-                end.began = Some(Began::Accepted(Accepted { listener, peer, local, original_dst, owner }));
+            Event::Accept {
+                listener,
+                peer,
+                local,
+                original_dst,
+                owner,
+            } => {
+                end.began = Some(Began::Accepted(Accepted {
+                    listener,
+                    peer,
+                    local,
+                    original_dst,
+                    owner,
+                }));
             }
-            Event::Connect { parent, remote, bound, owner, result } => {
-                end.began = Some(Began::Opened(Opened { parent, remote, bound, owner, result }));
+            Event::Connect {
+                parent,
+                remote,
+                bound,
+                owner,
+                result,
+            } => {
+                end.began = Some(Began::Opened(Opened {
+                    parent,
+                    remote,
+                    bound,
+                    owner,
+                    result,
+                }));
             }
-            Event::Close { received, sent, outcome } => {
-                end.closed = Some(Closed { received, sent, outcome });
+            Event::Close {
+                received,
+                sent,
+                outcome,
+            } => {
+                end.closed = Some(Closed {
+                    received,
+                    sent,
+                    outcome,
+                });
             }
         }
     }

@@ -49,7 +49,10 @@ impl Case<'_> {
         let flow = self.topology.flow(&window.flow).ok_or_else(|| {
             Failure::new(
                 Class::Input,
-                format!("the evidence holds a flow `{}` that lab `{}` does not have", window.flow, self.topology.name),
+                format!(
+                    "the evidence holds a flow `{}` that lab `{}` does not have",
+                    window.flow, self.topology.name
+                ),
             )
         })?;
         let legs = predict(self.topology, &self.reference, flow, &mut turns.clone());
@@ -68,7 +71,11 @@ impl Case<'_> {
         Ok(FlowVerdict {
             flow: flow.name.clone(),
             about: flow.about.clone(),
-            verdict: claims.iter().map(Claim::verdict).max().unwrap_or(Verdict::Unproven),
+            verdict: claims
+                .iter()
+                .map(Claim::verdict)
+                .max()
+                .unwrap_or(Verdict::Unproven),
             answer: answer_words(&window.outcome),
             legs: matching.legs.len(),
             moved: moved.flat_map(|d| d.moved()).map(|(_, c)| c.packets).sum(),
@@ -84,19 +91,26 @@ impl Case<'_> {
             checks.push(accepter_check(matched));
         }
         if let LegEnd::Unknown { why } = &leg.end {
-            checks.push(Check::missing(Witness::Model, format!("a prediction: {why}")));
+            checks.push(Check::missing(
+                Witness::Model,
+                format!("a prediction: {why}"),
+            ));
         }
         if let Some(output) = &leg.output {
             checks.extend(self.counter_checks(&leg.opener.pod, output, moves));
-            let landing = match (&output.decided, &leg.end) {
-                (Outcome::Redirected { .. }, LegEnd::Accepted { local, .. } | LegEnd::Refused { local, .. }) => *local,
-                _ => leg.remote,
-            };
-            checks.push(conntrack_check(&leg.opener.pod, leg, matched.near, landing));
         }
         if let (Some(prerouting), Some(pod)) = (&leg.prerouting, leg.end.pod()) {
             checks.extend(self.counter_checks(pod, prerouting, moves));
-            if let LegEnd::Accepted { local, .. } | LegEnd::Refused { local, .. } = &leg.end {
+        }
+        // A refused connection has no entry: conntrack drops one whose first answer is a reset (tcp_packet in
+        // net/netfilter/nf_conntrack_proto_tcp.c).
+        if let LegEnd::Accepted { pod, local, .. } = &leg.end {
+            if let Some(output) = &leg.output {
+                let turned = matches!(output.decided, Outcome::Redirected { .. });
+                let landing = if turned { *local } else { leg.remote };
+                checks.push(conntrack_check(&leg.opener.pod, leg, matched.near, landing));
+            }
+            if leg.prerouting.is_some() {
                 checks.push(conntrack_check(pod, leg, matched.far, *local));
             }
         }
@@ -107,15 +121,40 @@ impl Case<'_> {
 /// `reviews-v2/app (1000:1000) → 10.96.0.14:9080, redirected to reviews-v2/proxy at 127.0.0.1:15001`
 fn leg_words(leg: &Leg) -> String {
     let (uid, gid) = leg.opener.owner;
-    let who = Witness::Log { pod: leg.opener.pod.clone(), role: leg.opener.role };
+    let who = Witness::Log {
+        pod: leg.opener.pod.clone(),
+        role: leg.opener.role,
+    };
     let who = who.to_string();
     let who = who.trim_start_matches("log ");
-    let source = if leg.opener.bound { format!(" from {}", leg.opener.source) } else { String::new() };
+    let source = if leg.opener.bound {
+        format!(" from {}", leg.opener.source)
+    } else {
+        String::new()
+    };
     let end = match &leg.end {
-        LegEnd::Accepted { pod, listener, local, refused_as_loop, .. } => {
-            let role = if listener.role() == Role::App { "app" } else { "proxy" };
-            let turned = if *local == leg.remote { "accepted" } else { "redirected" };
-            let refused = if *refused_as_loop { ", refused there as a loop" } else { "" };
+        LegEnd::Accepted {
+            pod,
+            listener,
+            local,
+            refused_as_loop,
+            ..
+        } => {
+            let role = if listener.role() == Role::App {
+                "app"
+            } else {
+                "proxy"
+            };
+            let turned = if *local == leg.remote {
+                "accepted"
+            } else {
+                "redirected"
+            };
+            let refused = if *refused_as_loop {
+                ", refused there as a loop"
+            } else {
+                ""
+            };
             format!("{turned} at {local} by {pod}/{role}{refused}")
         }
         LegEnd::Refused { pod, local } => format!("refused at {local} by {pod}"),
@@ -126,7 +165,10 @@ fn leg_words(leg: &Leg) -> String {
 
 fn opener_check(matched: &Matched) -> Check {
     let leg = matched.leg;
-    let witness = Witness::Log { pod: leg.opener.pod.clone(), role: leg.opener.role };
+    let witness = Witness::Log {
+        pod: leg.opener.pod.clone(),
+        role: leg.opener.role,
+    };
     let Some((end, opened)) = matched.opener.and_then(|e| Some((e, e.opened()?))) else {
         return Check::missing(witness, format!("the connect to {}", leg.remote));
     };
@@ -137,52 +179,91 @@ fn opener_check(matched: &Matched) -> Check {
     }
     let bound = opened.bound.is_some();
     if bound != leg.opener.bound {
-        let words = |b: bool| if b { "a bound source" } else { "a source of the kernel's choice" };
+        let words = |b: bool| {
+            if b {
+                "a bound source"
+            } else {
+                "a source of the kernel's choice"
+            }
+        };
         return Check::contradicts(witness, words(leg.opener.bound), words(bound));
     }
     match (&leg.end, &opened.result) {
         (LegEnd::Refused { .. }, ConnectResult::Failed { errno }) => {
             Check::equal(witness, "connect", &"ECONNREFUSED".to_string(), errno)
         }
-        (LegEnd::Refused { .. }, ConnectResult::Connected { local, .. }) => {
-            Check::contradicts(witness, "connect refused", format!("connected from {local}"))
+        (LegEnd::Refused { .. }, ConnectResult::Connected { local, .. }) => Check::contradicts(
+            witness,
+            "connect refused",
+            format!("connected from {local}"),
+        ),
+        (_, ConnectResult::Failed { errno }) => {
+            Check::contradicts(witness, "connected", errno.clone())
         }
-        (_, ConnectResult::Failed { errno }) => Check::contradicts(witness, "connected", errno.clone()),
         (_, ConnectResult::Connected { local, .. }) if local.ip() != leg.opener.source => {
             Check::equal(witness, "source", &leg.opener.source, &local.ip())
         }
-        (_, ConnectResult::Connected { .. }) if end.closed.is_none() => {
-            Check::missing(witness, format!("the close of the connection to {}", leg.remote))
-        }
+        (_, ConnectResult::Connected { .. }) if end.closed.is_none() => Check::missing(
+            witness,
+            format!("the close of the connection to {}", leg.remote),
+        ),
         _ => Check::agrees(witness),
     }
 }
 
 fn accepter_check(matched: &Matched) -> Check {
-    let LegEnd::Accepted { pod, listener, local, original_dst, refused_as_loop } = &matched.leg.end else {
+    let LegEnd::Accepted {
+        pod,
+        listener,
+        local,
+        original_dst,
+        refused_as_loop,
+    } = &matched.leg.end
+    else {
         unreachable!("called for accepted legs only");
     };
-    let witness = Witness::Log { pod: pod.clone(), role: listener.role() };
+    let witness = Witness::Log {
+        pod: pod.clone(),
+        role: listener.role(),
+    };
     let Some((end, accepted)) = matched.accepter.and_then(|e| Some((e, e.accepted()?))) else {
-        return Check::missing(witness, format!("the accept at {local} of the connection to {}", matched.leg.remote));
+        return Check::missing(
+            witness,
+            format!(
+                "the accept at {local} of the connection to {}",
+                matched.leg.remote
+            ),
+        );
     };
     if end.pod != *pod || end.role != listener.role() || accepted.local != *local {
         let had = format!("accepted at {} by {}", accepted.local, end.witness());
         return Check::contradicts(witness, format!("accepted at {local}"), had);
     }
     if accepted.peer.ip() != matched.leg.opener.source {
-        return Check::equal(witness, "peer", &matched.leg.opener.source, &accepted.peer.ip());
+        return Check::equal(
+            witness,
+            "peer",
+            &matched.leg.opener.source,
+            &accepted.peer.ip(),
+        );
     }
     if let Some(check) = original_dst_check(&witness, accepted, *original_dst) {
         return check;
     }
     let Some(closed) = &end.closed else {
-        return Check::missing(witness, format!("the close of the connection from {}", accepted.peer));
+        return Check::missing(
+            witness,
+            format!("the close of the connection from {}", accepted.peer),
+        );
     };
     let refused = matches!(closed.outcome, CloseOutcome::LoopRefused(_));
     if refused != *refused_as_loop {
         let words = |r: bool| if r { "refused as a loop" } else { "served" };
-        return Check::contradicts(witness, words(*refused_as_loop), format!("{:?}", closed.outcome));
+        return Check::contradicts(
+            witness,
+            words(*refused_as_loop),
+            format!("{:?}", closed.outcome),
+        );
     }
     bytes_check(witness, matched.opener, end)
 }
@@ -201,7 +282,11 @@ fn original_dst_check(
         Some(dst) => format!("original destination {dst}"),
         None => "no original destination".to_string(),
     };
-    Some(Check::contradicts(witness.clone(), words(wanted), words(had)))
+    Some(Check::contradicts(
+        witness.clone(),
+        words(wanted),
+        words(had),
+    ))
 }
 
 /// What one end sent, the other received; only when both ended in order.
@@ -212,7 +297,10 @@ fn bytes_check(witness: Witness, opener: Option<&End>, accepter: &End) -> Check 
         if done && (near.sent, near.received) != (far.received, far.sent) {
             return Check::contradicts(
                 witness,
-                format!("{} bytes in and {} out, as the opener says", near.sent, near.received),
+                format!(
+                    "{} bytes in and {} out, as the opener says",
+                    near.sent, near.received
+                ),
                 format!("{} and {}", far.received, far.sent),
             );
         }
@@ -227,7 +315,9 @@ fn conntrack_check(
     entry: Option<&ConntrackEntry>,
     landing: std::net::SocketAddr,
 ) -> Check {
-    let witness = Witness::Conntrack { pod: pod.to_string() };
+    let witness = Witness::Conntrack {
+        pod: pod.to_string(),
+    };
     match entry {
         None => Check::missing(witness, format!("an entry to {}", leg.remote)),
         Some(entry) => Check::equal(witness, "answers come from", &landing, &entry.reply.src),
@@ -254,7 +344,11 @@ fn answer_claim(flow: &Flow, window: &Window, matching: &Matching) -> Claim {
     };
     let pod = flow.from.pod.clone().unwrap_or_else(|| "node".into());
     let witness = Witness::Log { pod, role };
-    let first = matching.legs.first().and_then(|l| l.opener).and_then(End::opened);
+    let first = matching
+        .legs
+        .first()
+        .and_then(|l| l.opener)
+        .and_then(End::opened);
     let log = match (first.map(|o| &o.result), flow.answer) {
         (None, _) => Check::missing(witness, "the sender's connect"),
         (Some(ConnectResult::Connected { .. }), Answer::Refused) => {
@@ -265,7 +359,10 @@ fn answer_claim(flow: &Flow, window: &Window, matching: &Matching) -> Claim {
         }
         _ => Check::agrees(witness),
     };
-    Claim::new(format!("{} → {}: {}", flow.from, flow.to, flow.answer), vec![answer, log])
+    Claim::new(
+        format!("{} → {}: {}", flow.from, flow.to, flow.answer),
+        vec![answer, log],
+    )
 }
 
 pub(super) fn answer_words(outcome: &CallOutcome) -> String {
@@ -281,12 +378,23 @@ pub(super) fn answer_words(outcome: &CallOutcome) -> String {
 /// Connections and conntrack entries in a pod that no leg explains.
 fn nothing_else_in(pod: &str, matching: &Matching, window: &Window) -> Vec<Check> {
     let mut checks = Vec::new();
-    let conntrack = Witness::Conntrack { pod: pod.to_string() };
-    match (matching.unexplained_entries.get(pod), window.conntrack.contains_key(pod)) {
+    let conntrack = Witness::Conntrack {
+        pod: pod.to_string(),
+    };
+    match (
+        matching.unexplained_entries.get(pod),
+        window.conntrack.contains_key(pod),
+    ) {
         (Some(entries), _) => {
-            let had = entries.iter().map(|e| format!("{} → {}", e.original.src, e.original.dst));
+            let had = entries
+                .iter()
+                .map(|e| format!("{} → {}", e.original.src, e.original.dst));
             let had = had.collect::<Vec<_>>().join(", ");
-            checks.push(Check::contradicts(conntrack, "no entry but the flow's own", had));
+            checks.push(Check::contradicts(
+                conntrack,
+                "no entry but the flow's own",
+                had,
+            ));
         }
         (None, true) => checks.push(Check::agrees(conntrack)),
         (None, false) => checks.push(Check::missing(conntrack, "the table")),
@@ -319,5 +427,8 @@ fn nothing_else(matching: &Matching, window: &Window) -> Claim {
         checks.extend(logs.map(|end| Check::agrees(end.witness())));
         checks.push(Check::agrees(Witness::Answer));
     }
-    Claim::new("every connection is one of the flow's own, and closed", checks)
+    Claim::new(
+        "every connection is one of the flow's own, and closed",
+        checks,
+    )
 }

@@ -30,7 +30,10 @@ pub(super) struct Matching<'a> {
 
 pub(super) fn match_legs<'a>(legs: &'a [Leg], ends: &'a [End], window: &'a Window) -> Matching<'a> {
     let mut used = HashSet::new();
-    let mut entries = Entries { window, used: HashSet::new() };
+    let mut entries = Entries {
+        window,
+        used: HashSet::new(),
+    };
     let mut matched: Vec<Matched<'a>> = Vec::new();
     for leg in legs {
         let parent = leg.parent.map(|p| matched[p].accepter);
@@ -38,17 +41,33 @@ pub(super) fn match_legs<'a>(legs: &'a [Leg], ends: &'a [End], window: &'a Windo
         let accepter = find_accepter(leg, opener, ends, &mut used);
         let near = entries.take(&leg.opener.pod, leg, opener);
         let far = match &leg.end {
-            LegEnd::Accepted { pod, .. } | LegEnd::Refused { pod, .. } if *pod != leg.opener.pod => {
+            LegEnd::Accepted { pod, .. } | LegEnd::Refused { pod, .. }
+                if *pod != leg.opener.pod =>
+            {
                 entries.take(pod, leg, opener)
             }
             _ => None,
         };
-        matched.push(Matched { leg, opener, accepter, near, far });
+        matched.push(Matched {
+            leg,
+            opener,
+            accepter,
+            near,
+            far,
+        });
     }
-    let unexplained_ends =
-        ends.iter().enumerate().filter(|(i, _)| !used.contains(i)).map(|(_, e)| e).collect();
+    let unexplained_ends = ends
+        .iter()
+        .enumerate()
+        .filter(|(i, _)| !used.contains(i))
+        .map(|(_, e)| e)
+        .collect();
     let unexplained_entries = entries.rest();
-    Matching { legs: matched, unexplained_ends, unexplained_entries }
+    Matching {
+        legs: matched,
+        unexplained_ends,
+        unexplained_entries,
+    }
 }
 
 fn find<'a>(
@@ -56,7 +75,10 @@ fn find<'a>(
     used: &mut HashSet<usize>,
     wanted: impl Fn(&End) -> bool,
 ) -> Option<&'a End> {
-    let (index, end) = ends.iter().enumerate().find(|(i, e)| !used.contains(i) && wanted(e))?;
+    let (index, end) = ends
+        .iter()
+        .enumerate()
+        .find(|(i, e)| !used.contains(i) && wanted(e))?;
     used.insert(index);
     Some(end)
 }
@@ -71,7 +93,10 @@ fn is_opener(leg: &Leg, parent: Option<Option<&End>>, end: &End) -> bool {
         // The parent's own record is missing: any parent will do.
         Some(None) => opened.parent.is_some(),
     };
-    on_behalf && end.pod == leg.opener.pod && end.role == leg.opener.role && opened.remote == leg.remote
+    on_behalf
+        && end.pod == leg.opener.pod
+        && end.role == leg.opener.role
+        && opened.remote == leg.remote
 }
 
 /// By the opener's address first, wherever it arrived; else by what the prediction says about the arrival, for a
@@ -92,7 +117,14 @@ fn find_accepter<'a>(
             return Some(end);
         }
     }
-    let LegEnd::Accepted { pod, listener, local: at, original_dst, .. } = &leg.end else {
+    let LegEnd::Accepted {
+        pod,
+        listener,
+        local: at,
+        original_dst,
+        ..
+    } = &leg.end
+    else {
         return None;
     };
     find(ends, used, |end| {
@@ -121,7 +153,8 @@ impl<'a> Entries<'a> {
                 Some(local) => entry.original.src == local,
                 None => entry.original.src.ip() == leg.opener.source,
             };
-            from && entry.original.dst == leg.remote && !self.used.contains(&(pod.as_str(), entry.id))
+            from && entry.original.dst == leg.remote
+                && !self.used.contains(&(pod.as_str(), entry.id))
         })?;
         self.used.insert((pod, entry.id));
         Some(entry)
@@ -130,7 +163,9 @@ impl<'a> Entries<'a> {
     fn rest(self) -> BTreeMap<&'a str, Vec<&'a ConntrackEntry>> {
         let pods = self.window.conntrack.iter();
         pods.map(|(pod, entries)| {
-            let rest = entries.iter().filter(|e| !self.used.contains(&(pod.as_str(), e.id)));
+            let rest = entries
+                .iter()
+                .filter(|e| !self.used.contains(&(pod.as_str(), e.id)));
             (pod.as_str(), rest.collect::<Vec<_>>())
         })
         .filter(|(_, rest)| !rest.is_empty())

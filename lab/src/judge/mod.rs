@@ -74,15 +74,28 @@ pub fn judge(file: &LabFile, evidence: &Evidence) -> Result<Judgement, Failure> 
         .chain(notes.iter().map(|n| n.verdict))
         .max()
         .unwrap_or(Verdict::Unproven);
-    Ok(Judgement { verdict, flows, run, notes })
+    Ok(Judgement {
+        verdict,
+        flows,
+        run,
+        notes,
+    })
 }
 
 impl<'a> Case<'a> {
     fn new(file: &'a LabFile, evidence: &Evidence, family: Family) -> Result<Self, Failure> {
         let reference = file.reference(family)?;
-        let text = evidence.up.pods.iter().find_map(|pod| pod.rules.get(&family)).ok_or_else(|| {
-            Failure::new(Class::Input, format!("the evidence holds no {family} rules"))
-        })?;
+        let text = evidence
+            .up
+            .pods
+            .iter()
+            .find_map(|pod| pod.rules.get(&family))
+            .ok_or_else(|| {
+                Failure::new(
+                    Class::Input,
+                    format!("the evidence holds no {family} rules"),
+                )
+            })?;
         let applied = rules::parse(text, family, "the rules in the evidence")
             .map_err(|e| Failure::new(Class::Input, e.to_string()))?;
         Ok(Self {

@@ -69,9 +69,14 @@ impl Case<'_> {
         traversal: &Traversal,
         moves: &BTreeMap<String, PodMoves>,
     ) -> Vec<Check> {
-        let witness = Witness::Counters { pod: pod.to_string() };
+        let witness = Witness::Counters {
+            pod: pod.to_string(),
+        };
         let Some(of_pod) = moves.get(pod) else {
-            return vec![Check::missing(witness, format!("counters of {pod} around the flow"))];
+            return vec![Check::missing(
+                witness,
+                format!("counters of {pod} around the flow"),
+            )];
         };
         let mut checks = Vec::new();
         for rule in traversal.moved() {
@@ -85,7 +90,13 @@ impl Case<'_> {
     }
 
     /// None when a rule moved as wanted.
-    fn compare(&self, witness: &Witness, rule: &RuleId, wanted: u64, pod: &PodMoves) -> Option<Check> {
+    fn compare(
+        &self,
+        witness: &Witness,
+        rule: &RuleId,
+        wanted: u64,
+        pod: &PodMoves,
+    ) -> Option<Check> {
         let witness = witness.clone();
         let words = self.rule_words(rule);
         let wanted_words = format!("{words} +{wanted}");
@@ -100,7 +111,8 @@ impl Case<'_> {
             }
             Some(applied) => {
                 let had = pod.packets(applied).unwrap_or(0);
-                (had != wanted).then(|| Check::contradicts(witness, wanted_words, format!("+{had}")))
+                (had != wanted)
+                    .then(|| Check::contradicts(witness, wanted_words, format!("+{had}")))
             }
         }
     }
@@ -114,7 +126,9 @@ impl Case<'_> {
         applied_legs: &[Leg],
         logs_and_entries: Vec<Check>,
     ) -> Claim {
-        let counters = Witness::Counters { pod: name.to_string() };
+        let counters = Witness::Counters {
+            pod: name.to_string(),
+        };
         let total: u64 = pod.expected.values().sum();
         let text = match pod.expected.len() {
             0 => format!("no nat rule of {name} moves"),
@@ -138,10 +152,21 @@ impl Case<'_> {
             }
             for imbalance in conservation(&self.applied, delta) {
                 let wanted = "what enters a chain to come out of it";
-                checks.push(Check::contradicts(counters.clone(), wanted, imbalance.to_string()));
+                checks.push(Check::contradicts(
+                    counters.clone(),
+                    wanted,
+                    imbalance.to_string(),
+                ));
             }
-            let seen: Moves = delta.moved().map(|(rule, c)| (rule.clone(), c.packets)).collect();
-            checks.push(model_check("the rules in the pod", &moves_of(name, applied_legs), &seen));
+            let seen: Moves = delta
+                .moved()
+                .map(|(rule, c)| (rule.clone(), c.packets))
+                .collect();
+            checks.push(model_check(
+                "the rules in the pod",
+                &moves_of(name, applied_legs),
+                &seen,
+            ));
         }
         if checks.iter().all(|c| c.witness != counters) {
             checks.push(Check::agrees(counters));
@@ -170,7 +195,10 @@ pub(super) fn moves_of(pod: &str, legs: &[Leg]) -> Moves {
     let mut moves = Moves::new();
     for leg in legs {
         let near = leg.output.as_ref().filter(|_| leg.opener.pod == pod);
-        let far = leg.prerouting.as_ref().filter(|_| leg.end.pod() == Some(pod));
+        let far = leg
+            .prerouting
+            .as_ref()
+            .filter(|_| leg.end.pod() == Some(pod));
         for rule in near.into_iter().chain(far).flat_map(Traversal::moved) {
             *moves.entry(rule).or_insert(0) += 1;
         }
@@ -181,12 +209,19 @@ pub(super) fn moves_of(pod: &str, legs: &[Leg]) -> Moves {
 /// Is what was seen what the model predicts?
 pub(super) fn model_check(whose: &str, moves: &Moves, seen: &Moves) -> Check {
     let count = |of: &Moves, rule: &RuleId| of.get(rule).copied().unwrap_or(0);
-    let differing = moves.keys().chain(seen.keys()).find(|rule| count(moves, rule) != count(seen, rule));
+    let differing = moves
+        .keys()
+        .chain(seen.keys())
+        .find(|rule| count(moves, rule) != count(seen, rule));
     match differing {
         None => Check::agrees(Witness::Model),
         Some(rule) => Check::contradicts(
             Witness::Model,
-            format!("{} +{} by the model of {whose}", rule.short(), count(moves, rule)),
+            format!(
+                "{} +{} by the model of {whose}",
+                rule.short(),
+                count(moves, rule)
+            ),
             format!("+{}", count(seen, rule)),
         ),
     }

@@ -40,10 +40,17 @@ pub(super) fn claims(case: &Case, evidence: &Evidence) -> Vec<Claim> {
     let none = Moves::new();
     let pods = evidence.up.pods.iter().filter(|p| !p.rules.is_empty());
     pods.map(|pod| {
-        let of_family = |all: &[CounterSnapshot]| all.iter().find(|c| c.family == case.family).cloned();
+        let of_family =
+            |all: &[CounterSnapshot]| all.iter().find(|c| c.family == case.family).cloned();
         let first = of_family(&pod.counters);
         let last = evidence.totals.get(&pod.name).and_then(|t| of_family(t));
-        claim(&pod.name, first, last, evidence, predicted.get(&pod.name).unwrap_or(&none))
+        claim(
+            &pod.name,
+            first,
+            last,
+            evidence,
+            predicted.get(&pod.name).unwrap_or(&none),
+        )
     })
     .collect()
 }
@@ -56,9 +63,14 @@ fn claim(
     predicted: &Moves,
 ) -> Claim {
     let text = format!("{pod}: nothing moved outside the flows");
-    let counters = Witness::Counters { pod: pod.to_string() };
+    let counters = Witness::Counters {
+        pod: pod.to_string(),
+    };
     let (Some(first), Some(last)) = (first, last) else {
-        return Claim::new(text, vec![Check::missing(counters, "counters before or after the run")]);
+        return Claim::new(
+            text,
+            vec![Check::missing(counters, "counters before or after the run")],
+        );
     };
     let mut sum: BTreeMap<RuleId, u64> = BTreeMap::new();
     for read in evidence.windows.iter().filter_map(|w| w.counters.get(pod)) {
@@ -68,7 +80,9 @@ fn claim(
                     *sum.entry(rule.clone()).or_insert(0) += counter.packets;
                 }
             }
-            Err(error) => return Claim::new(text, vec![Check::missing(counters, error.to_string())]),
+            Err(error) => {
+                return Claim::new(text, vec![Check::missing(counters, error.to_string())]);
+            }
         }
     }
     let whole = match last.since(&first) {
@@ -89,7 +103,14 @@ fn claim(
     if checks.is_empty() {
         checks.push(Check::agrees(counters));
     }
-    let moved: Moves = whole.moved().map(|(rule, c)| (rule.clone(), c.packets)).collect();
-    checks.push(model_check("the rules in the pod, over all flows,", predicted, &moved));
+    let moved: Moves = whole
+        .moved()
+        .map(|(rule, c)| (rule.clone(), c.packets))
+        .collect();
+    checks.push(model_check(
+        "the rules in the pod, over all flows,",
+        predicted,
+        &moved,
+    ));
     Claim::new(text, checks)
 }

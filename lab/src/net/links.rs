@@ -53,7 +53,8 @@ impl Netlink {
             .build()
             .map_err(failed("a runtime"))?;
         let guard = runtime.enter();
-        let (connection, handle, _) = rtnetlink::new_connection().map_err(failed("route netlink"))?;
+        let (connection, handle, _) =
+            rtnetlink::new_connection().map_err(failed("route netlink"))?;
         runtime.spawn(connection);
         drop(guard);
         Ok(Self { runtime, handle })
@@ -80,15 +81,23 @@ impl Netlink {
     ///
     /// # Errors
     /// The kernel refuses it, as when a name is taken.
-    pub fn add_veth(&self, name: &str, peer: &str, peer_ns: BorrowedFd<'_>) -> Result<(), NetError> {
+    pub fn add_veth(
+        &self,
+        name: &str,
+        peer: &str,
+        peer_ns: BorrowedFd<'_>,
+    ) -> Result<(), NetError> {
         let mut far = LinkMessage::default();
         far.attributes.push(LinkAttribute::IfName(peer.to_string()));
-        far.attributes.push(LinkAttribute::NetNsFd(peer_ns.as_raw_fd()));
+        far.attributes
+            .push(LinkAttribute::NetNsFd(peer_ns.as_raw_fd()));
         let near = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(
             netlink_packet_route::link::InfoKind::Veth,
         )
         .name(name)
-        .set_info_data(netlink_packet_route::link::InfoData::Veth(InfoVeth::Peer(far)))
+        .set_info_data(netlink_packet_route::link::InfoData::Veth(InfoVeth::Peer(
+            far,
+        )))
         .build();
         self.runtime.block_on(async {
             self.handle
@@ -147,12 +156,12 @@ impl Netlink {
         self.runtime.block_on(async {
             let routes = self.handle.route();
             let route = match gateway {
-                IpAddr::V4(gateway) => {
-                    RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).build()
-                }
-                IpAddr::V6(gateway) => {
-                    RouteMessageBuilder::<Ipv6Addr>::new().gateway(gateway).build()
-                }
+                IpAddr::V4(gateway) => RouteMessageBuilder::<Ipv4Addr>::new()
+                    .gateway(gateway)
+                    .build(),
+                IpAddr::V6(gateway) => RouteMessageBuilder::<Ipv6Addr>::new()
+                    .gateway(gateway)
+                    .build(),
             };
             routes
                 .add(route)

@@ -60,7 +60,9 @@ impl<T> Job<T> {
     /// The thread is gone, or the job panicked.
     pub fn wait(self) -> Result<T, NetError> {
         let name = self.name;
-        self.answer.recv().map_err(|_| NetError::ThreadGone { name })
+        self.answer
+            .recv()
+            .map_err(|_| NetError::ThreadGone { name })
     }
 }
 
@@ -124,17 +126,15 @@ impl Namespace {
         let thread_name = name.to_string();
         let thread = thread::Builder::new()
             .name(format!("ns:{name}"))
-            .spawn(move || {
-                match enter(thread_name, entry) {
-                    Ok(mut inside) => {
-                        let _ = ready.send(Ok(()));
-                        for task in queue {
-                            task(&mut inside);
-                        }
+            .spawn(move || match enter(thread_name, entry) {
+                Ok(mut inside) => {
+                    let _ = ready.send(Ok(()));
+                    for task in queue {
+                        task(&mut inside);
                     }
-                    Err(error) => {
-                        let _ = ready.send(Err(error));
-                    }
+                }
+                Err(error) => {
+                    let _ = ready.send(Err(error));
                 }
             })
             .map_err(|source| NetError::Open {
@@ -199,7 +199,10 @@ impl Namespace {
 
 fn enter(name: String, entry: Option<NetNs<LabEnv>>) -> Result<Inside, NetError> {
     if let Some(netns) = entry {
-        #[expect(clippy::disallowed_methods, reason = "this is the thread that lives and dies in the namespace")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is the thread that lives and dies in the namespace"
+        )]
         let entered = netns.enter();
         entered.map_err(|source| NetError::Namespace {
             what: "enter",

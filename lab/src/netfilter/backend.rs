@@ -100,7 +100,8 @@ impl BackendChoice {
             Self::Auto => match Backend::Nft.find(Family::V4, Tool::Restore) {
                 Ok(_) => Ok(Chosen {
                     backend: Backend::Nft,
-                    why: "auto: a fresh namespace has no legacy rules, so istio-init takes nft".into(),
+                    why: "auto: a fresh namespace has no legacy rules, so istio-init takes nft"
+                        .into(),
                 }),
                 Err(missing) => match Backend::Legacy.find(Family::V4, Tool::Restore) {
                     Ok(_) => Ok(Chosen {

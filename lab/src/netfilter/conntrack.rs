@@ -6,8 +6,7 @@ use std::{
 };
 
 use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-    Nla,
+    NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload, Nla,
 };
 use netlink_packet_netfilter::{
     NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
@@ -47,7 +46,10 @@ fn read(family: Family) -> io::Result<Vec<ConntrackEntry>> {
     };
     let mut header = NetlinkHeader::default();
     header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    let body = NetfilterMessage::new(NetfilterHeader::new(proto, 0, 0), ConntrackMessage::Get(vec![]));
+    let body = NetfilterMessage::new(
+        NetfilterHeader::new(proto, 0, 0),
+        ConntrackMessage::Get(vec![]),
+    );
     let mut request = NetlinkMessage::new(header, NetlinkPayload::from(body));
     request.finalize();
     let mut bytes = vec![0; request.buffer_len()];
@@ -58,7 +60,8 @@ fn read(family: Family) -> io::Result<Vec<ConntrackEntry>> {
         let (datagram, _) = socket.recv_from_full()?;
         let mut rest = &datagram[..];
         while rest.len() >= 16 {
-            let message = NetlinkMessage::<NetfilterMessage>::deserialize(rest).map_err(io::Error::other)?;
+            let message =
+                NetlinkMessage::<NetfilterMessage>::deserialize(rest).map_err(io::Error::other)?;
             match message.payload {
                 NetlinkPayload::Done(_) => return Ok(entries),
                 NetlinkPayload::Error(e) => return Err(e.to_io()),
@@ -128,7 +131,10 @@ fn counter(bytes: &[u8]) -> Option<Counter> {
         let length = usize::from(u16::from_ne_bytes([rest[0], rest[1]]));
         let kind = u16::from_ne_bytes([rest[2], rest[3]]) & NLA_TYPE_MASK;
         let body = rest.get(4..length)?;
-        let number = body.get(..8).and_then(|b| b.try_into().ok()).map(u64::from_be_bytes);
+        let number = body
+            .get(..8)
+            .and_then(|b| b.try_into().ok())
+            .map(u64::from_be_bytes);
         match kind {
             CTA_COUNTERS_PACKETS => packets = number,
             CTA_COUNTERS_BYTES => octets = number,

@@ -46,7 +46,10 @@ pub fn apply(backend: Backend, texts: &RuleTexts, pod: &str) -> Result<Applied, 
             saved.push(as_meant(text, &printed, family, &command, pod)?);
         }
     }
-    Ok(Applied { log: log.text, saved })
+    Ok(Applied {
+        log: log.text,
+        saved,
+    })
 }
 
 fn restore(
@@ -62,7 +65,10 @@ fn restore(
     };
     let path = Path::new(RUN_DIR).join(format!("{prefix}-rules-{pod}.txt"));
     let path = path.to_string_lossy().into_owned();
-    log.line(&format!("Writing following contents to rules file: {path}\n{}", text.trim_end()));
+    log.line(&format!(
+        "Writing following contents to rules file: {path}\n{}",
+        text.trim_end()
+    ));
     fs::write(&path, text).map_err(|source| NetfilterError::RulesFile {
         path: path.clone(),
         source,
@@ -77,12 +83,18 @@ fn restore(
 
 /// iptables-restore names the line it stumbles over ("line 7 failed"); show that line.
 fn refusal(ran: Ran, text: &str, pod: &str) -> NetfilterError {
-    let mut words = String::from_utf8_lossy(&ran.output.stderr).trim_end().to_string();
+    let mut words = String::from_utf8_lossy(&ran.output.stderr)
+        .trim_end()
+        .to_string();
     let number = words
         .split_whitespace()
         .zip(words.split_whitespace().skip(1))
         .filter(|(word, _)| word.trim_end_matches(':') == "line")
-        .find_map(|(_, n)| n.trim_matches(|c: char| !c.is_ascii_digit()).parse::<usize>().ok());
+        .find_map(|(_, n)| {
+            n.trim_matches(|c: char| !c.is_ascii_digit())
+                .parse::<usize>()
+                .ok()
+        });
     if let Some((n, line)) = number.and_then(|n| Some((n, text.lines().nth(n.checked_sub(1)?)?))) {
         let _ = write!(words, "\n{n:>4} | {line}");
     }

@@ -47,7 +47,9 @@ pub(super) fn stdout_of(ran: Ran, pod: &str) -> Result<(String, String), Netfilt
         command: ran.command,
         pod: pod.to_string(),
         status: ran.output.status.to_string(),
-        words: String::from_utf8_lossy(&ran.output.stderr).trim_end().to_string(),
+        words: String::from_utf8_lossy(&ran.output.stderr)
+            .trim_end()
+            .to_string(),
     })
 }
 
@@ -81,6 +83,19 @@ pub fn nat_counters(rules: &RuleSet, pod: &str) -> Result<CounterSnapshot, Netfi
 /// # Errors
 /// The program is missing or can't run.
 pub fn version(backend: Backend) -> Result<String, NetfilterError> {
-    let ran = run(backend, Family::V4, Tool::Restore, &["--version"], "the node")?;
-    stdout_of(ran, "the node").map(|(_, text)| text.trim().to_string())
+    let ran = run(
+        backend,
+        Family::V4,
+        Tool::Restore,
+        &["--version"],
+        "the node",
+    )?;
+    let (_, text) = stdout_of(ran, "the node")?;
+    // The program prints its own name first, which says `-restore`.
+    let version = text
+        .split_whitespace()
+        .skip(1)
+        .collect::<Vec<_>>()
+        .join(" ");
+    Ok(format!("iptables {version}"))
 }

@@ -165,8 +165,15 @@ impl Walk<'_> {
 
     /// The kernel takes a loopback source for a loopback destination, else the interface's address.
     fn opener(&self, pod: &str, role: Role, owner: (u32, u32), remote: IpAddr) -> Opener {
-        let own = self.topology.pod(pod).map_or(self.topology.network.node, |p| p.addr);
-        let source = if remote.is_loopback() { remote } else { own.of(self.family) };
+        let own = self
+            .topology
+            .pod(pod)
+            .map_or(self.topology.network.node, |p| p.addr);
+        let source = if remote.is_loopback() {
+            remote
+        } else {
+            own.of(self.family)
+        };
         Opener {
             pod: pod.to_string(),
             role,
@@ -184,16 +191,29 @@ impl Walk<'_> {
         let leg = self.leg(&call);
         let end = leg.end.clone();
         self.legs.push(leg);
-        if let LegEnd::Accepted { pod, listener, original_dst, refused_as_loop: false, local } = end {
-            self.serve(index, &pod, listener, original_dst.unwrap_or(local), call.path);
+        if let LegEnd::Accepted {
+            pod,
+            listener,
+            original_dst,
+            refused_as_loop: false,
+            local,
+        } = end
+        {
+            self.serve(
+                index,
+                &pod,
+                listener,
+                original_dst.unwrap_or(local),
+                call.path,
+            );
         }
     }
 
     fn leg(&self, call: &Call) -> Leg {
         let opener_pod = self.topology.pod(&call.opener.pod);
         let remote = call.remote;
-        let at_home = remote.ip().is_loopback()
-            || opener_pod.is_some_and(|p| p.addr.contains(remote.ip()));
+        let at_home =
+            remote.ip().is_loopback() || opener_pod.is_some_and(|p| p.addr.contains(remote.ip()));
         let source = SocketAddr::new(call.opener.source, ANY_PORT);
         let output = opener_pod.filter(|p| p.is_sidecar()).map(|p| {
             let out = if at_home { "lo" } else { p.interface.as_str() };
@@ -212,22 +232,32 @@ impl Walk<'_> {
         };
         leg.end = match leg.output.as_ref().map(|t| &t.decided) {
             Some(Outcome::Unknown { why, .. }) => LegEnd::Unknown { why: why.clone() },
-            Some(Outcome::Dropped { by }) => LegEnd::Unknown { why: format!("dropped by {by}") },
+            Some(Outcome::Dropped { by }) => LegEnd::Unknown {
+                why: format!("dropped by {by}"),
+            },
             Some(Outcome::Redirected { ports, .. }) => {
                 let port = ports.map_or(remote.port(), |p| p.first());
                 let landing = redirect_landing(Hook::Output, self.family, None);
                 match (opener_pod, landing) {
-                    (Some(pod), Some(ip)) => self.arrive(pod, SocketAddr::new(ip, port), remote, call),
-                    _ => LegEnd::Unknown { why: "nowhere to redirect to".into() },
+                    (Some(pod), Some(ip)) => {
+                        self.arrive(pod, SocketAddr::new(ip, port), remote, call)
+                    }
+                    _ => LegEnd::Unknown {
+                        why: "nowhere to redirect to".into(),
+                    },
                 }
             }
             _ if at_home => match opener_pod {
                 Some(pod) => self.arrive(pod, remote, remote, call),
-                None => LegEnd::Unknown { why: "the node serves nothing".into() },
+                None => LegEnd::Unknown {
+                    why: "the node serves nothing".into(),
+                },
             },
             _ => match self.topology.pod_at(remote.ip()) {
                 Some(pod) => self.cross(pod, source, &mut leg.prerouting, call),
-                None => LegEnd::Unknown { why: format!("no pod has the address {}", remote.ip()) },
+                None => LegEnd::Unknown {
+                    why: format!("no pod has the address {}", remote.ip()),
+                },
             },
         };
         leg
@@ -254,10 +284,14 @@ impl Walk<'_> {
                 let primary = pod.addr.of(self.family);
                 match redirect_landing(Hook::Prerouting, self.family, Some(primary)) {
                     Some(ip) => self.arrive(pod, SocketAddr::new(ip, port), remote, call),
-                    None => LegEnd::Unknown { why: "nowhere to redirect to".into() },
+                    None => LegEnd::Unknown {
+                        why: "nowhere to redirect to".into(),
+                    },
                 }
             }
-            Outcome::Dropped { by } => LegEnd::Unknown { why: format!("dropped by {by}") },
+            Outcome::Dropped { by } => LegEnd::Unknown {
+                why: format!("dropped by {by}"),
+            },
             Outcome::Unknown { why, .. } => LegEnd::Unknown { why: why.clone() },
         };
         *prerouting = Some(traversal);
@@ -362,9 +396,18 @@ impl Walk<'_> {
 
     /// Endpoints behind a virtual address.
     fn vip(&self, addr: SocketAddr) -> Option<Vec<SocketAddr>> {
-        let service = self.topology.service_at(addr.ip()).filter(|s| s.port == addr.port())?;
-        let pods = service.endpoints.iter().filter_map(|e| self.topology.pod(e));
-        Some(pods.map(|p| SocketAddr::new(p.addr.of(self.family), service.port)).collect())
+        let service = self
+            .topology
+            .service_at(addr.ip())
+            .filter(|s| s.port == addr.port())?;
+        let pods = service
+            .endpoints
+            .iter()
+            .filter_map(|e| self.topology.pod(e));
+        Some(
+            pods.map(|p| SocketAddr::new(p.addr.of(self.family), service.port))
+                .collect(),
+        )
     }
 }
 

@@ -14,7 +14,12 @@ pub struct Turns {
 
 impl Turns {
     /// Takes the next endpoint.
-    pub(super) fn take(&mut self, pod: &str, vip: SocketAddr, endpoints: &[SocketAddr]) -> Option<SocketAddr> {
+    pub(super) fn take(
+        &mut self,
+        pod: &str,
+        vip: SocketAddr,
+        endpoints: &[SocketAddr],
+    ) -> Option<SocketAddr> {
         let count = self.taken.entry((pod.to_string(), vip)).or_insert(0);
         let endpoint = endpoints.get(*count % endpoints.len().max(1)).copied();
         *count += 1;
@@ -24,9 +29,18 @@ impl Turns {
     /// Counts the choices that a window's records show, so that the next prediction starts where the proxies stand.
     ///
     /// `gateway` gives the address a gateway's listener stands for.
-    pub fn observe(&mut self, records: &[Record], gateway: impl Fn(&str, SocketAddr) -> Option<SocketAddr>) {
+    pub fn observe(
+        &mut self,
+        records: &[Record],
+        gateway: impl Fn(&str, SocketAddr) -> Option<SocketAddr>,
+    ) {
         for record in records.iter().filter(|r| r.role == Role::Proxy) {
-            let Event::Accept { listener, original_dst, .. } = &record.event else {
+            let Event::Accept {
+                listener,
+                original_dst,
+                ..
+            } = &record.event
+            else {
                 continue;
             };
             let vip = if listener.port() == ports::OUTBOUND {

@@ -20,7 +20,8 @@ pub(super) fn become_user(uid: u32, gid: u32) -> io::Result<()> {
         return Ok(());
     }
     // SAFETY: prctl with integer arguments only.
-    let prctl = |option: i32, value: u64| unsafe { Errno::result(libc::prctl(option, value, 0, 0, 0)) };
+    let prctl =
+        |option: i32, value: u64| unsafe { Errno::result(libc::prctl(option, value, 0, 0, 0)) };
     setgroups(&[])?;
     setresgid(Gid::from_raw(gid), Gid::from_raw(gid), Gid::from_raw(gid))?;
     let uid = Uid::from_raw(uid);
@@ -48,8 +49,17 @@ fn drop_capabilities() -> io::Result<()> {
         inheritable: u32,
     }
     const VERSION_3: u32 = 0x2008_0522;
-    let header = Header { version: VERSION_3, pid: 0 };
-    let none = [const { Data { effective: 0, permitted: 0, inheritable: 0 } }; 2];
+    let header = Header {
+        version: VERSION_3,
+        pid: 0,
+    };
+    let none = [const {
+        Data {
+            effective: 0,
+            permitted: 0,
+            inheritable: 0,
+        }
+    }; 2];
     // SAFETY: both structures have the layout of linux/capability.h, version 3.
     let result = unsafe { libc::syscall(libc::SYS_capset, &raw const header, &raw const none) };
     Errno::result(result).map(drop).map_err(io::Error::from)

@@ -8,12 +8,12 @@ use std::{
     thread,
 };
 
+use super::{ProcessError, STUB_ARG};
+use crate::plan::ProcessPlan;
 use hoplab_proxies::{
     record::Role,
     wire::{Command as Order, Line, Part, StubConfig},
 };
-use super::{ProcessError, STUB_ARG};
-use crate::plan::ProcessPlan;
 
 /// Identifies a process in reports: its index among the processes started so far.
 pub type Stub = usize;
@@ -91,11 +91,7 @@ fn role_word(role: Role) -> &'static str {
 ///
 /// # Errors
 /// The process can't be started, or ends before it reads its configuration.
-pub fn spawn(
-    plan: &ProcessPlan,
-    stub: Stub,
-    reports: &Sink,
-) -> Result<Input, ProcessError> {
+pub fn spawn(plan: &ProcessPlan, stub: Stub, reports: &Sink) -> Result<Input, ProcessError> {
     let name = name_of(&plan.config);
     let failed = |source| ProcessError::Start {
         name: name.clone(),
@@ -121,7 +117,10 @@ pub fn spawn(
     let lines = Arc::clone(reports);
     let complaints = thread::spawn(move || {
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-            lines(Report { stub, what: Spawned::Stderr(line) });
+            lines(Report {
+                stub,
+                what: Spawned::Stderr(line),
+            });
         }
     });
     let lines = Arc::clone(reports);
@@ -135,7 +134,10 @@ pub fn spawn(
         }
         // The last words come before the news of the end.
         let _ = complaints.join();
-        lines(Report { stub, what: Spawned::Exit(end_of(child)) });
+        lines(Report {
+            stub,
+            what: Spawned::Exit(end_of(child)),
+        });
     });
     // A stub that died at once breaks the pipe; its exit report tells why, better than this error would.
     let _ = write_line(&mut stdin, &plan.config);

@@ -85,13 +85,19 @@ impl Explain for SandboxError {
 
     fn hint(&self) -> Option<String> {
         let text = match self {
-            Self::Namespaces { source: Errno::EPERM, .. } => {
+            Self::Namespaces {
+                source: Errno::EPERM,
+                ..
+            } => {
                 "in a container: run it privileged (podman run --privileged …)\n\
                  on Ubuntu 24.04 as an ordinary user: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0\n\
                  elsewhere: run as root, or sysctl -w kernel.unprivileged_userns_clone=1\n\
                  the tests that need no namespaces: just test-pure"
             }
-            Self::Namespaces { source: Errno::ENOSPC, .. } => {
+            Self::Namespaces {
+                source: Errno::ENOSPC,
+                ..
+            } => {
                 "a limit in /proc/sys/user (max_user_namespaces, max_net_namespaces, …) is used up or 0: raise it"
             }
             Self::NoSubIds { user, file } => {

@@ -68,7 +68,8 @@ mod tests {
 
     #[test]
     fn a_range_is_found_by_name_or_number_and_only_when_long_enough() {
-        let text = "other:100000:65536\nme:200000:1000\nme:300000:65536\n1001:400000:65536\nbroken\n";
+        let text =
+            "other:100000:65536\nme:200000:1000\nme:300000:65536\n1001:400000:65536\nbroken\n";
         assert_eq!(find(text, "me", 7), Some(300_000));
         assert_eq!(find(text, "nobody", 1001), Some(400_000));
         assert_eq!(find(text, "nobody", 7), None);

@@ -27,15 +27,33 @@ pub(crate) fn prepare_mounts(hosts: &str) -> Result<(), SandboxError> {
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
         .map_err(refused("nothing (private propagation)", "/"))?;
     let plain = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mount(Some("proc"), "/proc", Some("proc"), plain | MsFlags::MS_NOEXEC, none)
-        .map_err(refused("proc", "/proc"))?;
-    mount(Some("tmpfs"), "/run", Some("tmpfs"), plain, Some("mode=755"))
-        .map_err(refused("tmpfs", "/run"))?;
+    mount(
+        Some("proc"),
+        "/proc",
+        Some("proc"),
+        plain | MsFlags::MS_NOEXEC,
+        none,
+    )
+    .map_err(refused("proc", "/proc"))?;
+    mount(
+        Some("tmpfs"),
+        "/run",
+        Some("tmpfs"),
+        plain,
+        Some("mode=755"),
+    )
+    .map_err(refused("tmpfs", "/run"))?;
     let at = Path::new(RUN_DIR);
-    fs::create_dir_all(at).map_err(|source| SandboxError::File { path: at.into(), source })?;
+    fs::create_dir_all(at).map_err(|source| SandboxError::File {
+        path: at.into(),
+        source,
+    })?;
     // Names resolve through /etc/hosts, as they do in a pod.
     let path = at.join("hosts");
-    fs::write(&path, hosts).map_err(|source| SandboxError::File { path: path.clone(), source })?;
+    fs::write(&path, hosts).map_err(|source| SandboxError::File {
+        path: path.clone(),
+        source,
+    })?;
     mount(Some(&path), "/etc/hosts", none, MsFlags::MS_BIND, none)
         .map_err(refused("the lab's hosts file", "/etc/hosts"))
 }

@@ -182,10 +182,16 @@ fn clone_and_exec(
         flags |= CloneFlags::CLONE_NEWUSER;
     }
     let program = CString::from(c"/proc/self/exe");
-    let args = [CString::from(c"hoplab"), CString::new(SUPERVISOR_ARG).expect("no zero byte")];
+    let args = [
+        CString::from(c"hoplab"),
+        CString::new(SUPERVISOR_ARG).expect("no zero byte"),
+    ];
     let argv: [*const c_char; 3] = [args[0].as_ptr(), args[1].as_ptr(), std::ptr::null()];
-    let (control, gate_read, gate_write) =
-        (control.as_raw_fd(), gate_read.as_raw_fd(), gate_write.as_raw_fd());
+    let (control, gate_read, gate_write) = (
+        control.as_raw_fd(),
+        gate_read.as_raw_fd(),
+        gate_write.as_raw_fd(),
+    );
     let mut stack = vec![0u8; 64 * 1024];
     let child = Box::new(move || -> isize {
         // SAFETY: only async-signal-safe calls, on values made before the clone.
@@ -216,7 +222,11 @@ fn clone_and_exec(
     // SAFETY: the child has its own copy of the memory (no CLONE_VM) and ends in exec or _exit.
     unsafe { clone(child, &mut stack, flags, Some(libc::SIGCHLD)) }.map_err(|source| {
         SandboxError::Namespaces {
-            flags: if rootless { "user, pid, mount, network" } else { "pid, mount, network" },
+            flags: if rootless {
+                "user, pid, mount, network"
+            } else {
+                "pid, mount, network"
+            },
             source,
         }
     })

@@ -31,21 +31,33 @@ pub(super) fn down(mut live: Live, queue: &Receiver<Event>) -> Down {
     }
     phase("down");
     let alive = |live: &Live| -> Vec<usize> {
-        pids.keys().copied().filter(|&i| live.stubs[i].exit.is_none()).collect()
+        pids.keys()
+            .copied()
+            .filter(|&i| live.stubs[i].exit.is_none())
+            .collect()
     };
     wait(&mut live, queue, |live| alive(live).is_empty());
     let stubborn = alive(&live);
     for i in &stubborn {
         let pid = i32::try_from(pids[i]).unwrap_or(i32::MAX);
         if let Err(error) = kill(Pid::from_raw(pid), Signal::SIGKILL) {
-            leftovers.push(format!("could not kill the {}: {error}", live.stubs[*i].name));
+            leftovers.push(format!(
+                "could not kill the {}: {error}",
+                live.stubs[*i].name
+            ));
         }
     }
     wait(&mut live, queue, |live| alive(live).is_empty());
     for i in alive(&live) {
-        leftovers.push(format!("the {} is still there after SIGKILL", live.stubs[i].name));
+        leftovers.push(format!(
+            "the {} is still there after SIGKILL",
+            live.stubs[i].name
+        ));
     }
-    let killed: Vec<String> = stubborn.iter().map(|&i| live.stubs[i].name.clone()).collect();
+    let killed: Vec<String> = stubborn
+        .iter()
+        .map(|&i| live.stubs[i].name.clone())
+        .collect();
     let stderr = live
         .stubs
         .iter()
@@ -92,7 +104,12 @@ fn remaining_namespaces() -> Vec<String> {
         .into_iter()
         .flatten()
         .flatten()
-        .map(|entry| format!("namespace {} is still there", entry.file_name().to_string_lossy()))
+        .map(|entry| {
+            format!(
+                "namespace {} is still there",
+                entry.file_name().to_string_lossy()
+            )
+        })
         .collect()
 }
 

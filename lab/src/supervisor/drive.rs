@@ -79,12 +79,19 @@ pub(super) fn drive(
         let of_family = |all: &[crate::rules::CounterSnapshot]| {
             all.iter().find(|c| c.family == family).cloned()
         };
-        if let (Some(before), Some(after)) = (of_family(&pod.counters), of_family(&reading.counters)) {
-            window.counters.insert(name.clone(), PodCounters { before, after });
+        if let (Some(before), Some(after)) =
+            (of_family(&pod.counters), of_family(&reading.counters))
+        {
+            window
+                .counters
+                .insert(name.clone(), PodCounters { before, after });
         }
         pod.counters = reading.counters;
         let seen = &mut pod.seen;
-        let fresh = reading.conntrack.into_iter().filter(|e| seen.insert((e.family, e.id)));
+        let fresh = reading
+            .conntrack
+            .into_iter()
+            .filter(|e| seen.insert((e.family, e.id)));
         window.conntrack.insert(name, fresh.collect());
     }
     Ok(window)
@@ -113,13 +120,22 @@ fn start_probe(live: &mut Live, pod: Option<&str>, uid: u32, gid: u32) -> Result
     };
     let stub = live.stubs.len();
     let label = process::name_of(&plan.config);
-    live.stubs.push(LiveStub::new(label, pod.map(str::to_string), Role::Probe));
+    live.stubs
+        .push(LiveStub::new(label, pod.map(str::to_string), Role::Probe));
     let namespace = match pod {
         None => &live.node,
-        Some(pod) => &live.pods.get(pod).ok_or_else(|| no_such_pod(pod))?.namespace,
+        Some(pod) => {
+            &live
+                .pods
+                .get(pod)
+                .ok_or_else(|| no_such_pod(pod))?
+                .namespace
+        }
     };
     let sink = std::sync::Arc::clone(&live.sink);
-    let input = namespace.job(move |_| process::spawn(&plan, stub, &sink)).wait()??;
+    let input = namespace
+        .job(move |_| process::spawn(&plan, stub, &sink))
+        .wait()??;
     live.stubs[stub].input = Some(input);
     Ok(stub)
 }
@@ -143,7 +159,10 @@ fn collect(
             Ok(Event::Report(report)) => live.take_report(report),
             Ok(Event::Request(_)) => {}
             Ok(Event::Stop | Event::Orphaned) | Err(RecvTimeoutError::Disconnected) => {
-                return Err(Failure::new(Class::State, "the lab was told to stop during a flow"));
+                return Err(Failure::new(
+                    Class::State,
+                    "the lab was told to stop during a flow",
+                ));
             }
             Err(RecvTimeoutError::Timeout) => {
                 let outcome = live.replies.remove(&id).unwrap_or(CallOutcome::Timeout);

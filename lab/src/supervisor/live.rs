@@ -100,12 +100,17 @@ impl Live {
             Spawned::Line(Line::Reply { id, outcome }) => {
                 self.replies.insert(id, outcome);
             }
-            Spawned::Line(Line::Ready { listeners, pid, owner }) => {
+            Spawned::Line(Line::Ready {
+                listeners,
+                pid,
+                owner,
+            }) => {
                 stub.ready = Some(ready(stub.role, listeners, pid, owner));
             }
             Spawned::Garbled(line) => {
                 let name = stub.name.clone();
-                self.broken.get_or_insert(ProcessError::Garbled { name, line });
+                self.broken
+                    .get_or_insert(ProcessError::Garbled { name, line });
             }
             Spawned::Stderr(line) => {
                 if stub.stderr.len() == STDERR_LINES {
@@ -142,7 +147,9 @@ impl Live {
         for name in pods {
             if let Some(pod) = self.pods.get(name).filter(|p| p.intercepted) {
                 let (families, pod_name) = (Arc::clone(&families), name.clone());
-                let job = pod.namespace.job(move |_| read_here(backend, &families, &pod_name));
+                let job = pod
+                    .namespace
+                    .job(move |_| read_here(backend, &families, &pod_name));
                 jobs.push((name.clone(), job));
             }
         }
@@ -157,7 +164,10 @@ impl Live {
     pub fn all_counters(&self) -> Result<BTreeMap<String, Vec<CounterSnapshot>>, Failure> {
         let names: Vec<String> = self.pods.keys().cloned().collect();
         let readings = self.read(&names)?;
-        Ok(readings.into_iter().map(|(name, r)| (name, r.counters)).collect())
+        Ok(readings
+            .into_iter()
+            .map(|(name, r)| (name, r.counters))
+            .collect())
     }
 
     /// The first thing that went wrong with a process, if one did.

@@ -15,7 +15,10 @@ use std::{
     os::fd::{FromRawFd, OwnedFd},
     os::unix::net::UnixStream,
     process::ExitCode,
-    sync::mpsc::{self, Receiver, Sender},
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, Receiver, Sender},
+    },
     thread,
     time::Duration,
 };
@@ -47,6 +50,9 @@ pub(crate) enum Event {
     /// From a process.
     Report(Report),
 }
+
+/// Set before the event is sent, so that whoever waits inside a request can be followed by an orderly end.
+static STOPPING: AtomicBool = AtomicBool::new(false);
 
 /// For the kill tests: with `HOPLAB_FREEZE_AT=phase` the supervisor says so and stands still there.
 pub(crate) fn phase(name: &str) {
@@ -81,32 +87,38 @@ pub(crate) fn main() -> ExitCode {
 fn listen(control: &UnixStream, events: &Sender<Event>) -> std::io::Result<()> {
     let reader = BufReader::new(control.try_clone()?);
     let requests = events.clone();
-    thread::Builder::new().name("control".into()).spawn(move || {
-        let mut let_go = false;
-        for line in reader.lines().map_while(Result::ok) {
-            match serde_json::from_str::<Request>(&line) {
-                Ok(request) => {
-                    let_go |= matches!(request, Request::LetGo);
-                    let _ = requests.send(Event::Request(Box::new(request)));
+    thread::Builder::new()
+        .name("control".into())
+        .spawn(move || {
+            let mut let_go = false;
+            for line in reader.lines().map_while(Result::ok) {
+                match serde_json::from_str::<Request>(&line) {
+                    Ok(request) => {
+                        let_go |= matches!(request, Request::LetGo);
+                        let _ = requests.send(Event::Request(Box::new(request)));
+                    }
+                    Err(error) => eprintln!("the lab's supervisor can't read a request: {error}"),
                 }
-                Err(error) => eprintln!("the lab's supervisor can't read a request: {error}"),
             }
-        }
-        if !let_go {
-            let _ = requests.send(Event::Orphaned);
-            // A lab never outlives its caller by accident, even when the main thread hangs.
-            thread::park_timeout(ORPHAN_GRACE);
-            // SAFETY: _exit has no preconditions; destructors would only delay the kernel's own clean-up.
-            unsafe { nix::libc::_exit(1) };
-        }
-    })?;
+            if !let_go {
+                STOPPING.store(true, Ordering::SeqCst);
+                let _ = requests.send(Event::Orphaned);
+                // A lab never outlives its caller by accident, even when the main thread hangs.
+                thread::park_timeout(ORPHAN_GRACE);
+                // SAFETY: _exit has no preconditions; destructors would only delay the kernel's own clean-up.
+                unsafe { nix::libc::_exit(1) };
+            }
+        })?;
     let signals = events.clone();
     let mut caught = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])?;
-    thread::Builder::new().name("signals".into()).spawn(move || {
-        for _ in caught.forever() {
-            let _ = signals.send(Event::Stop);
-        }
-    })?;
+    thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            for _ in caught.forever() {
+                STOPPING.store(true, Ordering::SeqCst);
+                let _ = signals.send(Event::Stop);
+            }
+        })?;
     Ok(())
 }
 
@@ -130,7 +142,14 @@ fn serve(mut control: UnixStream, events: Sender<Event>, queue: &Receiver<Event>
                 let Some(message) = answer(*request, &mut live, &events, queue) else {
                     continue;
                 };
-                if say(&mut control, &message).is_err() || last {
+                let heard = say(&mut control, &message).is_ok();
+                if last {
+                    return ExitCode::SUCCESS;
+                }
+                if !heard || STOPPING.load(Ordering::SeqCst) {
+                    if let Some(live) = live.take() {
+                        down::down(live, queue);
+                    }
                     return ExitCode::SUCCESS;
                 }
             }

@@ -18,7 +18,10 @@ pub(super) fn still_open(records: &[Record]) -> Vec<String> {
                 accepted += 1;
                 open.insert(key, "accepted");
             }
-            Event::Connect { result: ConnectResult::Connected { .. }, .. } => {
+            Event::Connect {
+                result: ConnectResult::Connected { .. },
+                ..
+            } => {
                 made += 1;
                 open.insert(key, "opened");
             }
@@ -33,7 +36,9 @@ pub(super) fn still_open(records: &[Record]) -> Vec<String> {
         .map(|((pod, role, _, conn), how)| format!("connection {conn} {how} by {role:?} of {pod}"))
         .collect();
     if made != accepted {
-        words.push(format!("{made} connections were made and {accepted} accepted"));
+        words.push(format!(
+            "{made} connections were made and {accepted} accepted"
+        ));
     }
     words
 }
@@ -60,17 +65,30 @@ mod tests {
 
     fn connect(result: ConnectResult) -> Event {
         let remote = "10.0.0.1:1".parse().unwrap();
-        Event::Connect { parent: None, remote, bound: None, owner: OWNER, result }
+        Event::Connect {
+            parent: None,
+            remote,
+            bound: None,
+            owner: OWNER,
+            result,
+        }
     }
 
     fn close() -> Event {
-        Event::Close { received: 0, sent: 0, outcome: CloseOutcome::Done }
+        Event::Close {
+            received: 0,
+            sent: 0,
+            outcome: CloseOutcome::Done,
+        }
     }
 
     #[test]
     fn a_connection_is_open_until_both_ends_are_closed() {
         let addr = "10.0.0.1:1".parse().unwrap();
-        let made = ConnectResult::Connected { local: addr, remote: addr };
+        let made = ConnectResult::Connected {
+            local: addr,
+            remote: addr,
+        };
         let accept = Event::Accept {
             listener: addr,
             peer: addr,
@@ -79,7 +97,11 @@ mod tests {
             owner: OWNER,
         };
         let mut records = vec![record(Role::App, 1, connect(made))];
-        assert_eq!(still_open(&records).len(), 2, "open, and nobody accepted it yet");
+        assert_eq!(
+            still_open(&records).len(),
+            2,
+            "open, and nobody accepted it yet"
+        );
         records.push(record(Role::App, 1, close()));
         assert_eq!(still_open(&records).len(), 1, "nobody accepted it yet");
         records.push(record(Role::Proxy, 1, accept));
@@ -90,7 +112,9 @@ mod tests {
 
     #[test]
     fn a_refused_connection_is_over_at_once() {
-        let failed = ConnectResult::Failed { errno: "ECONNREFUSED".into() };
+        let failed = ConnectResult::Failed {
+            errno: "ECONNREFUSED".into(),
+        };
         assert!(still_open(&[record(Role::App, 1, connect(failed))]).is_empty());
     }
 }

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     evidence::{Machine, PodUp, Up},
     failure::{Class, Failure},
-    net::{self, Inside, NetError, Namespace, write_sysctls},
+    net::{self, Inside, Namespace, NetError, write_sysctls},
     netfilter::{self, Applied, Backend, NetfilterError},
     plan::{Plan, PodPlan, RuleTexts},
     process::{self, Input, ProcessError, Sink, Stub},
@@ -81,7 +81,9 @@ pub(super) fn up(
         node_ns: own,
         sink: Arc::clone(&sink),
     });
-    let families = [Family::V4, Family::V6].into_iter().filter(|f| plan.rules.of(*f).is_some());
+    let families = [Family::V4, Family::V6]
+        .into_iter()
+        .filter(|f| plan.rules.of(*f).is_some());
     let mut live = Live {
         backend: machine.backend.backend,
         families: families.collect(),
@@ -97,7 +99,10 @@ pub(super) fn up(
     let mut pods = build(&plan, &shared, &mut live)?;
     await_ready(&mut live, queue)?;
     for pod in &mut pods {
-        let of_pod = live.stubs.iter().filter(|s| s.pod.as_ref() == Some(&pod.name));
+        let of_pod = live
+            .stubs
+            .iter()
+            .filter(|s| s.pod.as_ref() == Some(&pod.name));
         pod.processes = of_pod.filter_map(|s| s.ready.clone()).collect();
     }
     phase("up");
@@ -114,7 +119,9 @@ fn node(plan: &Plan) -> Result<Namespace, NetError> {
     node.job(move |inside| {
         write_sysctls(&planned.sysctls)?;
         inside.netlink.set_up("lo", &[])?;
-        inside.netlink.add_bridge(&planned.bridge, &planned.addresses)
+        inside
+            .netlink
+            .add_bridge(&planned.bridge, &planned.addresses)
     })
     .wait()??;
     Ok(node)
@@ -145,7 +152,10 @@ fn build(plan: &Plan, shared: &Arc<Shared>, live: &mut Live) -> Result<Vec<PodUp
             .into_iter()
             .map(|t| {
                 t.join().unwrap_or_else(|_| {
-                    Err(Failure::new(Class::State, "a thread that built a pod panicked"))
+                    Err(Failure::new(
+                        Class::State,
+                        "a thread that built a pod panicked",
+                    ))
                 })
             })
             .collect()
@@ -177,7 +187,9 @@ fn build_pod(
     let namespace = Namespace::create(&plan.name)?;
     phase("namespace");
     let (plan, shared) = (plan.clone(), Arc::clone(shared));
-    let built = namespace.job(move |inside| build_inside(inside, &plan, first, &shared)).wait()??;
+    let built = namespace
+        .job(move |inside| build_inside(inside, &plan, first, &shared))
+        .wait()??;
     Ok((namespace, built))
 }
 
@@ -191,7 +203,11 @@ fn build_inside(
     write_sysctls(&plan.sysctls)?;
     let (link, netlink) = (&plan.link, &inside.netlink);
     netlink.set_up("lo", &plan.loopback)?;
-    netlink.add_veth(&link.interface, &link.host_interface, shared.node_ns.as_fd())?;
+    netlink.add_veth(
+        &link.interface,
+        &link.host_interface,
+        shared.node_ns.as_fd(),
+    )?;
     let (host, bridge) = (link.host_interface.clone(), shared.bridge.clone());
     shared
         .node
@@ -239,7 +255,10 @@ fn await_ready(live: &mut Live, queue: &Receiver<Event>) -> Result<(), Failure> 
         match queue.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(Event::Report(report)) => live.take_report(report),
             Ok(Event::Stop | Event::Orphaned) | Err(RecvTimeoutError::Disconnected) => {
-                return Err(Failure::new(Class::State, "the lab was told to stop before it was up"));
+                return Err(Failure::new(
+                    Class::State,
+                    "the lab was told to stop before it was up",
+                ));
             }
             Ok(Event::Request(_)) => {}
             Err(RecvTimeoutError::Timeout) => {

@@ -28,7 +28,10 @@ pub(super) fn lab_name(source: &Source, name: &Spanned<String>) -> Result<(), Di
 pub(super) fn pod_name(source: &Source, name: &Spanned<String>) -> Result<(), Diagnostic> {
     if matches!(name.get_ref().as_str(), "node" | "localhost") {
         return Err(source
-            .complain(name, format!("`{}` is taken: the lab uses it itself", name.get_ref()))
+            .complain(
+                name,
+                format!("`{}` is taken: the lab uses it itself", name.get_ref()),
+            )
             .help("choose another name"));
     }
     named(source, name, "pod")
@@ -77,7 +80,10 @@ pub(super) fn flow_names(source: &Source, file: &schema::LabFile) -> Result<(), 
         named(source, &flow.name, "flow")?;
         if !seen.insert(flow.name.get_ref()) {
             return Err(source
-                .complain(&flow.name, format!("flow `{}` stands here twice", flow.name.get_ref()))
+                .complain(
+                    &flow.name,
+                    format!("flow `{}` stands here twice", flow.name.get_ref()),
+                )
                 .help("flow names must differ: results are found by them"));
         }
     }
@@ -91,10 +97,30 @@ pub(super) fn addresses_and_names(
     topology: &Topology,
 ) -> Result<(), Diagnostic> {
     let mut taken = Taken::default();
-    taken.address(source, &file.network.node_ipv4, (*file.network.node_ipv4.get_ref()).into(), "the node")?;
-    taken.address(source, &file.network.node_ipv6, (*file.network.node_ipv6.get_ref()).into(), "the node")?;
-    inside(source, topology, &file.network.node_ipv4, (*file.network.node_ipv4.get_ref()).into())?;
-    inside(source, topology, &file.network.node_ipv6, (*file.network.node_ipv6.get_ref()).into())?;
+    taken.address(
+        source,
+        &file.network.node_ipv4,
+        (*file.network.node_ipv4.get_ref()).into(),
+        "the node",
+    )?;
+    taken.address(
+        source,
+        &file.network.node_ipv6,
+        (*file.network.node_ipv6.get_ref()).into(),
+        "the node",
+    )?;
+    inside(
+        source,
+        topology,
+        &file.network.node_ipv4,
+        (*file.network.node_ipv4.get_ref()).into(),
+    )?;
+    inside(
+        source,
+        topology,
+        &file.network.node_ipv6,
+        (*file.network.node_ipv6.get_ref()).into(),
+    )?;
     for (raw, pod) in file.pod.iter().zip(&topology.pods) {
         let owner = format!("pod `{}`", pod.name);
         taken.name(source, &raw.name, &owner)?;
@@ -105,14 +131,23 @@ pub(super) fn addresses_and_names(
         if pod.host_interface == topology.network.bridge {
             let place = raw.host_interface.as_ref().unwrap_or(&raw.name);
             return Err(source
-                .complain(place, format!("`{}` is the bridge's own name", pod.host_interface))
+                .complain(
+                    place,
+                    format!("`{}` is the bridge's own name", pod.host_interface),
+                )
                 .help("give the pod another `host_interface`"));
         }
         if let Some(place) = &raw.host_interface {
-            let twice = topology.pods.iter().filter(|p| p.host_interface == pod.host_interface);
+            let twice = topology
+                .pods
+                .iter()
+                .filter(|p| p.host_interface == pod.host_interface);
             if twice.count() > 1 {
                 return Err(source
-                    .complain(place, format!("`{}` stands for two pods", pod.host_interface))
+                    .complain(
+                        place,
+                        format!("`{}` stands for two pods", pod.host_interface),
+                    )
                     .help("host interfaces share the node's namespace: give each its own name"));
             }
         }
@@ -142,10 +177,12 @@ pub(super) fn addresses_and_names(
 fn pod_calls(source: &Source, topology: &Topology, raw: &schema::Pod) -> Result<(), Diagnostic> {
     let calls = raw.app.iter().flat_map(|a| &a.calls);
     let called = calls.map(|c| (c.span(), c.get_ref().split('/').next().unwrap_or("")));
-    let routed = raw
-        .gateway
-        .iter()
-        .map(|g| (g.get_ref().service.span(), g.get_ref().service.get_ref().as_str()));
+    let routed = raw.gateway.iter().map(|g| {
+        (
+            g.get_ref().service.span(),
+            g.get_ref().service.get_ref().as_str(),
+        )
+    });
     for (span, service) in called.chain(routed) {
         if topology.service(service).is_none() {
             let place = Spanned::new(span, ());
@@ -172,7 +209,10 @@ fn inside<T>(
             let usable = a != net.network() && a != net.broadcast();
             (net.contains(&a) && usable, net.to_string())
         }
-        IpAddr::V6(a) => (topology.network.ipv6.contains(&a), topology.network.ipv6.to_string()),
+        IpAddr::V6(a) => (
+            topology.network.ipv6.contains(&a),
+            topology.network.ipv6.to_string(),
+        ),
     };
     if ok {
         return Ok(());
@@ -205,8 +245,16 @@ impl Taken {
         }
     }
 
-    fn name(&mut self, source: &Source, place: &Spanned<String>, owner: &str) -> Result<(), Diagnostic> {
-        match self.names.insert(place.get_ref().clone(), owner.to_string()) {
+    fn name(
+        &mut self,
+        source: &Source,
+        place: &Spanned<String>,
+        owner: &str,
+    ) -> Result<(), Diagnostic> {
+        match self
+            .names
+            .insert(place.get_ref().clone(), owner.to_string())
+        {
             None => Ok(()),
             Some(first) => Err(source
                 .complain(place, format!("{first} has this name already"))

@@ -24,7 +24,10 @@ impl InterfaceName {
                 name.len()
             ));
         }
-        if name == "." || name == ".." || name.contains(['/', ':']) || name.contains(char::is_whitespace)
+        if name == "."
+            || name == ".."
+            || name.contains(['/', ':'])
+            || name.contains(char::is_whitespace)
         {
             return Err(format!(
                 "interface name `{name}` holds a character the kernel refuses (`/`, `:` or white space)"

@@ -34,9 +34,8 @@ impl Topology {
     /// The first thing that is wrong, with its place in the file and how to fix it.
     pub fn parse(text: &str, origin: &str) -> Result<Self, Diagnostic> {
         let source = Source { origin, text };
-        let file: schema::LabFile = toml::from_str(text).map_err(|e| {
-            Diagnostic::at(origin, text, e.span().unwrap_or(0..0), e.message())
-        })?;
+        let file: schema::LabFile = toml::from_str(text)
+            .map_err(|e| Diagnostic::at(origin, text, e.span().unwrap_or(0..0), e.message()))?;
         check::lab_name(&source, &file.name)?;
         let network = network(&source, &file.network)?;
         let rules = rules(&source, &file.rules)?;
@@ -104,7 +103,9 @@ fn rules(source: &Source, raw: &Spanned<schema::Rules>) -> Result<RuleSource, Di
                 let known = crate::builtin::PROFILES.join("`, `");
                 return Err(source
                     .complain(profile, format!("there is no rule profile `{name}`"))
-                    .help(format!("known profiles: `{known}`; or name a restore file with `file`")));
+                    .help(format!(
+                        "known profiles: `{known}`; or name a restore file with `file`"
+                    )));
             }
             Ok(RuleSource::Profile(name.clone()))
         }
@@ -140,7 +141,10 @@ fn pod(source: &Source, index: usize, raw: &schema::Pod) -> Result<Pod, Diagnost
     let proxy = match (&raw.gateway, sidecar) {
         (Some(gateway), true) => {
             return Err(source
-                .complain(gateway, format!("pod `{}` is both gateway and sidecar", raw.name.get_ref()))
+                .complain(
+                    gateway,
+                    format!("pod `{}` is both gateway and sidecar", raw.name.get_ref()),
+                )
                 .help("a gateway has no interception rules: drop `sidecar = true`"));
         }
         (Some(gateway), false) => Some(Proxy::Gateway {
@@ -155,7 +159,10 @@ fn pod(source: &Source, index: usize, raw: &schema::Pod) -> Result<Pod, Diagnost
     let app = raw.app.as_ref().map(|a| app(source, a)).transpose()?;
     if app.is_none() && sidecar {
         return Err(source
-            .complain(&raw.name, format!("pod `{}` has a sidecar but no app", raw.name.get_ref()))
+            .complain(
+                &raw.name,
+                format!("pod `{}` has a sidecar but no app", raw.name.get_ref()),
+            )
             .help("add `app = { port = 9080 }`"));
     }
     Ok(Pod {
@@ -206,7 +213,10 @@ fn flow(source: &Source, topology: &Topology, raw: &schema::Flow) -> Result<Flow
         let known = check::known_pod(source, topology, pod, pod.get_ref())?;
         if !known.is_sidecar() {
             return Err(source
-                .complain(pod, format!("pod `{}` has no rules that could move", known.name))
+                .complain(
+                    pod,
+                    format!("pod `{}` has no rules that could move", known.name),
+                )
                 .help("leave it out: a pod that is not named expects no traversal"));
         }
         let paths = paths
@@ -283,17 +293,23 @@ fn actor(source: &Source, topology: &Topology, raw: &Spanned<String>) -> Result<
     })
 }
 
-fn target(source: &Source, topology: &Topology, raw: &Spanned<String>) -> Result<Target, Diagnostic> {
+fn target(
+    source: &Source,
+    topology: &Topology,
+    raw: &Spanned<String>,
+) -> Result<Target, Diagnostic> {
     let how = "write pod:port, service:port or localhost:port";
     let text = raw.get_ref();
-    let (name, port) = text
-        .rsplit_once(':')
-        .ok_or_else(|| source.complain(raw, format!("`{text}` has no port")).help(how))?;
-    let port: u16 = port
-        .parse()
-        .ok()
-        .filter(|p| *p > 0)
-        .ok_or_else(|| source.complain(raw, format!("`{port}` is not a port")).help(how))?;
+    let (name, port) = text.rsplit_once(':').ok_or_else(|| {
+        source
+            .complain(raw, format!("`{text}` has no port"))
+            .help(how)
+    })?;
+    let port: u16 = port.parse().ok().filter(|p| *p > 0).ok_or_else(|| {
+        source
+            .complain(raw, format!("`{port}` is not a port"))
+            .help(how)
+    })?;
     if name == "localhost" {
         return Ok(Target::Localhost { port });
     }
@@ -302,7 +318,10 @@ fn target(source: &Source, topology: &Topology, raw: &Spanned<String>) -> Result
         return Ok(Target::Pod { pod: name, port });
     }
     if topology.service(&name).is_some() {
-        return Ok(Target::Service { service: name, port });
+        return Ok(Target::Service {
+            service: name,
+            port,
+        });
     }
     let names = topology.pods.iter().map(|p| p.name.as_str());
     let names = names.chain(topology.services.iter().map(|s| s.name.as_str()));
@@ -349,7 +368,10 @@ fn notes(source: &Source, topology: &Topology, raw: &schema::Notes) -> Result<No
     }
     let callee = raw.call.callee.as_ref().ok_or_else(|| {
         source
-            .complain(&raw.call.pod, "`notes.call` does not say whom the pod calls")
+            .complain(
+                &raw.call.pod,
+                "`notes.call` does not say whom the pod calls",
+            )
             .help("add `callee = \"ratings-v1\"`")
     })?;
     Ok(Notes {

@@ -24,7 +24,10 @@ pub(super) fn steps(scene: &Scene, callee: &str) -> Vec<Step> {
     let onward_entry = || scene.entry(onward_local, next);
     let app_log = || scene.log(Role::App);
     let proxy_log = || scene.log(Role::Proxy);
-    let callee_log = || Witness::Log { pod: callee.to_string(), role: Role::Proxy };
+    let callee_log = || Witness::Log {
+        pod: callee.to_string(),
+        role: Role::Proxy,
+    };
     let opened = scene.opened_here();
     let every_connection = || scene.count("OUTPUT 1", scene.packets("OUTPUT", 1), opened);
     let decided = || {
@@ -35,9 +38,11 @@ pub(super) fn steps(scene: &Scene, callee: &str) -> Vec<Step> {
         )
     };
     let arrives = || {
-        saw(callee_log(), scene.accept(callee, Role::Proxy, ports::INBOUND), |(_, a)| {
-            same("peer", onward_local.unwrap_or(a.peer), a.peer)
-        })
+        saw(
+            callee_log(),
+            scene.accept(callee, Role::Proxy, ports::INBOUND),
+            |(_, a)| same("peer", onward_local.unwrap_or(a.peer), a.peer),
+        )
     };
     vec![
         Step::new(9, "reviews sends; being outbound, this meets OUTPUT", vec![Part::holds(

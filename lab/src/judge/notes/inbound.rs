@@ -21,9 +21,18 @@ pub(super) fn steps(scene: &Scene, caller: &str) -> Vec<Step> {
     let in_entry = || scene.entry(call_local, target);
     let up_entry = || scene.entry(upstream_local, target);
     let proxy_log = || scene.log(Role::Proxy);
-    let caller_log = Witness::Log { pod: caller.to_string(), role: Role::Proxy };
+    let caller_log = Witness::Log {
+        pod: caller.to_string(),
+        role: Role::Proxy,
+    };
     let own_connection = || {
-        saw(proxy_log(), upstream(), |(_, o)| same("source", scene.inbound_source(), o.bound.unwrap_or(target.ip())))
+        saw(proxy_log(), upstream(), |(_, o)| {
+            same(
+                "source",
+                scene.inbound_source(),
+                o.bound.unwrap_or(target.ip()),
+            )
+        })
     };
     vec![
         Step::new(1, "productpage opens a TCP connection to reviews", vec![Part::holds(

@@ -82,8 +82,18 @@ impl Step {
     }
 
     fn new(number: u8, text: &'static str, parts: Vec<Part>) -> Self {
-        let verdict = parts.iter().map(|p| p.verdict).max().unwrap_or(Verdict::Unproven);
-        Self { number, text, verdict, parts, instead: None }
+        let verdict = parts
+            .iter()
+            .map(|p| p.verdict)
+            .max()
+            .unwrap_or(Verdict::Unproven);
+        Self {
+            number,
+            text,
+            verdict,
+            parts,
+            instead: None,
+        }
     }
 
     fn instead(mut self, words: impl Into<String>) -> Self {
@@ -94,7 +104,12 @@ impl Step {
 
 impl Part {
     fn new(expected: Verdict, claim: Claim, evidence: impl Into<String>) -> Self {
-        Self { verdict: claim.verdict(), claim, expected, evidence: evidence.into() }
+        Self {
+            verdict: claim.verdict(),
+            claim,
+            expected,
+            evidence: evidence.into(),
+        }
     }
 
     fn holds(claim: Claim, evidence: impl Into<String>) -> Self {
@@ -107,7 +122,11 @@ impl Part {
 }
 
 /// None when the lab file has no notes, or not all of its flows ran.
-pub(super) fn judge(case: &Case, evidence: &Evidence, flows: &[FlowVerdict]) -> Option<NotesVerdict> {
+pub(super) fn judge(
+    case: &Case,
+    evidence: &Evidence,
+    flows: &[FlowVerdict],
+) -> Option<NotesVerdict> {
     let notes = case.topology.notes.as_ref()?;
     if flows.len() < case.topology.flows.len() {
         return None;
@@ -116,7 +135,10 @@ pub(super) fn judge(case: &Case, evidence: &Evidence, flows: &[FlowVerdict]) -> 
     let call = Scene::new(case, evidence, &notes.call.flow, &notes.call.pod)?;
     let readings = vec![
         Reading {
-            title: format!("as worded: {} answers {}", notes.reply.pod, notes.reply.caller),
+            title: format!(
+                "as worded: {} answers {}",
+                notes.reply.pod, notes.reply.caller
+            ),
             flow: notes.reply.flow.clone(),
             pod: notes.reply.pod.clone(),
             steps: inbound::steps(&reply, &notes.reply.caller)
@@ -125,7 +147,10 @@ pub(super) fn judge(case: &Case, evidence: &Evidence, flows: &[FlowVerdict]) -> 
                 .collect(),
         },
         Reading {
-            title: format!("as a new connection: {} calls {}", notes.call.pod, notes.call.callee),
+            title: format!(
+                "as a new connection: {} calls {}",
+                notes.call.pod, notes.call.callee
+            ),
             flow: notes.call.flow.clone(),
             pod: notes.call.pod.clone(),
             steps: inbound::steps(&call, &notes.call.caller)
@@ -134,9 +159,16 @@ pub(super) fn judge(case: &Case, evidence: &Evidence, flows: &[FlowVerdict]) -> 
                 .collect(),
         },
     ];
-    let table = table::judge(case, &notes.table, evidence, &totals::predicted(case, evidence));
+    let table = table::judge(
+        case,
+        &notes.table,
+        evidence,
+        &totals::predicted(case, evidence),
+    );
     let steps = readings.iter().flat_map(|r| &r.steps);
-    let surprises = steps.flat_map(|s| &s.parts).filter(|p| p.verdict != p.expected);
+    let surprises = steps
+        .flat_map(|s| &s.parts)
+        .filter(|p| p.verdict != p.expected);
     let verdict = surprises
         .map(|p| match p.verdict {
             Verdict::Unproven => Verdict::Unproven,
@@ -145,5 +177,9 @@ pub(super) fn judge(case: &Case, evidence: &Evidence, flows: &[FlowVerdict]) -> 
         .chain([table.verdict])
         .max()
         .unwrap_or(Verdict::Unproven);
-    Some(NotesVerdict { verdict, readings, table })
+    Some(NotesVerdict {
+        verdict,
+        readings,
+        table,
+    })
 }

@@ -18,30 +18,57 @@ use crate::{
 pub(super) fn steps(scene: &Scene, caller: &str) -> Vec<Step> {
     let pod = scene.pod;
     let target = scene.at(pod, scene.app_port(pod));
-    let upstream_local = scene.connect(pod, Role::Proxy, target).ok().and_then(|(_, o)| o.local());
-    let call_local = scene.connect(caller, Role::Proxy, target).ok().and_then(|(_, o)| o.local());
+    let upstream_local = scene
+        .connect(pod, Role::Proxy, target)
+        .ok()
+        .and_then(|(_, o)| o.local());
+    let call_local = scene
+        .connect(caller, Role::Proxy, target)
+        .ok()
+        .and_then(|(_, o)| o.local());
     let answered = |what: &str, src| {
         let entry = scene.entry(src, target);
-        saw(scene.conntrack(), entry, |e| match e.reply_counter.map(|c| c.packets) {
-            Some(packets) if packets > 0 => Ok(()),
-            other => Err((format!("packets of the answer {what}"), format!("{other:?}"))),
+        saw(scene.conntrack(), entry, |e| {
+            match e.reply_counter.map(|c| c.packets) {
+                Some(packets) if packets > 0 => Ok(()),
+                other => Err((
+                    format!("packets of the answer {what}"),
+                    format!("{other:?}"),
+                )),
+            }
         })
     };
     let reply_packets = |src| {
         let entry = scene.entry(src, target).ok();
-        entry.and_then(|e| e.reply_counter).map_or("?".into(), |c| c.packets.to_string())
+        entry
+            .and_then(|e| e.reply_counter)
+            .map_or("?".into(), |c| c.packets.to_string())
     };
     let connections = scene.opened_here();
     let one_more = |text: &str, witnesses: Vec<Check>| -> Claim {
-        let mut checks = vec![at_least(scene, "OUTPUT 1", scene.packets("OUTPUT", 1), connections + 1)];
+        let mut checks = vec![at_least(
+            scene,
+            "OUTPUT 1",
+            scene.packets("OUTPUT", 1),
+            connections + 1,
+        )];
         checks.extend(witnesses);
         claim(text, checks)
     };
     let decided = |text: &str| {
         let packets = scene.chain_packets("ISTIO_OUTPUT");
-        claim(text, vec![at_least(scene, "all of ISTIO_OUTPUT", packets, connections + 1), no_new_entry(scene, connections)])
+        claim(
+            text,
+            vec![
+                at_least(scene, "all of ISTIO_OUTPUT", packets, connections + 1),
+                no_new_entry(scene, connections),
+            ],
+        )
     };
-    let output = format!("{} for {connections} connection the pod opened", scene.rule("OUTPUT", 1));
+    let output = format!(
+        "{} for {connections} connection the pod opened",
+        scene.rule("OUTPUT", 1)
+    );
     vec![
         Step::new(9, "reviews answers the sidecar; being outbound, this meets OUTPUT again", vec![
             Part::holds(
@@ -121,13 +148,20 @@ fn at_least(scene: &Scene, what: &str, had: Result<u64, String>, wanted: u64) ->
     match had {
         Err(why) => Check::missing(scene.counters(), why),
         Ok(had) if had >= wanted => Check::agrees(scene.counters()),
-        Ok(had) => Check::contradicts(scene.counters(), format!("{what} +{wanted} or more"), format!("+{had}")),
+        Ok(had) => Check::contradicts(
+            scene.counters(),
+            format!("{what} +{wanted} or more"),
+            format!("+{had}"),
+        ),
     }
 }
 
 /// Packets returned by ISTIO_OUTPUT: rules 1, 3, 4, 6, 7 and 8 of the notes' set.
 fn returns(scene: &Scene) -> Result<u64, String> {
-    [1, 3, 4, 6, 7, 8].into_iter().map(|place| scene.packets("ISTIO_OUTPUT", place)).sum()
+    [1, 3, 4, 6, 7, 8]
+        .into_iter()
+        .map(|place| scene.packets("ISTIO_OUTPUT", place))
+        .sum()
 }
 
 /// nat is asked when conntrack makes an entry: one for each connection in, one for each opened here.
@@ -146,7 +180,11 @@ fn no_new_entry(scene: &Scene, opened: u64) -> Check {
 fn accepted_at(scene: &Scene, port: u16) -> Check {
     match scene.accept(scene.pod, Role::Proxy, port) {
         Ok(_) => Check::agrees(scene.log(Role::Proxy)),
-        Err(_) => Check::contradicts(scene.log(Role::Proxy), format!("an accept at {port}"), "none"),
+        Err(_) => Check::contradicts(
+            scene.log(Role::Proxy),
+            format!("an accept at {port}"),
+            "none",
+        ),
     }
 }
 
@@ -160,10 +198,15 @@ fn bytes<'s>(
 ) -> Check {
     let sent = closed(scene.accept(pod, role, listener).map(|(e, _)| e)).map(|c| c.sent);
     let received = closed(opener()).map(|c| c.received);
-    let witness = Witness::Log { pod: pod.to_string(), role };
+    let witness = Witness::Log {
+        pod: pod.to_string(),
+        role,
+    };
     match (sent, received) {
         (Err(why), _) | (_, Err(why)) => Check::missing(witness, why),
         (Ok(0), _) => Check::contradicts(witness, "bytes of an answer", "0"),
-        (Ok(sent), Ok(received)) => saw(witness, Ok(()), |()| same("bytes received", sent, received)),
+        (Ok(sent), Ok(received)) => {
+            saw(witness, Ok(()), |()| same("bytes received", sent, received))
+        }
     }
 }

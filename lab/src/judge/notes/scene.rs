@@ -26,16 +26,34 @@ pub(super) struct Scene<'a> {
 pub(super) type Saw<T> = Result<T, String>;
 
 impl<'a> Scene<'a> {
-    pub fn new(case: &'a Case<'a>, evidence: &'a Evidence, flow: &str, pod: &'a str) -> Option<Self> {
+    pub fn new(
+        case: &'a Case<'a>,
+        evidence: &'a Evidence,
+        flow: &str,
+        pod: &'a str,
+    ) -> Option<Self> {
         let window = evidence.windows.iter().find(|w| w.flow == flow)?;
-        let read = window.counters.get(pod).ok_or_else(|| format!("counters of {pod}"));
+        let read = window
+            .counters
+            .get(pod)
+            .ok_or_else(|| format!("counters of {pod}"));
         let delta = read.and_then(|c| c.after.since(&c.before).map_err(|e| e.to_string()));
-        Some(Self { case, window, ends: ends(&window.records), pod, delta })
+        Some(Self {
+            case,
+            window,
+            ends: ends(&window.records),
+            pod,
+            delta,
+        })
     }
 
     /// Address of a pod at a port.
     pub fn at(&self, pod: &str, port: u16) -> SocketAddr {
-        let addr = self.case.topology.pod(pod).map(|p| p.addr.of(self.case.family));
+        let addr = self
+            .case
+            .topology
+            .pod(pod)
+            .map(|p| p.addr.of(self.case.family));
         SocketAddr::new(addr.unwrap_or([0, 0, 0, 0].into()), port)
     }
 
@@ -58,15 +76,22 @@ impl<'a> Scene<'a> {
     }
 
     pub fn counters(&self) -> Witness {
-        Witness::Counters { pod: self.pod.to_string() }
+        Witness::Counters {
+            pod: self.pod.to_string(),
+        }
     }
 
     pub fn conntrack(&self) -> Witness {
-        Witness::Conntrack { pod: self.pod.to_string() }
+        Witness::Conntrack {
+            pod: self.pod.to_string(),
+        }
     }
 
     pub fn log(&self, role: Role) -> Witness {
-        Witness::Log { pod: self.pod.to_string(), role }
+        Witness::Log {
+            pod: self.pod.to_string(),
+            role,
+        }
     }
 
     /// Packets of a rule of the lab's own set.
@@ -81,35 +106,59 @@ impl<'a> Scene<'a> {
     /// Packets of all rules of a chain.
     pub fn chain_packets(&self, chain: &str) -> Saw<u64> {
         let delta = self.delta.as_ref().map_err(Clone::clone)?;
-        Ok(delta.moved().filter(|(r, _)| r.chain == chain).map(|(_, c)| c.packets).sum())
+        Ok(delta
+            .moved()
+            .filter(|(r, _)| r.chain == chain)
+            .map(|(_, c)| c.packets)
+            .sum())
     }
 
     /// Rule text, for the evidence column.
     pub fn rule(&self, chain: &str, place: u32) -> String {
         let id = RuleId::new(self.case.family, Table::Nat, chain, place);
-        let text = self.case.reference.rule(&id).map(|r| spec_text(chain, &r.spec));
-        let moved = self.packets(chain, place).map_or("?".into(), |n| n.to_string());
+        let text = self
+            .case
+            .reference
+            .rule(&id)
+            .map(|r| spec_text(chain, &r.spec));
+        let moved = self
+            .packets(chain, place)
+            .map_or("?".into(), |n| n.to_string());
         let text = text.unwrap_or_default();
-        let text = text.strip_prefix(&format!("-A {chain} ")).unwrap_or(&text).to_string();
+        let text = text
+            .strip_prefix(&format!("-A {chain} "))
+            .unwrap_or(&text)
+            .to_string();
         format!("{chain} {place} `{text}` +{moved}")
     }
 
     /// Did a rule move by exactly this much?
     pub fn moved(&self, chain: &str, place: u32, wanted: u64) -> Check {
-        self.count(&format!("{chain} {place}"), self.packets(chain, place), wanted)
+        self.count(
+            &format!("{chain} {place}"),
+            self.packets(chain, place),
+            wanted,
+        )
     }
 
     pub fn count(&self, what: &str, had: Saw<u64>, wanted: u64) -> Check {
         match had {
             Err(why) => Check::missing(self.counters(), why),
             Ok(had) if had == wanted => Check::agrees(self.counters()),
-            Ok(had) => Check::contradicts(self.counters(), format!("{what} +{wanted}"), format!("+{had}")),
+            Ok(had) => Check::contradicts(
+                self.counters(),
+                format!("{what} +{wanted}"),
+                format!("+{had}"),
+            ),
         }
     }
 
     /// Connections this pod opened itself: each asks nat OUTPUT once.
     pub fn opened_here(&self) -> u64 {
-        self.ends.iter().filter(|e| e.pod == self.pod && e.opened().is_some()).count() as u64
+        self.ends
+            .iter()
+            .filter(|e| e.pod == self.pod && e.opened().is_some())
+            .count() as u64
     }
 
     pub fn accept(&self, pod: &str, role: Role, listener: u16) -> Saw<(&End, &Accepted)> {
@@ -129,7 +178,11 @@ impl<'a> Scene<'a> {
     }
 
     /// The connect of any destination for which `wanted` is true.
-    pub fn connect_where(&self, role: Role, wanted: impl Fn(&Opened) -> bool) -> Saw<(&End, &Opened)> {
+    pub fn connect_where(
+        &self,
+        role: Role,
+        wanted: impl Fn(&Opened) -> bool,
+    ) -> Saw<(&End, &Opened)> {
         self.ends
             .iter()
             .filter(|e| e.pod == self.pod && e.role == role)
@@ -150,20 +203,31 @@ impl<'a> Scene<'a> {
     /// New entries in this pod's conntrack.
     pub fn entries(&self) -> Saw<u64> {
         let entries = self.window.conntrack.get(self.pod);
-        entries.map(|e| e.len() as u64).ok_or_else(|| format!("conntrack of {}", self.pod))
+        entries
+            .map(|e| e.len() as u64)
+            .ok_or_else(|| format!("conntrack of {}", self.pod))
     }
 
     /// Where conntrack says that answers come from.
     pub fn answers_from(&self, entry: Saw<&ConntrackEntry>, wanted: SocketAddr) -> Check {
         match entry {
             Err(why) => Check::missing(self.conntrack(), why),
-            Ok(entry) => Check::equal(self.conntrack(), "answers come from", &wanted, &entry.reply.src),
+            Ok(entry) => Check::equal(
+                self.conntrack(),
+                "answers come from",
+                &wanted,
+                &entry.reply.src,
+            ),
         }
     }
 }
 
 /// A check on something a log holds.
-pub(super) fn saw<T>(witness: Witness, found: Saw<T>, test: impl Fn(&T) -> Result<(), (String, String)>) -> Check {
+pub(super) fn saw<T>(
+    witness: Witness,
+    found: Saw<T>,
+    test: impl Fn(&T) -> Result<(), (String, String)>,
+) -> Check {
     match found {
         Err(why) => Check::missing(witness, why),
         Ok(value) => match test(&value) {
@@ -174,7 +238,11 @@ pub(super) fn saw<T>(witness: Witness, found: Saw<T>, test: impl Fn(&T) -> Resul
 }
 
 /// Equality as `saw` wants it.
-pub(super) fn same<T: PartialEq + std::fmt::Display>(what: &str, wanted: T, had: T) -> Result<(), (String, String)> {
+pub(super) fn same<T: PartialEq + std::fmt::Display>(
+    what: &str,
+    wanted: T,
+    had: T,
+) -> Result<(), (String, String)> {
     if wanted == had {
         return Ok(());
     }
@@ -188,5 +256,7 @@ pub(super) fn claim(text: impl Into<String>, checks: Vec<Check>) -> Claim {
 /// The end of a connection, when its record is there.
 pub(super) fn closed(end: Saw<&End>) -> Saw<&Closed> {
     let end = end?;
-    end.closed.as_ref().ok_or_else(|| format!("the close of a connection of {}", end.pod))
+    end.closed
+        .as_ref()
+        .ok_or_else(|| format!("the close of a connection of {}", end.pod))
 }

@@ -59,8 +59,13 @@ pub struct TableRow {
 }
 
 pub(super) fn judge(case: &Case, pod: &str, evidence: &Evidence, predicted: &Predicted) -> Table {
-    let counters = Witness::Counters { pod: pod.to_string() };
-    let last = evidence.totals.get(pod).and_then(|t| t.iter().find(|c| c.family == case.family));
+    let counters = Witness::Counters {
+        pod: pod.to_string(),
+    };
+    let last = evidence
+        .totals
+        .get(pod)
+        .and_then(|t| t.iter().find(|c| c.family == case.family));
     let none = BTreeMap::new();
     let model = predicted.get(pod).unwrap_or(&none);
     let mut checks = Vec::new();
@@ -72,7 +77,10 @@ pub(super) fn judge(case: &Case, pod: &str, evidence: &Evidence, predicted: &Pre
         let moves = *notes != "0";
         let words = |moves: bool| if moves { "not zero" } else { "zero" };
         match packets {
-            None => checks.push(Check::missing(counters.clone(), format!("the row of {}", rule.short()))),
+            None => checks.push(Check::missing(
+                counters.clone(),
+                format!("the row of {}", rule.short()),
+            )),
             Some(packets) if (packets > 0) != moves => checks.push(Check::contradicts(
                 counters.clone(),
                 format!("{} {}", rule.short(), words(moves)),
@@ -83,15 +91,36 @@ pub(super) fn judge(case: &Case, pod: &str, evidence: &Evidence, predicted: &Pre
         let predicted = applied.and_then(|r| model.get(r)).copied().unwrap_or(0);
         if (predicted > 0) != moves {
             let wanted = format!("{} {}", rule.short(), words(moves));
-            checks.push(Check::contradicts(Witness::Model, wanted, predicted.to_string()));
+            checks.push(Check::contradicts(
+                Witness::Model,
+                wanted,
+                predicted.to_string(),
+            ));
         }
-        let text = case.reference.rule(&rule).map(|r| spec_text(chain, &r.spec)).unwrap_or_default();
-        rows.push(TableRow { rule, text, notes, packets });
+        let text = case
+            .reference
+            .rule(&rule)
+            .map(|r| spec_text(chain, &r.spec))
+            .unwrap_or_default();
+        rows.push(TableRow {
+            rule,
+            text,
+            notes,
+            packets,
+        });
     }
     if checks.is_empty() {
         checks.push(Check::agrees(counters));
         checks.push(Check::agrees(Witness::Model));
     }
-    let claim = Claim::new(format!("{pod} has the zero and non-zero rows of the notes' table"), checks);
-    Table { pod: pod.to_string(), rows, verdict: claim.verdict(), claim }
+    let claim = Claim::new(
+        format!("{pod} has the zero and non-zero rows of the notes' table"),
+        checks,
+    );
+    Table {
+        pod: pod.to_string(),
+        rows,
+        verdict: claim.verdict(),
+        claim,
+    }
 }

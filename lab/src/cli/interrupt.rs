@@ -1,0 +1,58 @@
+//! SIGINT and SIGTERM: the lab goes down in order, then the conventional exit code.
+
+use std::{
+    net::Shutdown,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicI32, Ordering},
+    },
+    thread,
+};
+
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    iterator::Signals,
+};
+
+use crate::{
+    failure::{Class, Failure},
+    sandbox::Supervisor,
+};
+
+/// Remembers the signal that came.
+#[derive(Clone, Default)]
+pub(super) struct Interrupt {
+    signal: Arc<AtomicI32>,
+}
+
+impl Interrupt {
+    /// Watches for signals; the first one closes the control socket, at which the supervisor takes the lab down.
+    pub fn watch(supervisor: &Supervisor) -> Result<Self, Failure> {
+        let failed = |what: &str, e: std::io::Error| {
+            Failure::new(Class::Machine, format!("could not {what}: {e}"))
+        };
+        let socket = supervisor
+            .interrupter()
+            .map_err(|e| failed("duplicate the control socket", e))?;
+        let mut signals =
+            Signals::new([SIGINT, SIGTERM]).map_err(|e| failed("watch for signals", e))?;
+        let interrupt = Self::default();
+        let seen = Arc::clone(&interrupt.signal);
+        thread::spawn(move || {
+            for signal in signals.forever() {
+                seen.store(signal, Ordering::SeqCst);
+                let _ = socket.shutdown(Shutdown::Both);
+            }
+        });
+        Ok(interrupt)
+    }
+
+    /// The exit code of the signal that came, if one did.
+    pub fn exit_code(&self) -> Option<ExitCode> {
+        let signal = self.signal.load(Ordering::SeqCst);
+        let code = u8::try_from(128 + signal).ok().filter(|_| signal != 0)?;
+        anstream::eprintln!("interrupted: the lab is down");
+        Some(ExitCode::from(code))
+    }
+}

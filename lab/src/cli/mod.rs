@@ -1,0 +1,59 @@
+//! The command line: one file per verb.
+
+mod doctor;
+mod interrupt;
+mod keep;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::{ColorChoice, Parser, Subcommand};
+
+use crate::failure::Failure;
+
+/// Builds pod-like network namespaces, applies istio-init's rules, sends real traffic, and proves every hop.
+#[derive(Parser)]
+#[command(name = "hoplab", version, max_term_width = 110, after_help = AFTER_HELP)]
+struct Cli {
+    /// When to colour the output; NO_COLOR is respected too
+    #[arg(long, value_name = "WHEN", default_value = "auto", global = true)]
+    color: ColorChoice,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 as expected, 1 a claim was refuted, 2 a flag or file is wrong, 3 this machine can't,
+4 the lab is in no state for it, 5 evidence is incomplete, 130 and 143 after SIGINT and SIGTERM.";
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Bring up a lab, send its flows, judge every hop, take it down
+    Run(run::Args),
+    /// Say what this machine can and can't do, and how to repair it
+    Doctor(doctor::Args),
+}
+
+/// What a verb ends with.
+type Outcome = Result<ExitCode, Failure>;
+
+/// Runs the command line.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.color {
+        ColorChoice::Auto => {}
+        ColorChoice::Always => anstream::ColorChoice::Always.write_global(),
+        ColorChoice::Never => anstream::ColorChoice::Never.write_global(),
+    }
+    let outcome = match cli.verb {
+        Verb::Run(args) => run::run(&args),
+        Verb::Doctor(args) => doctor::run(&args),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(failure) => {
+            anstream::eprintln!("error: {failure}");
+            ExitCode::from(failure.class.exit_code())
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! `hoplab run`: up, every flow, the verdict, down.
+
+use std::{path::PathBuf, process::ExitCode, time::Instant};
+
+use serde::Serialize;
+
+use super::{Outcome, interrupt::Interrupt, keep};
+use crate::{
+    Lab, LabFile, Options, RuleText,
+    evidence::{Evidence, Window},
+    failure::{Class, Failure},
+    judge::{self, Judgement, Verdict},
+    netfilter::BackendChoice,
+    report::{self, Detail, Run},
+    rules::Family,
+    sandbox::{Supervisor, protocol::Down},
+};
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  hoplab run bookinfo                        the main job, on whatever backend istio-init would take
+  hoplab run bookinfo --family ipv6          the IPv6 half: the pods get IPv6 rules too
+  hoplab run bookinfo --rules my.rules       what would my rules do to Bookinfo's traffic?
+  hoplab run bookinfo --flow app-to-own-ip -v
+  hoplab run ./my-lab.toml --out out --junit junit.xml")]
+pub(super) struct Args {
+    /// A lab that hoplab carries (bookinfo), or the path of a lab file
+    lab: String,
+    /// Which iptables to run: nft, legacy or auto
+    #[arg(long, default_value = "auto")]
+    backend: BackendChoice,
+    /// Family the flows run over; ipv6 sets the IPv6 rules of every sidecar pod too
+    #[arg(long, default_value = "ipv4", value_parser = family)]
+    family: Family,
+    /// Send only this flow (repeatable); the notes are judged when all flows run
+    #[arg(long = "flow", value_name = "NAME")]
+    flows: Vec<String>,
+    /// Apply this restore file in the sidecar pods, in place of the lab's own rules
+    #[arg(long, value_name = "FILE")]
+    rules: Option<PathBuf>,
+    /// Show each sidecar pod's nat table with its final counters
+    #[arg(long)]
+    counters: bool,
+    /// Print everything as one JSON value on standard output
+    #[arg(long, conflicts_with_all = ["counters", "verbose", "quiet"])]
+    json: bool,
+    /// Write the verdicts as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Write evidence, verdicts and logs below this directory
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Leave the lab up, and say how to enter it
+    #[arg(long)]
+    keep: bool,
+    /// Show every claim with its witnesses
+    #[arg(short, long)]
+    verbose: bool,
+    /// Show the verdict, and what is wrong
+    #[arg(short, long, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Milliseconds a flow may take until the logs show it closed
+    #[arg(long, value_name = "MS", default_value = "5000")]
+    deadline: u64,
+}
+
+fn family(text: &str) -> Result<Family, String> {
+    match text {
+        "ipv4" | "4" => Ok(Family::V4),
+        "ipv6" | "6" => Ok(Family::V6),
+        _ => Err("ipv4 or ipv6".into()),
+    }
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Json<'a> {
+    evidence: &'a Evidence,
+    judgement: &'a Judgement,
+    down: Option<&'a Down>,
+    took_us: u64,
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    let started = Instant::now();
+    let file = LabFile::open(&args.lab)?;
+    let flows = flows(args, &file)?;
+    let options = Options {
+        backend: args.backend,
+        family: args.family,
+        rules: args.rules.as_ref().map(rule_text).transpose()?,
+        deadline_ms: args.deadline,
+    };
+    let supervisor = Supervisor::start()?;
+    let interrupt = Interrupt::watch(&supervisor)?;
+    let observed = observe(supervisor, file.clone(), options, &flows);
+    let (lab, evidence) = match (observed, interrupt.exit_code()) {
+        (_, Some(code)) => return Ok(code),
+        (Ok(observed), None) => observed,
+        (Err(failure), None) => return Err(failure),
+    };
+    let judgement = judge::judge(&file, &evidence)?;
+    let (down, kept) = if args.keep {
+        let how = keep::how_to_enter(lab.pid(), &evidence);
+        lab.keep()?;
+        (None, Some(how))
+    } else {
+        (Some(lab.down()?), None)
+    };
+    let took_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let run = Run {
+        topology: &file.topology,
+        evidence: &evidence,
+        judgement: &judgement,
+        down: down.as_ref(),
+        took_us,
+    };
+    print(args, &run)?;
+    write_files(args, &run)?;
+    if let Some(how) = kept {
+        anstream::eprint!("\n{how}");
+    }
+    Ok(exit_code(&judgement, down.as_ref()))
+}
+
+fn observe(
+    supervisor: Supervisor,
+    file: LabFile,
+    options: Options,
+    flows: &[String],
+) -> Result<(Lab, Evidence), Failure> {
+    let mut lab = Lab::up_in(supervisor, file, options)?;
+    let windows = flows
+        .iter()
+        .map(|f| lab.drive(f))
+        .collect::<Result<Vec<Window>, _>>()?;
+    let totals = lab.totals()?;
+    let evidence = lab.evidence(windows, totals);
+    Ok((lab, evidence))
+}
+
+fn flows(args: &Args, file: &LabFile) -> Result<Vec<String>, Failure> {
+    let known: Vec<String> = file.topology.flows.iter().map(|f| f.name.clone()).collect();
+    if known.is_empty() {
+        return Err(Failure::new(
+            Class::Input,
+            format!("lab `{}` has no flow to send", file.topology.name),
+        )
+        .hint("add a [[flow]] to the lab file"));
+    }
+    for flow in &args.flows {
+        if !known.contains(flow) {
+            let near = crate::diagnostic::nearest(flow, known.iter().map(String::as_str));
+            let hint = near.map_or_else(
+                || format!("flows: {}", known.join(", ")),
+                |n| format!("did you mean `{n}`?"),
+            );
+            return Err(Failure::new(
+                Class::Input,
+                format!("lab `{}` has no flow `{flow}`", file.topology.name),
+            )
+            .hint(hint));
+        }
+    }
+    Ok(if args.flows.is_empty() {
+        known
+    } else {
+        args.flows.clone()
+    })
+}
+
+fn rule_text(path: &PathBuf) -> Result<RuleText, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|e| {
+        Failure::new(Class::Input, format!("could not read {}", path.display()))
+            .cause(e.to_string())
+    })?;
+    Ok(RuleText {
+        origin: path.display().to_string(),
+        text,
+    })
+}
+
+fn print(args: &Args, run: &Run) -> Result<(), Failure> {
+    if args.json {
+        let json = Json {
+            evidence: run.evidence,
+            judgement: run.judgement,
+            down: run.down,
+            took_us: run.took_us,
+        };
+        let text = serde_json::to_string_pretty(&json)
+            .map_err(|e| Failure::new(Class::State, format!("the result has no JSON form: {e}")))?;
+        anstream::println!("{text}");
+        return Ok(());
+    }
+    let detail = match (args.quiet, args.verbose) {
+        (true, _) => Detail::Quiet,
+        (_, true) => Detail::Verbose,
+        _ => Detail::Normal,
+    };
+    if args.counters {
+        anstream::println!("{}", report::counters(run.evidence));
+    }
+    anstream::print!("{}", report::summary(run, detail));
+    Ok(())
+}
+
+fn write_files(args: &Args, run: &Run) -> Result<(), Failure> {
+    let failed = |path: &PathBuf, e: String| {
+        Failure::new(Class::Input, format!("could not write {}", path.display())).cause(e)
+    };
+    if let Some(path) = &args.junit {
+        let xml = report::junit(&run.evidence.lab, run.judgement)
+            .map_err(|e| failed(path, e.to_string()))?;
+        std::fs::write(path, xml).map_err(|e| failed(path, e.to_string()))?;
+    }
+    if let Some(dir) = &args.out {
+        report::write_run(dir, run).map_err(|e| failed(dir, e.to_string()))?;
+    }
+    Ok(())
+}
+
+fn exit_code(judgement: &Judgement, down: Option<&Down>) -> ExitCode {
+    match judgement.verdict {
+        Verdict::Refuted => ExitCode::from(1),
+        Verdict::Unproven => ExitCode::from(5),
+        Verdict::Holds if down.is_some_and(|d| !d.leftovers.is_empty()) => {
+            ExitCode::from(Class::State.exit_code())
+        }
+        Verdict::Holds => ExitCode::SUCCESS,
+    }
+}
