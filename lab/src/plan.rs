@@ -175,8 +175,9 @@ fn sysctls(more: &[(&str, &str)]) -> Vec<(String, String)> {
     own(COMMON).into_iter().chain(own(more)).collect()
 }
 
-/// Off in a new namespace: entries with counters and times.
+/// Off in a new namespace: entries with counters and times, and events (2, the default of late kernels, would do).
 const CONNTRACK_SYSCTLS: &[(&str, &str)] = &[
+    ("net/netfilter/nf_conntrack_events", "1"),
     ("net/netfilter/nf_conntrack_acct", "1"),
     ("net/netfilter/nf_conntrack_timestamp", "1"),
 ];

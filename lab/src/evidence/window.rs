@@ -24,8 +24,10 @@ pub struct Window {
     pub records: Vec<Record>,
     /// Counters around the flow, of every pod that was watched.
     pub counters: BTreeMap<String, PodCounters>,
-    /// conntrack entries that are new since the window before, of every pod that was watched.
+    /// conntrack entries made since the window before, of every pod with rules.
     pub conntrack: BTreeMap<String, Vec<ConntrackEntry>>,
+    /// Observations that were lost, in words; what they could have contradicted is unproven.
+    pub lost: Vec<String>,
     /// Whether the logs showed the flow closed.
     pub quiet: Quiet,
     /// Microseconds from the first byte sent to the last record.

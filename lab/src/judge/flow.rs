@@ -102,9 +102,7 @@ impl Case<'_> {
         if let (Some(prerouting), Some(pod)) = (&leg.prerouting, leg.end.pod()) {
             checks.extend(self.counter_checks(pod, prerouting, moves));
         }
-        // A refused connection has no entry: conntrack drops one whose first answer is a reset (tcp_packet in
-        // net/netfilter/nf_conntrack_proto_tcp.c).
-        if let LegEnd::Accepted { pod, local, .. } = &leg.end {
+        if let LegEnd::Accepted { pod, local, .. } | LegEnd::Refused { pod, local } = &leg.end {
             if let Some(output) = &leg.output {
                 let turned = matches!(output.decided, Outcome::Redirected { .. });
                 let landing = if turned { *local } else { leg.remote };
@@ -415,6 +413,8 @@ fn nothing_else(matching: &Matching, window: &Window) -> Claim {
             None => Check::missing(end.witness(), format!("a record: {}", end.words())),
         })
         .collect();
+    let lost = window.lost.iter();
+    checks.extend(lost.map(|what| Check::missing(Witness::Answer, what.clone())));
     match &window.quiet {
         Quiet::Closed => {}
         Quiet::Deadline(open) => {

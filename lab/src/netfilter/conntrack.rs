@@ -5,14 +5,14 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload, Nla,
-};
+use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload, Nla};
 use netlink_packet_netfilter::{
     NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
     conntrack::{ConntrackAttribute, ConntrackMessage, IPTuple, ProtoTuple, Protocol, Tuple},
 };
 use netlink_sys::{Socket, SocketAddr as NetlinkAddr, protocols::NETLINK_NETFILTER};
+
+use nix::sys::socket::{setsockopt, sockopt};
 
 use super::NetfilterError;
 use crate::{
@@ -28,57 +28,142 @@ const CTA_COUNTERS_PACKETS: u16 = 1;
 const CTA_COUNTERS_BYTES: u16 = 2;
 const NLA_TYPE_MASK: u16 = 0x3fff;
 
-/// Reads the TCP entries of one family.
+/// Multicast group of new entries (NFNLGRP_CONNTRACK_NEW in linux/netfilter/nfnetlink.h).
+const GROUP_NEW: u32 = 1;
+/// Room for events between two reads; one event is about 200 bytes, so this holds tens of thousands.
+const RECEIVE_BUFFER: usize = 16 << 20;
+
+/// Every TCP entry that conntrack makes in one namespace, from the moment this is opened.
 ///
-/// # Errors
-/// The socket fails, or the kernel answers with an error.
-pub fn dump(family: Family) -> Result<Vec<ConntrackEntry>, NetfilterError> {
-    read(family).map_err(|source| NetfilterError::Conntrack { source })
+/// Events, not dumps: a dump walks the hash table of the whole machine (20 ms and more) and misses entries that came
+/// and went, such as those of refused connections. The kernel queues an event before the packet goes on, so what a
+/// flow made is there once the flow is over.
+pub struct ConntrackWatch {
+    events: Socket,
+    queries: Socket,
 }
 
-fn read(family: Family) -> io::Result<Vec<ConntrackEntry>> {
-    let mut socket = Socket::new(NETLINK_NETFILTER)?;
-    socket.bind_auto()?;
-    socket.connect(&NetlinkAddr::new(0, 0))?;
-    let proto = match family {
-        Family::V4 => NetfilterProtoFamily::IPv4,
-        Family::V6 => NetfilterProtoFamily::IPv6,
-    };
-    let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    let body = NetfilterMessage::new(
-        NetfilterHeader::new(proto, 0, 0),
-        ConntrackMessage::Get(vec![]),
-    );
-    let mut request = NetlinkMessage::new(header, NetlinkPayload::from(body));
-    request.finalize();
-    let mut bytes = vec![0; request.buffer_len()];
-    request.serialize(&mut bytes);
-    socket.send(&bytes, 0)?;
-    let mut entries = Vec::new();
-    loop {
-        let (datagram, _) = socket.recv_from_full()?;
-        let mut rest = &datagram[..];
-        while rest.len() >= 16 {
-            let message =
-                NetlinkMessage::<NetfilterMessage>::deserialize(rest).map_err(io::Error::other)?;
-            match message.payload {
-                NetlinkPayload::Done(_) => return Ok(entries),
-                NetlinkPayload::Error(e) => return Err(e.to_io()),
-                NetlinkPayload::InnerMessage(inner) => entries.extend(entry(family, inner)),
-                _ => {}
+impl ConntrackWatch {
+    /// Opens a watch in the namespace the calling thread is in. It keeps that namespace, whoever reads it.
+    ///
+    /// # Errors
+    /// A socket can't be opened or may not listen.
+    pub fn open() -> Result<Self, NetfilterError> {
+        let open = || {
+            let mut events = Socket::new(NETLINK_NETFILTER)?;
+            events.bind_auto()?;
+            // As root of a user namespace the limit of the machine holds; what is lost is noticed all the same.
+            let size = RECEIVE_BUFFER;
+            if setsockopt(&events, sockopt::RcvBufForce, &size).is_err() {
+                let _ = setsockopt(&events, sockopt::RcvBuf, &size);
             }
-            // Messages are padded to four bytes.
-            let length = (message.header.length as usize).next_multiple_of(4);
-            if length == 0 || length > rest.len() {
-                break;
+            events.add_membership(GROUP_NEW)?;
+            events.set_non_blocking(true)?;
+            let mut queries = Socket::new(NETLINK_NETFILTER)?;
+            queries.bind_auto()?;
+            queries.connect(&NetlinkAddr::new(0, 0))?;
+            Ok(Self { events, queries })
+        };
+        open().map_err(|source| NetfilterError::Conntrack { source })
+    }
+
+    /// Entries made since the last call, as they stand now; one that is gone already, as it began.
+    ///
+    /// # Errors
+    /// Events were lost (ENOBUFS), or a socket fails.
+    pub fn take(&mut self) -> Result<Vec<ConntrackEntry>, NetfilterError> {
+        self.read()
+            .map_err(|source| NetfilterError::Conntrack { source })
+    }
+
+    fn read(&mut self) -> io::Result<Vec<ConntrackEntry>> {
+        let mut entries = Vec::new();
+        loop {
+            match self.events.recv_from_full() {
+                Ok((datagram, _)) => {
+                    for message in messages(&datagram)? {
+                        if let NetlinkPayload::InnerMessage(inner) = message.payload {
+                            entries.extend(entry(inner));
+                        }
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
             }
-            rest = &rest[length..];
+        }
+        for entry in &mut entries {
+            if let Some(now) = self.query(entry)? {
+                *entry = now;
+            }
+        }
+        Ok(entries)
+    }
+
+    /// The entry as it stands now, with its counters; none when it is gone.
+    fn query(&mut self, known: &ConntrackEntry) -> io::Result<Option<ConntrackEntry>> {
+        let proto = match known.family {
+            Family::V4 => NetfilterProtoFamily::IPv4,
+            Family::V6 => NetfilterProtoFamily::IPv6,
+        };
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST;
+        let wanted = ConntrackMessage::Get(vec![ConntrackAttribute::CtaTupleOrig(attributes(
+            &known.original,
+        ))]);
+        let body = NetfilterMessage::new(NetfilterHeader::new(proto, 0, 0), wanted);
+        let mut request = NetlinkMessage::new(header, NetlinkPayload::from(body));
+        request.finalize();
+        let mut bytes = vec![0; request.buffer_len()];
+        request.serialize(&mut bytes);
+        self.queries.send(&bytes, 0)?;
+        let (datagram, _) = self.queries.recv_from_full()?;
+        let answer = messages(&datagram)?.into_iter().next();
+        match answer.map(|m| m.payload) {
+            Some(NetlinkPayload::InnerMessage(inner)) => {
+                Ok(entry(inner).filter(|e| e.id == known.id))
+            }
+            Some(NetlinkPayload::Error(e)) if e.raw_code() == -nix::libc::ENOENT => Ok(None),
+            Some(NetlinkPayload::Error(e)) => Err(e.to_io()),
+            _ => Err(io::Error::other(
+                "the kernel gave no answer about a conntrack entry",
+            )),
         }
     }
 }
 
-fn entry(family: Family, message: NetfilterMessage) -> Option<ConntrackEntry> {
+/// The messages of a datagram; each is padded to four bytes.
+fn messages(datagram: &[u8]) -> io::Result<Vec<NetlinkMessage<NetfilterMessage>>> {
+    let mut found = Vec::new();
+    let mut rest = datagram;
+    while rest.len() >= 16 {
+        let message =
+            NetlinkMessage::<NetfilterMessage>::deserialize(rest).map_err(io::Error::other)?;
+        let length = (message.header.length as usize).next_multiple_of(4);
+        found.push(message);
+        if length == 0 {
+            break;
+        }
+        rest = rest.get(length..).unwrap_or(&[]);
+    }
+    Ok(found)
+}
+
+fn attributes(tuple: &ConntrackTuple) -> Vec<Tuple> {
+    vec![
+        Tuple::Ip(vec![
+            IPTuple::SourceAddress(tuple.src.ip()),
+            IPTuple::DestinationAddress(tuple.dst.ip()),
+        ]),
+        Tuple::Proto(vec![
+            ProtoTuple::Protocol(Protocol::Tcp),
+            ProtoTuple::SourcePort(tuple.src.port()),
+            ProtoTuple::DestinationPort(tuple.dst.port()),
+        ]),
+    ]
+}
+
+/// None for anything but a TCP entry.
+fn entry(message: NetfilterMessage) -> Option<ConntrackEntry> {
     let NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)) = message.inner else {
         return None;
     };
@@ -101,10 +186,11 @@ fn entry(family: Family, message: NetfilterMessage) -> Option<ConntrackEntry> {
             _ => {}
         }
     }
+    let original: ConntrackTuple = original?;
     Some(ConntrackEntry {
         id,
-        family,
-        original: original?,
+        family: Family::of(original.dst.ip()),
+        original,
         reply: reply?,
         status,
         mark,

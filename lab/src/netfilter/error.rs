@@ -76,13 +76,21 @@ pub enum NetfilterError {
         #[source]
         source: CounterError,
     },
-    /// The conntrack table could not be read.
-    #[error("could not read the conntrack table over netlink")]
+    /// conntrack could not be watched, or events were lost.
+    #[error("could not watch conntrack over netlink")]
     Conntrack {
         /// The error.
         #[source]
         source: io::Error,
     },
+}
+
+impl NetfilterError {
+    /// True when the kernel dropped events because nobody read them in time.
+    pub fn is_overrun(&self) -> bool {
+        let overrun = Some(nix::libc::ENOBUFS);
+        matches!(self, Self::Conntrack { source } if source.raw_os_error() == overrun)
+    }
 }
 
 impl Explain for NetfilterError {

@@ -7,7 +7,7 @@ mod istio_init;
 mod tables;
 
 pub use backend::{Backend, BackendChoice, Chosen};
-pub use conntrack::dump as dump_conntrack;
+pub use conntrack::ConntrackWatch;
 pub use error::NetfilterError;
 pub use istio_init::{Applied, apply};
 pub use tables::{nat_counters, save, version};

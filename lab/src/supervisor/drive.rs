@@ -23,6 +23,7 @@ use crate::{
     failure::{Class, Failure},
     plan::ProcessPlan,
     process::{self, ProcessError, Stub},
+    rules::CounterSnapshot,
     sandbox::protocol::Order,
     topology::Sender,
 };
@@ -56,45 +57,37 @@ pub(super) fn drive(
         dismiss(live, stub, deadline, queue)?;
     }
     let records = std::mem::take(&mut live.records);
+    let (conntrack, lost) = live.conntrack()?;
     let mut watch: BTreeSet<String> = order.watch.into_iter().collect();
     watch.extend(records.iter().map(|r| r.pod.clone()));
+    let busy = conntrack.iter().filter(|(_, entries)| !entries.is_empty());
+    watch.extend(busy.map(|(pod, _)| pod.clone()));
     let watch: Vec<String> = watch.into_iter().collect();
-    let mut window = Window {
+    let mut counters = BTreeMap::new();
+    for (name, after) in live.counters(&watch)? {
+        let Some(pod) = live.pods.get_mut(&name) else {
+            continue;
+        };
+        let family = order.family;
+        let of = |all: &[CounterSnapshot]| all.iter().find(|c| c.family == family).cloned();
+        if let (Some(before), Some(after)) = (of(&pod.counters), of(&after)) {
+            counters.insert(name, PodCounters { before, after });
+        }
+        pod.counters = after;
+    }
+    Ok(Window {
         flow: order.flow,
         family: order.family,
         to: order.to,
         request_id: order.request_id,
         outcome,
         records,
-        counters: BTreeMap::new(),
-        conntrack: BTreeMap::new(),
+        counters,
+        conntrack,
+        lost,
         quiet,
         took_us,
-    };
-    for (name, reading) in live.read(&watch)? {
-        let Some(pod) = live.pods.get_mut(&name) else {
-            continue;
-        };
-        let family = order.family;
-        let of_family = |all: &[crate::rules::CounterSnapshot]| {
-            all.iter().find(|c| c.family == family).cloned()
-        };
-        if let (Some(before), Some(after)) =
-            (of_family(&pod.counters), of_family(&reading.counters))
-        {
-            window
-                .counters
-                .insert(name.clone(), PodCounters { before, after });
-        }
-        pod.counters = reading.counters;
-        let seen = &mut pod.seen;
-        let fresh = reading
-            .conntrack
-            .into_iter()
-            .filter(|e| seen.insert((e.family, e.id)));
-        window.conntrack.insert(name, fresh.collect());
-    }
-    Ok(window)
+    })
 }
 
 /// The process that sends: one that runs, or a probe started for this flow.

@@ -1,7 +1,7 @@
 //! A running lab: its namespaces, its processes, and what was last read of its counters.
 
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
 
@@ -13,8 +13,8 @@ use hoplab_proxies::{
 use crate::{
     evidence::{ConntrackEntry, ProcessUp},
     failure::{Class, Failure},
-    net::Namespace,
-    netfilter::{self, Backend, NetfilterError},
+    net::{Inside, Namespace},
+    netfilter::{self, Backend, ConntrackWatch, NetfilterError},
     process::{Exit, Input, ProcessError, Report, Sink, Spawned, Stub},
     rules::{CounterSnapshot, Family},
 };
@@ -46,8 +46,8 @@ pub(super) struct LivePod {
     pub intercepted: bool,
     /// Counters at the end of the last window that watched this pod.
     pub counters: Vec<CounterSnapshot>,
-    /// conntrack ids that earlier windows have seen.
-    pub seen: HashSet<(Family, u32)>,
+    /// Every conntrack entry since the rules were applied; none in a pod without rules, where conntrack sleeps.
+    pub conntrack: Option<ConntrackWatch>,
 }
 
 /// A process of a running lab.
@@ -81,12 +81,6 @@ impl LiveStub {
         let lines: Vec<&str> = self.stderr.iter().skip(skip).map(String::as_str).collect();
         lines.join("\n")
     }
-}
-
-/// Both opinions about one pod after a flow.
-pub(super) struct Reading {
-    pub counters: Vec<CounterSnapshot>,
-    pub conntrack: Vec<ConntrackEntry>,
 }
 
 impl Live {
@@ -139,35 +133,52 @@ impl Live {
             .position(|s| s.role == role && s.pod.as_deref() == Some(pod))
     }
 
-    /// Reads counters and conntrack of some pods, all at once.
-    pub fn read(&self, pods: &[String]) -> Result<BTreeMap<String, Reading>, Failure> {
+    /// Reads counters of some pods, all at once; pods without rules have none.
+    pub fn counters(
+        &self,
+        pods: &[String],
+    ) -> Result<BTreeMap<String, Vec<CounterSnapshot>>, Failure> {
         let backend = self.backend;
         let families = Arc::new(self.families.clone());
         let mut jobs = Vec::new();
         for name in pods {
             if let Some(pod) = self.pods.get(name).filter(|p| p.intercepted) {
                 let (families, pod_name) = (Arc::clone(&families), name.clone());
-                let job = pod
-                    .namespace
-                    .job(move |_| read_here(backend, &families, &pod_name));
-                jobs.push((name.clone(), job));
+                let read = move |_: &mut Inside| read_here(backend, &families, &pod_name);
+                jobs.push((name.clone(), pod.namespace.job(read)));
             }
         }
-        let mut readings = BTreeMap::new();
+        let mut counters = BTreeMap::new();
         for (name, job) in jobs {
-            readings.insert(name, job.wait()??);
+            counters.insert(name, job.wait()??);
         }
-        Ok(readings)
+        Ok(counters)
     }
 
     /// Counters of every pod with rules.
     pub fn all_counters(&self) -> Result<BTreeMap<String, Vec<CounterSnapshot>>, Failure> {
         let names: Vec<String> = self.pods.keys().cloned().collect();
-        let readings = self.read(&names)?;
-        Ok(readings
-            .into_iter()
-            .map(|(name, r)| (name, r.counters))
-            .collect())
+        self.counters(&names)
+    }
+
+    /// conntrack entries of every pod with rules since the last call, and what was lost, in words.
+    pub fn conntrack(
+        &mut self,
+    ) -> Result<(BTreeMap<String, Vec<ConntrackEntry>>, Vec<String>), Failure> {
+        let (mut entries, mut lost) = (BTreeMap::new(), Vec::new());
+        for (name, pod) in &mut self.pods {
+            match pod.conntrack.as_mut().map(ConntrackWatch::take) {
+                None => {}
+                Some(Ok(taken)) => {
+                    entries.insert(name.clone(), taken);
+                }
+                Some(Err(error)) if error.is_overrun() => {
+                    lost.push(format!("conntrack events of {name} (ENOBUFS)"))
+                }
+                Some(Err(error)) => return Err(error.into()),
+            }
+        }
+        Ok((entries, lost))
     }
 
     /// The first thing that went wrong with a process, if one did.
@@ -189,17 +200,16 @@ fn ready(role: Role, listeners: Vec<std::net::SocketAddr>, pid: u32, owner: Owne
 }
 
 /// Runs on a pod's thread.
-fn read_here(backend: Backend, families: &[Family], pod: &str) -> Result<Reading, NetfilterError> {
-    let mut reading = Reading {
-        counters: Vec::new(),
-        conntrack: Vec::new(),
+fn read_here(
+    backend: Backend,
+    families: &[Family],
+    pod: &str,
+) -> Result<Vec<CounterSnapshot>, NetfilterError> {
+    let read = |family: &Family| {
+        let rules = netfilter::save(backend, *family, pod)?;
+        netfilter::nat_counters(&rules, pod)
     };
-    for &family in families {
-        let rules = netfilter::save(backend, family, pod)?;
-        reading.counters.push(netfilter::nat_counters(&rules, pod)?);
-        reading.conntrack.extend(netfilter::dump_conntrack(family)?);
-    }
-    Ok(reading)
+    families.iter().map(read).collect()
 }
 
 /// A pod that the lab does not have.

@@ -1,7 +1,7 @@
 //! Builds the lab: the node first, then all pods at once, then it waits until every process says it is ready.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::BTreeMap,
     fs::File,
     os::fd::AsFd,
     sync::{
@@ -21,7 +21,7 @@ use crate::{
     evidence::{Machine, PodUp, Up},
     failure::{Class, Failure},
     net::{self, Inside, Namespace, NetError, write_sysctls},
-    netfilter::{self, Applied, Backend, NetfilterError},
+    netfilter::{self, Applied, Backend, ConntrackWatch, NetfilterError},
     plan::{Plan, PodPlan, RuleTexts},
     process::{self, Input, ProcessError, Sink, Stub},
     rules::{Family, to_restore},
@@ -43,6 +43,7 @@ struct Shared {
 /// What a pod's set-up gives back.
 struct Built {
     applied: Option<Applied>,
+    conntrack: Option<ConntrackWatch>,
     inputs: Vec<Input>,
 }
 
@@ -171,7 +172,7 @@ fn build(plan: &Plan, shared: &Arc<Shared>, live: &mut Live) -> Result<Vec<PodUp
             namespace,
             intercepted: pod.intercepted,
             counters: up.counters.clone(),
-            seen: HashSet::new(),
+            conntrack: built.conntrack,
         };
         live.pods.insert(pod.name.clone(), entry);
         pods.push(up);
@@ -218,20 +219,27 @@ fn build_inside(
         netlink.add_default_route(*gateway)?;
     }
     phase("links");
-    let applied = if plan.intercepted {
-        let applied = netfilter::apply(shared.backend, &shared.rules, &inside.name)?;
+    let (mut applied, mut conntrack) = (None, None);
+    if plan.intercepted {
+        applied = Some(netfilter::apply(
+            shared.backend,
+            &shared.rules,
+            &inside.name,
+        )?);
         write_sysctls(&plan.conntrack_sysctls)?;
-        Some(applied)
-    } else {
-        None
-    };
+        conntrack = Some(ConntrackWatch::open()?);
+    }
     phase("rules");
     let mut inputs = Vec::new();
     for (i, process) in plan.processes.iter().enumerate() {
         inputs.push(process::spawn(process, first + i, &shared.sink)?);
     }
     phase("processes");
-    Ok(Built { applied, inputs })
+    Ok(Built {
+        applied,
+        conntrack,
+        inputs,
+    })
 }
 
 fn pod_up(plan: &PodPlan, applied: Option<Applied>) -> Result<PodUp, NetfilterError> {
