@@ -132,6 +132,10 @@ impl LabFile {
                 .map(|t| t.text)
                 .unwrap_or_default(),
             v6: texts.remove(&Family::V6).map(|t| t.text),
+            profile: match &self.topology.rules {
+                RuleSource::Profile(name) if options.rules.is_none() => Some(name.clone()),
+                _ => None,
+            },
         })
     }
 }

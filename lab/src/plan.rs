@@ -57,6 +57,8 @@ pub struct RuleTexts {
     pub v4: String,
     /// For ip6tables-restore; none writes an empty file, as istio-init does with IPv6 off.
     pub v6: Option<String>,
+    /// Profile whose variables the istio-init log shows; none for a file of a person's own.
+    pub profile: Option<String>,
 }
 
 impl RuleTexts {

@@ -11,7 +11,8 @@ use super::{
     tables::{Ran, run, stdout_of},
 };
 use crate::{
-    plan::{RuleTexts, ports},
+    builtin,
+    plan::RuleTexts,
     rules::{self, Family, RuleSet},
     sandbox::RUN_DIR,
 };
@@ -31,7 +32,7 @@ pub struct Applied {
 pub fn apply(backend: Backend, texts: &RuleTexts, pod: &str) -> Result<Applied, NetfilterError> {
     let mut log = Log::default();
     log.environment();
-    log.variables(texts.v6.is_some());
+    log.variables(texts);
     for family in [Family::V4, Family::V6] {
         let text = texts.of(family).unwrap_or("");
         restore(&mut log, backend, family, text, pod)?;
@@ -162,35 +163,21 @@ impl Log {
         self.line(&format!("Istio iptables environment:\n{lines}"));
     }
 
-    fn variables(&mut self, v6: bool) {
-        let lines = [
-            ("PROXY_PORT", ports::OUTBOUND.to_string()),
-            ("PROXY_INBOUND_CAPTURE_PORT", ports::INBOUND.to_string()),
-            ("PROXY_TUNNEL_PORT", "15008".into()),
-            ("PROXY_UID", "1337".into()),
-            ("PROXY_GID", "1337".into()),
-            ("INBOUND_INTERCEPTION_MODE", "REDIRECT".into()),
-            ("INBOUND_TPROXY_MARK", "1337".into()),
-            ("INBOUND_TPROXY_ROUTE_TABLE", "133".into()),
-            ("INBOUND_PORTS_INCLUDE", "*".into()),
-            ("INBOUND_PORTS_EXCLUDE", "15090,15021,15020".into()),
-            ("OUTBOUND_IP_RANGES_INCLUDE", "*".into()),
-            ("OUTBOUND_IP_RANGES_EXCLUDE", String::new()),
-            ("OUTBOUND_PORTS_INCLUDE", String::new()),
-            ("OUTBOUND_PORTS_EXCLUDE", String::new()),
-            ("KUBE_VIRT_INTERFACES", String::new()),
-            ("ENABLE_INBOUND_IPV6", v6.to_string()),
-            ("DNS_CAPTURE", "false".into()),
-            ("DROP_INVALID", "false".into()),
-            ("CAPTURE_ALL_DNS", "false".into()),
-            ("DNS_SERVERS", "[],[]".into()),
-            ("OUTPUT_PATH", String::new()),
-            ("NETWORK_NAMESPACE", String::new()),
-            ("CNI_MODE", "false".into()),
-            ("EXCLUDE_INTERFACES", String::new()),
-        ];
-        let text: String = lines.iter().map(|(k, v)| format!("{k}={v}\n")).collect();
-        self.line(&format!("Istio iptables variables:\n{text}"));
+    /// A rules file of a person's own was not made from variables, and the log doesn't pretend so.
+    fn variables(&mut self, texts: &RuleTexts) {
+        let Some(known) = texts.profile.as_deref().and_then(builtin::variables) else {
+            self.line("Istio iptables variables: none, the rules come from a file\n");
+            return;
+        };
+        let v6 = texts.v6.is_some().to_string();
+        let lines: String = known
+            .iter()
+            .map(|(name, value)| match *name {
+                "ENABLE_INBOUND_IPV6" => format!("{name}={v6}\n"),
+                _ => format!("{name}={value}\n"),
+            })
+            .collect();
+        self.line(&format!("Istio iptables variables:\n{lines}"));
     }
 }
 

@@ -91,7 +91,7 @@ fn wait(live: &mut Live, queue: &Receiver<Event>, done: impl Fn(&Live) -> bool) 
     let deadline = Instant::now() + GRACE;
     while !done(live) {
         match queue.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(Event::Report(report)) => live.take_report(report),
+            Ok(Event::Report(report)) => live.take_report(*report),
             Ok(_) => {}
             Err(_) => return,
         }

@@ -57,10 +57,10 @@ pub(super) fn drive(
         dismiss(live, stub, deadline, queue)?;
     }
     let records = std::mem::take(&mut live.records);
-    let (conntrack, lost) = live.conntrack()?;
+    let fresh = live.conntrack()?;
     let mut watch: BTreeSet<String> = order.watch.into_iter().collect();
     watch.extend(records.iter().map(|r| r.pod.clone()));
-    let busy = conntrack.iter().filter(|(_, entries)| !entries.is_empty());
+    let busy = fresh.entries.iter().filter(|(_, entries)| !entries.is_empty());
     watch.extend(busy.map(|(pod, _)| pod.clone()));
     let watch: Vec<String> = watch.into_iter().collect();
     let mut counters = BTreeMap::new();
@@ -83,8 +83,8 @@ pub(super) fn drive(
         outcome,
         records,
         counters,
-        conntrack,
-        lost,
+        conntrack: fresh.entries,
+        lost: fresh.lost,
         quiet,
         took_us,
     })
@@ -149,7 +149,7 @@ fn collect(
             return Ok((outcome, Quiet::Closed));
         }
         match queue.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(Event::Report(report)) => live.take_report(report),
+            Ok(Event::Report(report)) => live.take_report(*report),
             Ok(Event::Request(_)) => {}
             Ok(Event::Stop | Event::Orphaned) | Err(RecvTimeoutError::Disconnected) => {
                 return Err(Failure::new(
@@ -177,7 +177,7 @@ fn dismiss(
     let deadline = deadline.max(Instant::now() + Duration::from_secs(1));
     while live.stubs[stub].exit.is_none() {
         match queue.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(Event::Report(report)) => live.take_report(report),
+            Ok(Event::Report(report)) => live.take_report(*report),
             Ok(_) => {}
             Err(_) => {
                 let stub = &live.stubs[stub];

@@ -83,6 +83,14 @@ impl LiveStub {
     }
 }
 
+/// What conntrack made since it was last asked.
+#[derive(Default)]
+pub(super) struct NewEntries {
+    pub entries: BTreeMap<String, Vec<ConntrackEntry>>,
+    /// What was lost, in words.
+    pub lost: Vec<String>,
+}
+
 impl Live {
     /// Files a report; nothing is ever dropped.
     pub fn take_report(&mut self, report: Report) {
@@ -161,11 +169,12 @@ impl Live {
         self.counters(&names)
     }
 
-    /// conntrack entries of every pod with rules since the last call, and what was lost, in words.
-    pub fn conntrack(
-        &mut self,
-    ) -> Result<(BTreeMap<String, Vec<ConntrackEntry>>, Vec<String>), Failure> {
-        let (mut entries, mut lost) = (BTreeMap::new(), Vec::new());
+    /// conntrack entries of every pod with rules since the last call.
+    pub fn conntrack(&mut self) -> Result<NewEntries, Failure> {
+        let NewEntries {
+            mut entries,
+            mut lost,
+        } = NewEntries::default();
         for (name, pod) in &mut self.pods {
             match pod.conntrack.as_mut().map(ConntrackWatch::take) {
                 None => {}
@@ -178,7 +187,7 @@ impl Live {
                 Some(Err(error)) => return Err(error.into()),
             }
         }
-        Ok((entries, lost))
+        Ok(NewEntries { entries, lost })
     }
 
     /// The first thing that went wrong with a process, if one did.

@@ -48,7 +48,7 @@ pub(crate) enum Event {
     /// SIGTERM or SIGINT.
     Stop,
     /// From a process.
-    Report(Report),
+    Report(Box<Report>),
 }
 
 /// Set before the event is sent, so that whoever waits inside a request can be followed by an orderly end.
@@ -128,7 +128,7 @@ fn serve(mut control: UnixStream, events: Sender<Event>, queue: &Receiver<Event>
         match event {
             Event::Report(report) => {
                 if let Some(live) = &mut live {
-                    live.take_report(report);
+                    live.take_report(*report);
                 }
             }
             Event::Orphaned | Event::Stop => {

@@ -66,7 +66,7 @@ pub(super) fn up(
     let sink: Sink = {
         let events = events.clone();
         Arc::new(move |report| {
-            let _ = events.send(Event::Report(report));
+            let _ = events.send(Event::Report(Box::new(report)));
         })
     };
     let own = own_namespace().map_err(|source| NetError::Open {
@@ -261,7 +261,7 @@ fn await_ready(live: &mut Live, queue: &Receiver<Event>) -> Result<(), Failure> 
     let deadline = Instant::now() + Duration::from_secs(READY_SECONDS);
     while let Some(waiting) = live.stubs.iter().position(|s| s.ready.is_none()) {
         match queue.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(Event::Report(report)) => live.take_report(report),
+            Ok(Event::Report(report)) => live.take_report(*report),
             Ok(Event::Stop | Event::Orphaned) | Err(RecvTimeoutError::Disconnected) => {
                 return Err(Failure::new(
                     Class::State,

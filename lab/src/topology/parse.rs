@@ -39,7 +39,7 @@ impl Topology {
         check::lab_name(&source, &file.name)?;
         let network = network(&source, &file.network)?;
         let rules = rules(&source, &file.rules)?;
-        let services = file.service.iter().map(|s| service(s)).collect();
+        let services = file.service.iter().map(service).collect();
         let pods = file
             .pod
             .iter()
