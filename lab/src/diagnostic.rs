@@ -82,25 +82,31 @@ impl fmt::Display for Diagnostic {
 
 impl std::error::Error for Diagnostic {}
 
-/// The candidate nearest to `word`, when one is near enough to be what was meant.
-pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    candidates
-        .into_iter()
-        .map(|c| (edit_distance(word, c), c))
-        .filter(|(d, c)| *d <= 1 + c.len() / 4)
-        .min()
-        .map(|(_, c)| c)
+/// The candidate nearest to `word`, when it is near enough to be what was meant.
+fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // What is this long is not a typo of a name, and not worth the square of its length.
+    if word.len() > 128 {
+        return None;
+    }
+    let limit = (word.chars().count() / 3).max(1);
+    let (steps, name) = candidates.into_iter().map(|c| (edit_distance(word, c), c)).min()?;
+    (steps <= limit).then_some(name)
 }
 
-/// Levenshtein distance in characters.
+/// The repair of a typo: "did you mean `…`?", when a candidate is near enough.
+pub fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    nearest(word, candidates).map(|name| format!("did you mean `{name}`?"))
+}
+
+/// Levenshtein distance in characters, ignoring ASCII case.
 fn edit_distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
+    for (i, from) in a.chars().enumerate() {
         let mut diagonal = row[0];
         row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(ca != *cb);
+        for (j, to) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(!from.eq_ignore_ascii_case(to));
             diagonal = row[j + 1];
             row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
         }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{Outcome, interrupt::Interrupt, keep};
 use crate::{
     Lab, LabFile, Options, RuleText,
+    diagnostic::did_you_mean,
     evidence::{Evidence, Window},
     failure::{Class, Failure},
     judge::{self, Judgement, Verdict},
@@ -151,11 +152,8 @@ fn flows(args: &Args, file: &LabFile) -> Result<Vec<String>, Failure> {
     }
     for flow in &args.flows {
         if !known.contains(flow) {
-            let near = crate::diagnostic::nearest(flow, known.iter().map(String::as_str));
-            let hint = near.map_or_else(
-                || format!("flows: {}", known.join(", ")),
-                |n| format!("did you mean `{n}`?"),
-            );
+            let near = did_you_mean(flow, known.iter().map(String::as_str));
+            let hint = near.unwrap_or_else(|| format!("flows: {}", known.join(", ")));
             return Err(Failure::new(
                 Class::Input,
                 format!("lab `{}` has no flow `{flow}`", file.topology.name),

@@ -4,7 +4,8 @@ use std::io;
 
 use crate::{
     failure::{Class, Explain},
-    rules::{CounterError, ParseError},
+    diagnostic::Diagnostic,
+    rules::CounterError,
 };
 
 /// Why rules or counters could not be written or read.
@@ -57,7 +58,7 @@ pub enum NetfilterError {
         pod: String,
         /// Where and why.
         #[source]
-        source: Box<ParseError>,
+        source: Box<Diagnostic>,
     },
     /// The kernel holds other rules than were meant.
     #[error("after the apply the rules in `{pod}` are not the ones that were meant\n{differences}")]

@@ -1,6 +1,6 @@
 //! Reads the options of one rule: matches, target, and what is kept verbatim.
 
-use super::error::ParseError;
+use crate::diagnostic::Diagnostic;
 use super::id::Family;
 use super::matches::{Match, Matches, RuleSpec, STATELESS};
 use super::set::Counter;
@@ -27,7 +27,7 @@ pub(super) struct ReadRule {
 }
 
 /// Reads what follows `-A CHAIN`.
-pub(super) fn rule(line: Line<'_>, words: &[Word], family: Family) -> Result<ReadRule, ParseError> {
+pub(super) fn rule(line: Line<'_>, words: &[Word], family: Family) -> Result<ReadRule, Diagnostic> {
     let mut reader = Reader {
         line,
         family,
@@ -72,7 +72,7 @@ impl<'a> Reader<'a> {
         Some(word)
     }
 
-    fn value(&mut self, option: &Word) -> Result<&'a Word, ParseError> {
+    fn value(&mut self, option: &Word) -> Result<&'a Word, Diagnostic> {
         let line = self.line;
         let missing = || line.error(option, format!("`{}` needs a value", option.text));
         let word = self.next().ok_or_else(missing)?;
@@ -82,7 +82,7 @@ impl<'a> Reader<'a> {
         Ok(word)
     }
 
-    fn option(&mut self, word: &'a Word) -> Result<(), ParseError> {
+    fn option(&mut self, word: &'a Word) -> Result<(), Diagnostic> {
         let negated = !word.quoted && word.text == "!";
         let option = if negated {
             self.next().ok_or_else(|| {
@@ -126,14 +126,14 @@ impl<'a> Reader<'a> {
         option: &Word,
         slot: &mut Option<T>,
         value: T,
-    ) -> Result<(), ParseError> {
+    ) -> Result<(), Diagnostic> {
         match slot.replace(value) {
             Some(_) => Err(line.error(option, format!("`{}` is given twice", option.text))),
             None => Ok(()),
         }
     }
 
-    fn protocol(&mut self, option: &Word, negated: bool) -> Result<(), ParseError> {
+    fn protocol(&mut self, option: &Word, negated: bool) -> Result<(), Diagnostic> {
         let word = self.value(option)?;
         let every = word.text.eq_ignore_ascii_case("all") || word.text == "0";
         if every && !negated {
@@ -152,7 +152,7 @@ impl<'a> Reader<'a> {
         )
     }
 
-    fn address(&mut self, option: &'a Word, negated: bool) -> Result<(), ParseError> {
+    fn address(&mut self, option: &'a Word, negated: bool) -> Result<(), Diagnostic> {
         let word = self.value(option)?;
         let Some(value) = value::network(self.line, word, self.family)? else {
             // A mask with holes has no prefix length.
@@ -170,7 +170,7 @@ impl<'a> Reader<'a> {
         Self::once(self.line, option, slot, Negatable { negated, value })
     }
 
-    fn interface(&mut self, option: &Word, negated: bool) -> Result<(), ParseError> {
+    fn interface(&mut self, option: &Word, negated: bool) -> Result<(), Diagnostic> {
         let word = self.value(option)?;
         let bad = || {
             self.line
@@ -189,7 +189,7 @@ impl<'a> Reader<'a> {
         Self::once(self.line, option, slot, Negatable { negated, value })
     }
 
-    fn set_counters(&mut self, option: &Word) -> Result<(), ParseError> {
+    fn set_counters(&mut self, option: &Word) -> Result<(), Diagnostic> {
         let [packets, bytes] = [self.value(option)?, self.value(option)?].map(|word| {
             let number = word.text.parse::<u64>();
             number.map_err(|_| {
@@ -204,7 +204,7 @@ impl<'a> Reader<'a> {
         Self::once(self.line, option, &mut self.counters, counter)
     }
 
-    fn module(&mut self, option: &Word) -> Result<(), ParseError> {
+    fn module(&mut self, option: &Word) -> Result<(), Diagnostic> {
         let word = self.value(option)?;
         let name = word.text.clone();
         if matches!(name.as_str(), "tcp" | "udp") {
@@ -220,7 +220,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn jump(&mut self, option: &'a Word) -> Result<(), ParseError> {
+    fn jump(&mut self, option: &'a Word) -> Result<(), Diagnostic> {
         let name = self.value(option)?;
         let goto = matches!(option.text.as_str(), "-g" | "--goto");
         self.context = Context::Target;
@@ -232,7 +232,7 @@ impl<'a> Reader<'a> {
         Self::once(self.line, option, &mut self.target, target)
     }
 
-    fn finish(self) -> Result<ReadRule, ParseError> {
+    fn finish(self) -> Result<ReadRule, Diagnostic> {
         let transport = matches!(
             self.matches.only_protocol(),
             Some(Protocol::Tcp | Protocol::Udp)

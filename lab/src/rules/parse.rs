@@ -3,7 +3,7 @@
 //! Takes what istio-init writes (`* nat`, `-N`, `-A`, `-I`, `COMMIT`) and what `iptables-save [-c]` prints
 //! (`*nat`, `:CHAIN POLICY [p:b]`, `[p:b] -A …`), in any mixture.
 
-use super::error::{ParseError, nearest};
+use crate::diagnostic::{Diagnostic, did_you_mean};
 use super::id::{Family, Table};
 use super::options;
 use super::set::{Chain, RuleSet, TableRules};
@@ -20,7 +20,7 @@ use self::table::Open;
 /// The first place that is not understood: broken quoting, an unknown table, a rule outside a table or for a chain
 /// that does not exist, a jump to nowhere, a missing or bad value, an address of the other family, a table that is
 /// never committed. Jumps are checked at `COMMIT`, so a chain may be declared after the rule that enters it.
-pub fn parse(text: &str, family: Family, origin: &str) -> Result<RuleSet, ParseError> {
+pub fn parse(text: &str, family: Family, origin: &str) -> Result<RuleSet, Diagnostic> {
     let mut reader = Reader {
         set: RuleSet::empty(family),
         open: None,
@@ -46,7 +46,7 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn line(&mut self, line: Line<'a>) -> Result<(), ParseError> {
+    fn line(&mut self, line: Line<'a>) -> Result<(), Diagnostic> {
         let trimmed = line.text.trim_start();
         if trimmed.is_empty() || trimmed.starts_with('#') {
             return Ok(());
@@ -72,7 +72,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn header(&mut self, line: Line<'a>, words: &[Word]) -> Result<(), ParseError> {
+    fn header(&mut self, line: Line<'a>, words: &[Word]) -> Result<(), Diagnostic> {
         if let Some(open) = &self.open {
             let header = open.header.number;
             return Err(line.error_all(format!(
@@ -88,7 +88,7 @@ impl<'a> Reader<'a> {
             .find(|table| table.name() == name)
             .ok_or_else(|| {
                 let mut error = line.error_all(format!("there is no table `{name}`"));
-                error.suggestion = nearest(name, Table::ALL.map(Table::name));
+                error.help = did_you_mean(name, Table::ALL.map(Table::name));
                 error
             })?;
         let known = self.set.tables.get(&table).cloned();
@@ -101,7 +101,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn commit(&mut self) -> Result<(), ParseError> {
+    fn commit(&mut self) -> Result<(), Diagnostic> {
         let Some(open) = self.open.take() else {
             return Ok(());
         };
@@ -126,7 +126,7 @@ impl<'a> Reader<'a> {
                         known.push(target);
                     }
                     let message = format!("chain `{name}` does not exist");
-                    return Err(line.error_with(word, message, nearest(name, known)));
+                    return Err(line.error_with(word, message, did_you_mean(name, known)));
                 }
             }
         }

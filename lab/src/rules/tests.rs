@@ -1,6 +1,7 @@
 //! What the rule language promises, against the 18 rules of Istio 1.13.
 
 use super::*;
+use crate::diagnostic::Diagnostic;
 
 mod compare;
 mod counting;
@@ -37,7 +38,7 @@ fn one(options: &str) -> RuleSpec {
 }
 
 /// An IPv4 nat table with a user chain `SUB`.
-fn nat(lines: &str) -> Result<RuleSet, ParseError> {
+fn nat(lines: &str) -> Result<RuleSet, Diagnostic> {
     parse(
         &format!("*nat\n-N SUB\n{lines}COMMIT\n"),
         Family::V4,

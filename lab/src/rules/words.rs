@@ -1,6 +1,6 @@
 //! Splits one line into words the way `iptables-restore` does, and remembers where each stood.
 
-use super::error::ParseError;
+use crate::diagnostic::Diagnostic;
 
 /// A word of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,20 +35,20 @@ pub(super) struct Line<'a> {
 
 impl Line<'_> {
     /// A complaint about some characters of the line.
-    pub fn error_at(&self, column: usize, width: usize, message: impl Into<String>) -> ParseError {
-        ParseError {
+    pub fn error_at(&self, column: usize, width: usize, message: impl Into<String>) -> Diagnostic {
+        Diagnostic {
             origin: self.origin.to_owned(),
             line: self.number,
             column,
             width: width.max(1),
-            text: self.text.to_owned(),
+            source_line: self.text.trim_end().to_owned(),
             message: message.into(),
-            suggestion: None,
+            help: None,
         }
     }
 
     /// A complaint about a word.
-    pub fn error(&self, word: &Word, message: impl Into<String>) -> ParseError {
+    pub fn error(&self, word: &Word, message: impl Into<String>) -> Diagnostic {
         self.error_at(word.column, word.width, message)
     }
 
@@ -58,20 +58,20 @@ impl Line<'_> {
         word: &Word,
         message: impl Into<String>,
         suggestion: Option<String>,
-    ) -> ParseError {
-        ParseError {
-            suggestion,
+    ) -> Diagnostic {
+        Diagnostic {
+            help: suggestion,
             ..self.error(word, message)
         }
     }
 
     /// A complaint about the whole line.
-    pub fn error_all(&self, message: impl Into<String>) -> ParseError {
+    pub fn error_all(&self, message: impl Into<String>) -> Diagnostic {
         self.error_at(1, self.text.trim_end().chars().count(), message)
     }
 
     /// The words of the line. Double quotes join, a backslash inside them takes the next character as it is.
-    pub fn words(&self) -> Result<Vec<Word>, ParseError> {
+    pub fn words(&self) -> Result<Vec<Word>, Diagnostic> {
         let mut words: Vec<Word> = Vec::new();
         let mut open: Option<Word> = None;
         let mut quote: Option<usize> = None;

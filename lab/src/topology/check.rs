@@ -8,7 +8,7 @@ use std::{
 use toml::Spanned;
 
 use super::{Pod, Topology, parse::Source, schema};
-use crate::diagnostic::{Diagnostic, nearest};
+use crate::diagnostic::{Diagnostic, did_you_mean};
 
 /// A name that can be part of a path, a host name and a network namespace name.
 fn is_name(text: &str) -> bool {
@@ -64,10 +64,8 @@ pub(super) fn known_pod<'t, T>(
 ) -> Result<&'t Pod, Diagnostic> {
     topology.pod(name).ok_or_else(|| {
         let names: Vec<&str> = topology.pods.iter().map(|p| p.name.as_str()).collect();
-        let help = match nearest(name, names.iter().copied()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("pods of this lab: {}", names.join(", ")),
-        };
+        let help = did_you_mean(name, names.iter().copied());
+        let help = help.unwrap_or_else(|| format!("pods of this lab: {}", names.join(", ")));
         source
             .complain(place, format!("there is no pod `{name}`"))
             .help(help)
@@ -188,10 +186,8 @@ fn pod_calls(source: &Source, topology: &Topology, raw: &schema::Pod) -> Result<
             let place = Spanned::new(span, ());
             let names = topology.services.iter().map(|s| s.name.as_str());
             let complaint = source.complain(&place, format!("there is no service `{service}`"));
-            return Err(match nearest(service, names) {
-                Some(near) => complaint.help(format!("did you mean `{near}`?")),
-                None => complaint.help("add a [[service]] of that name"),
-            });
+            let help = did_you_mean(service, names);
+            return Err(complaint.help(help.unwrap_or_else(|| "add a [[service]] of that name".into())));
         }
     }
     Ok(())

@@ -6,7 +6,7 @@ use super::{
     Actor, Addresses, Answer, App, Flow, InterfaceName, Network, Notes, NotesCall, NotesReply, Pod,
     Proxy, RuleSource, Sender, Service, ServiceCall, Target, Topology, check, schema,
 };
-use crate::diagnostic::{Diagnostic, nearest};
+use crate::diagnostic::{Diagnostic, did_you_mean};
 
 /// User and group of Istio's proxy.
 pub(super) const PROXY_ID: u32 = 1337;
@@ -325,10 +325,7 @@ fn target(
     }
     let names = topology.pods.iter().map(|p| p.name.as_str());
     let names = names.chain(topology.services.iter().map(|s| s.name.as_str()));
-    let help = match nearest(&name, names) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => how.to_string(),
-    };
+    let help = did_you_mean(&name, names).unwrap_or_else(|| how.to_string());
     Err(source
         .complain(raw, format!("there is no pod or service `{name}`"))
         .help(help))

@@ -1,7 +1,7 @@
 //! Reads the options of match and target extensions, and keeps word for word those that are not modelled.
 
 use super::{Context, Reader, value};
-use crate::rules::error::ParseError;
+use crate::diagnostic::Diagnostic;
 use crate::rules::matches::{Match, STATELESS};
 use crate::rules::render::quoted;
 use crate::rules::values::{Negatable, Protocol};
@@ -9,7 +9,7 @@ use crate::rules::words::Word;
 
 impl<'a> Reader<'a> {
     /// An option of a match or target extension.
-    pub(super) fn extension(&mut self, option: &'a Word, negated: bool) -> Result<(), ParseError> {
+    pub(super) fn extension(&mut self, option: &'a Word, negated: bool) -> Result<(), Diagnostic> {
         let module = match &self.context {
             Context::Match(module) => Some(module.as_str()),
             Context::Base | Context::Target => None,
@@ -84,7 +84,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn unmodelled(&mut self, option: &'a Word, negated: bool) -> Result<(), ParseError> {
+    fn unmodelled(&mut self, option: &'a Word, negated: bool) -> Result<(), Diagnostic> {
         let base = matches!(option.text.as_str(), "-f" | "--fragment");
         if !base && !option.text.starts_with("--") {
             return Err(self
@@ -141,7 +141,7 @@ impl<'a> Reader<'a> {
         option: &Word,
         negated: bool,
         values: &[&Word],
-    ) -> Result<(), ParseError> {
+    ) -> Result<(), Diagnostic> {
         let words = negated.then(|| "!".to_owned()).into_iter();
         let words = words
             .chain([option.text.clone()])

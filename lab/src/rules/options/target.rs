@@ -1,7 +1,7 @@
 //! Reads the target of a rule from its name and options.
 
 use super::{TARGETS, value};
-use crate::rules::error::ParseError;
+use crate::diagnostic::Diagnostic;
 use crate::rules::matches::Matches;
 use crate::rules::render::quoted;
 use crate::rules::target::Target;
@@ -22,7 +22,7 @@ impl ReadTarget<'_> {
         line: Line<'_>,
         matches: &Matches,
         jump: &mut Option<Word>,
-    ) -> Result<Target, ParseError> {
+    ) -> Result<Target, Diagnostic> {
         let name = self.name.text.clone();
         let word = |it: &&Word| {
             if it.is_option() {

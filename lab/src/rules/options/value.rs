@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use crate::rules::error::{ParseError, nearest};
+use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::rules::id::Family;
 use crate::rules::values::{CtState, MarkValue, OwnerId, PortRange};
 use crate::rules::words::{Line, Word};
@@ -15,7 +15,7 @@ pub(super) fn network(
     line: Line<'_>,
     word: &Word,
     family: Family,
-) -> Result<Option<IpNet>, ParseError> {
+) -> Result<Option<IpNet>, Diagnostic> {
     let text = word.text.as_str();
     let bad = |why: &str| line.error(word, format!("`{text}` is not an address: {why}"));
     if text.contains(',') {
@@ -69,7 +69,7 @@ fn mask_prefix(mask: &str, family: Family) -> Option<Option<u8>> {
 }
 
 /// `80`, `1024:65535`, `:1023` or `1024:`; `separator` is `-` in `--to-ports`, which has no open ends.
-pub(super) fn ports(line: Line<'_>, word: &Word, separator: char) -> Result<PortRange, ParseError> {
+pub(super) fn ports(line: Line<'_>, word: &Word, separator: char) -> Result<PortRange, Diagnostic> {
     let text = word.text.as_str();
     let bad = |why: &str| line.error(word, format!("`{text}` is not a port: {why}"));
     let open_ends = separator == ':';
@@ -89,7 +89,7 @@ pub(super) fn ports(line: Line<'_>, word: &Word, separator: char) -> Result<Port
 }
 
 /// `1337`, `1000-2000` or a name.
-pub(super) fn owner(line: Line<'_>, word: &Word) -> Result<OwnerId, ParseError> {
+pub(super) fn owner(line: Line<'_>, word: &Word) -> Result<OwnerId, Diagnostic> {
     let text = word.text.as_str();
     let bad = |why: &str| line.error(word, format!("`{text}` is not a user or group: {why}"));
     if text.is_empty() {
@@ -108,7 +108,7 @@ pub(super) fn owner(line: Line<'_>, word: &Word) -> Result<OwnerId, ParseError> 
 }
 
 /// `0x1` or `0x1/0xff`, hexadecimal, octal or decimal.
-pub(super) fn mark(line: Line<'_>, word: &Word) -> Result<MarkValue, ParseError> {
+pub(super) fn mark(line: Line<'_>, word: &Word) -> Result<MarkValue, Diagnostic> {
     let number = |text: &str| {
         let (digits, radix) = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
             Some(digits) => (digits, 16),
@@ -133,14 +133,14 @@ pub(super) fn mark(line: Line<'_>, word: &Word) -> Result<MarkValue, ParseError>
 }
 
 /// `NEW,RELATED`
-pub(super) fn states(line: Line<'_>, word: &Word) -> Result<BTreeSet<CtState>, ParseError> {
+pub(super) fn states(line: Line<'_>, word: &Word) -> Result<BTreeSet<CtState>, Diagnostic> {
     let state = |name: &str| {
         let known = CtState::ALL
             .into_iter()
             .find(|state| state.name().eq_ignore_ascii_case(name));
         let known_names = CtState::ALL.map(CtState::name);
         let message = || format!("unknown connection state `{name}`");
-        known.ok_or_else(|| line.error_with(word, message(), nearest(name, known_names)))
+        known.ok_or_else(|| line.error_with(word, message(), did_you_mean(name, known_names)))
     };
     word.text.split(',').map(state).collect()
 }

@@ -1,6 +1,6 @@
 //! Reads the lines between a table's header and its COMMIT: chains, policies and rules in their place.
 
-use crate::rules::error::{ParseError, nearest};
+use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::rules::id::{Family, Table};
 use crate::rules::options;
 use crate::rules::set::{Counter, Policy, Rule, TableRules};
@@ -20,7 +20,7 @@ pub(super) struct Open<'a> {
 
 impl<'a> Open<'a> {
     /// `:CHAIN POLICY [p:b]`
-    pub fn declaration(&mut self, line: Line<'a>, words: &[Word]) -> Result<(), ParseError> {
+    pub fn declaration(&mut self, line: Line<'a>, words: &[Word]) -> Result<(), Diagnostic> {
         let (first, rest) = (&words[0], &words[1..]);
         let name = Word {
             text: first.text[1..].to_owned(),
@@ -70,7 +70,7 @@ impl<'a> Open<'a> {
         line: Line<'a>,
         words: &[Word],
         family: Family,
-    ) -> Result<(), ParseError> {
+    ) -> Result<(), Diagnostic> {
         let counters = counter(&words[0]);
         let words = if counters.is_some() {
             &words[1..]
@@ -86,7 +86,7 @@ impl<'a> Open<'a> {
             None if COMMANDS.contains(&command.text.as_str()) => return Err(needs("a chain")),
             _ => {
                 let message = format!("`{}` is not a line of a rule set", command.text);
-                return Err(line.error_with(command, message, nearest(&command.text, COMMANDS)));
+                return Err(line.error_with(command, message, did_you_mean(&command.text, COMMANDS)));
             }
         };
         let at = match command.text.as_str() {
@@ -141,7 +141,7 @@ impl<'a> Open<'a> {
         Ok(())
     }
 
-    fn new_chain(&mut self, line: Line<'a>, name: &Word, rest: &[Word]) -> Result<(), ParseError> {
+    fn new_chain(&mut self, line: Line<'a>, name: &Word, rest: &[Word]) -> Result<(), Diagnostic> {
         if let Some(extra) = rest.first() {
             return Err(line.error(extra, "nothing may follow the name of a new chain"));
         }
@@ -153,13 +153,13 @@ impl<'a> Open<'a> {
         Ok(())
     }
 
-    fn no_such_chain(&self, line: Line<'a>, name: &Word, prefix: &str) -> ParseError {
+    fn no_such_chain(&self, line: Line<'a>, name: &Word, prefix: &str) -> Diagnostic {
         let known = self.rules.chains().iter().map(|chain| chain.name.as_str());
         let message = format!(
             "{prefix}chain `{}` does not exist in table `{}`",
             name.text, self.table
         );
-        line.error_with(name, message, nearest(&name.text, known))
+        line.error_with(name, message, did_you_mean(&name.text, known))
     }
 }
 
@@ -175,7 +175,7 @@ const COMMANDS: [&str; 8] = [
     "--policy",
 ];
 
-fn check_name(line: Line<'_>, word: &Word) -> Result<(), ParseError> {
+fn check_name(line: Line<'_>, word: &Word) -> Result<(), Diagnostic> {
     let name = word.text.as_str();
     if name.is_empty()
         || name.starts_with(['-', '!', '[', ':', '*', '#'])
@@ -201,7 +201,7 @@ fn check_name(line: Line<'_>, word: &Word) -> Result<(), ParseError> {
     Ok(())
 }
 
-fn read_policy(line: Line<'_>, word: &Word) -> Result<Policy, ParseError> {
+fn read_policy(line: Line<'_>, word: &Word) -> Result<Policy, Diagnostic> {
     match word.text.as_str() {
         "ACCEPT" => Ok(Policy::Accept),
         "DROP" => Ok(Policy::Drop),

@@ -8,7 +8,7 @@ fn refused(line: &str, column: usize, message: &str, suggestion: Option<&str>) {
         error.line,
         error.column,
         error.message.as_str(),
-        error.suggestion.as_deref(),
+        error.help.as_deref(),
     );
     assert_eq!(got, (3, column, message, suggestion));
 }
@@ -20,7 +20,7 @@ fn an_error_shows_the_line_and_the_word() {
     x.rules:3:25: chain `SUBX` does not exist
        3 | -A PREROUTING -p tcp -j SUBX
          |                         ^^^^
-     help: did you mean `SUB`?
+         = help: did you mean `SUB`?
     ");
 }
 

@@ -99,7 +99,7 @@ fn the_typo_of_the_listing_is_a_jump_to_nowhere() {
 seed.txt:4:25: chain `ISTIO_INBOUND链` does not exist
    4 | -A PREROUTING -p tcp -j ISTIO_INBOUND链
      |                         ^^^^^^^^^^^^^^
- help: did you mean `ISTIO_INBOUND`?"
+     = help: did you mean `ISTIO_INBOUND`?"
     );
 }
 
