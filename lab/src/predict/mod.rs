@@ -10,3 +10,6 @@ mod turns;
 pub use legs::{Leg, LegEnd, Opener, gateway_vip, predict};
 pub use listener::{Listener, listener_at};
 pub use turns::Turns;
+
+#[cfg(test)]
+mod tests;

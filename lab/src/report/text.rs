@@ -1,11 +1,13 @@
 //! The result of a run as text: what came up, each flow, the notes, what went down.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use super::Style;
 use crate::{
     evidence::Evidence,
-    judge::{Claim, Finding, FlowVerdict, Judgement, NotesVerdict, Reading, Step, Verdict},
+    judge::{
+        Claim, Finding, FlowVerdict, Judgement, NotesVerdict, Reading, Step, Verdict, Witness,
+    },
     rules::{self, Chain, CounterSnapshot, Family, RuleId, RuleSet, Table, list_verbose},
     sandbox::protocol::Down,
     topology::Topology,
@@ -101,7 +103,7 @@ fn flows(out: &mut String, run: &Run, detail: Detail) {
     let route_width = width(routes.iter().map(String::as_str), "from → to");
     if detail > Detail::Quiet {
         let head = format!(
-            "{:name_width$}  {:route_width$}  {:>7}  {:>4}  {:>5}  {:11}  {:>8}",
+            "{:name_width$}  {:route_width$}  {:>7}  {:>4}  {:>5}  {:11}{:>8}  witnesses",
             "flow", "from → to", "answer", "legs", "rules", "verdict", "time"
         );
         let _ = writeln!(out, "{}", Style::dim(&head));
@@ -111,7 +113,7 @@ fn flows(out: &mut String, run: &Run, detail: Detail) {
         if detail > Detail::Quiet || bad {
             let _ = writeln!(
                 out,
-                "{:name_width$}  {}{}  {:>7}  {:>4}  {:>5}  {}  {:>8}",
+                "{:name_width$}  {}{}  {:>7}  {:>4}  {:>5}  {}{:>8}  {}",
                 flow.flow,
                 route,
                 " ".repeat(route_width - route.chars().count()),
@@ -120,6 +122,7 @@ fn flows(out: &mut String, run: &Run, detail: Detail) {
                 flow.moved,
                 Style::verdict(flow.verdict, &flow.verdict.to_string(), 11),
                 ms(flow.took_us),
+                Style::dim(&witnesses(flow.claims.iter().flat_map(Claim::witnesses))),
             );
         }
         claims(out, &flow.claims, detail);
@@ -128,14 +131,43 @@ fn flows(out: &mut String, run: &Run, detail: Detail) {
     if detail > Detail::Quiet {
         let legs: usize = flows.iter().map(|f| f.legs).sum();
         let moved: u64 = flows.iter().map(|f| f.moved).sum();
+        let more = if detail < Detail::Verbose {
+            " (-v shows each of them)"
+        } else {
+            ""
+        };
         let text = format!(
-            "{legs} connections, {moved} rule moves, each explained; every other rule of every pod moved by 0"
+            "{legs} connections, {moved} rule moves, each explained{more}; every other rule of every pod moved by 0"
         );
         if flows.iter().all(|f| f.verdict == Verdict::Holds) {
             let _ = writeln!(out, "{}", Style::dim(&text));
         }
         out.push('\n');
     }
+}
+
+/// Who agreed, by kind, with how many of them: `answer, log ×4, counters ×2, conntrack, model`.
+fn witnesses<'a>(all: impl Iterator<Item = &'a Witness>) -> String {
+    let distinct: BTreeSet<&Witness> = all.collect();
+    let mut kinds: Vec<(&str, usize)> = Vec::new();
+    for witness in distinct {
+        let kind = match witness {
+            Witness::Answer => "answer",
+            Witness::Log { .. } => "log",
+            Witness::Counters { .. } => "counters",
+            Witness::Conntrack { .. } => "conntrack",
+            Witness::Model => "model",
+        };
+        match kinds.last_mut() {
+            Some((last, count)) if *last == kind => *count += 1,
+            _ => kinds.push((kind, 1)),
+        }
+    }
+    let words = kinds.iter().map(|(kind, count)| match count {
+        1 => (*kind).to_string(),
+        _ => format!("{kind} ×{count}"),
+    });
+    words.collect::<Vec<_>>().join(", ")
 }
 
 /// All claims when verbose, else only those that do not hold.
@@ -223,11 +255,12 @@ fn parts(out: &mut String, step: &Step, detail: Detail) {
         } else {
             String::new()
         };
+        let who = witnesses(part.claim.checks.iter().map(|c| &c.witness));
         let _ = writeln!(
             out,
             "{:18}{}",
             "",
-            Style::dim(&format!("{prefix}{}", part.evidence))
+            Style::dim(&format!("{prefix}{} [{who}]", part.evidence))
         );
         if detail == Detail::Verbose || part.verdict != part.expected {
             for check in &part.claim.checks {

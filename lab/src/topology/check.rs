@@ -187,7 +187,9 @@ fn pod_calls(source: &Source, topology: &Topology, raw: &schema::Pod) -> Result<
             let names = topology.services.iter().map(|s| s.name.as_str());
             let complaint = source.complain(&place, format!("there is no service `{service}`"));
             let help = did_you_mean(service, names);
-            return Err(complaint.help(help.unwrap_or_else(|| "add a [[service]] of that name".into())));
+            return Err(
+                complaint.help(help.unwrap_or_else(|| "add a [[service]] of that name".into()))
+            );
         }
     }
     Ok(())

@@ -205,3 +205,6 @@ impl Topology {
         self.services.iter().find(|s| s.vip.contains(addr))
     }
 }
+
+#[cfg(test)]
+mod tests;

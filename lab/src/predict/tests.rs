@@ -1,0 +1,183 @@
+//! The prediction against the lab file that people wrote, and against the proxy's own rules.
+
+use std::collections::BTreeMap;
+
+use hoplab_proxies::record::Role;
+
+use super::*;
+use crate::{
+    builtin,
+    rules::{self, Family, RuleSet},
+    topology::{Flow, Topology},
+};
+
+fn bookinfo() -> Topology {
+    let text = builtin::lab_text("bookinfo").expect("bookinfo travels in the binary");
+    Topology::parse(text, "bookinfo.toml").expect("bookinfo is valid")
+}
+
+fn profile(family: Family) -> RuleSet {
+    let text = builtin::rule_text("istio-1.13", family).expect("the profile travels in the binary");
+    rules::parse(text, family, "istio-1.13").expect("the profile parses")
+}
+
+fn flow<'t>(topology: &'t Topology, name: &str) -> &'t Flow {
+    topology.flow(name).expect("a flow of bookinfo")
+}
+
+/// Chain and place of every rule each pod's traversals move, one list per traversal, sorted.
+fn traversals(legs: &[Leg]) -> BTreeMap<String, Vec<Vec<(String, u32)>>> {
+    let mut pods: BTreeMap<String, Vec<Vec<(String, u32)>>> = BTreeMap::new();
+    for leg in legs {
+        let near = leg.output.as_ref().map(|t| (leg.opener.pod.as_str(), t));
+        let far = leg
+            .prerouting
+            .as_ref()
+            .and_then(|t| Some((leg.end.pod()?, t)));
+        for (pod, traversal) in near.into_iter().chain(far) {
+            let moved = traversal
+                .moved()
+                .into_iter()
+                .map(|r| (r.chain, r.ordinal))
+                .collect();
+            pods.entry(pod.to_string()).or_default().push(moved);
+        }
+    }
+    pods.values_mut().for_each(|t| t.sort());
+    pods
+}
+
+fn what_people_expect(family: Family) {
+    let (topology, rules) = (bookinfo(), profile(family));
+    let mut turns = Turns::default();
+    for flow in &topology.flows {
+        let mut expected = flow.nat.clone();
+        expected.values_mut().for_each(|t| t.sort());
+        let legs = predict(&topology, &rules, flow, &mut turns);
+        assert_eq!(traversals(&legs), expected, "flow {}", flow.name);
+    }
+}
+
+#[test]
+fn the_model_predicts_what_the_lab_file_expects_of_every_ipv4_flow() {
+    what_people_expect(Family::V4);
+}
+
+#[test]
+fn the_model_predicts_what_the_lab_file_expects_of_every_ipv6_flow() {
+    what_people_expect(Family::V6);
+}
+
+#[test]
+fn a_call_through_the_gateway_opens_its_connections_in_causal_order() {
+    let topology = bookinfo();
+    let legs = predict(
+        &topology,
+        &profile(Family::V4),
+        flow(&topology, "ingress-reviews-v1"),
+        &mut Turns::default(),
+    );
+    let openers: Vec<String> = legs
+        .iter()
+        .map(|l| format!("{} {:?}", l.opener.pod, l.opener.role))
+        .collect();
+    assert_eq!(
+        openers,
+        [
+            "client App",
+            "ingress Proxy",
+            "productpage-v1 Proxy",
+            "productpage-v1 App",
+            "productpage-v1 Proxy",
+            "details-v1 Proxy",
+            "productpage-v1 App",
+            "productpage-v1 Proxy",
+            "reviews-v1 Proxy",
+        ]
+    );
+    let parents: Vec<Option<usize>> = legs.iter().map(|l| l.parent).collect();
+    assert_eq!(
+        parents,
+        [
+            None,
+            Some(0),
+            Some(1),
+            Some(2),
+            Some(3),
+            Some(4),
+            Some(2),
+            Some(6),
+            Some(7)
+        ]
+    );
+}
+
+#[test]
+fn a_proxy_takes_the_endpoints_of_a_service_in_turn() {
+    let topology = bookinfo();
+    let mut turns = Turns::default();
+    let mut reviews = Vec::new();
+    for _ in 0..4 {
+        let legs = predict(
+            &topology,
+            &profile(Family::V4),
+            flow(&topology, "ingress-reviews-v1"),
+            &mut turns,
+        );
+        let ends = legs
+            .iter()
+            .filter(|l| l.end.pod().is_some_and(|p| p.starts_with("reviews")));
+        reviews.push(
+            ends.map(|l| l.end.pod().unwrap_or("").to_string())
+                .next()
+                .unwrap_or_default(),
+        );
+    }
+    assert_eq!(
+        reviews,
+        ["reviews-v1", "reviews-v2", "reviews-v3", "reviews-v1"]
+    );
+}
+
+#[test]
+fn without_the_return_for_127_0_0_6_the_proxy_meets_itself_and_refuses() {
+    let topology = bookinfo();
+    let rules = profile(Family::V4);
+    let first = rules::RuleId::new(Family::V4, rules::Table::Nat, "ISTIO_OUTPUT", 1);
+    let legs = predict(
+        &topology,
+        &rules.without(&first),
+        flow(&topology, "outside-to-reviews"),
+        &mut Turns::default(),
+    );
+    assert_eq!(
+        legs.len(),
+        2,
+        "the proxy does not go round again: {legs:#?}"
+    );
+    let end = &legs[1].end;
+    assert!(
+        matches!(
+            end,
+            LegEnd::Accepted {
+                listener: Listener::Inbound,
+                refused_as_loop: true,
+                ..
+            }
+        ),
+        "{end:?}"
+    );
+}
+
+#[test]
+fn the_admin_port_is_reached_by_loopback_only() {
+    let topology = bookinfo();
+    let pod = topology.pod("reviews-v1").expect("a pod of bookinfo");
+    assert_eq!(listener_at(pod, 15000, true), Some(Listener::Admin));
+    assert_eq!(listener_at(pod, 15000, false), None);
+    assert_eq!(listener_at(pod, 15008, false), None);
+    assert_eq!(
+        listener_at(pod, 9080, false).map(Listener::role),
+        Some(Role::App)
+    );
+}
