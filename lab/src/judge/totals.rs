@@ -7,7 +7,7 @@ use super::{
     pods::{Moves, model_check, moves_of},
 };
 use crate::{
-    evidence::Evidence,
+    evidence::{Evidence, Window},
     predict::{Turns, predict},
     rules::{CounterSnapshot, RuleId},
 };
@@ -34,46 +34,48 @@ pub(super) fn predicted(case: &Case, evidence: &Evidence) -> Predicted {
     sums
 }
 
-/// One claim per pod with rules.
+/// One claim per pod and family with rules. The family that no flow ran over must not have moved at all.
 pub(super) fn claims(case: &Case, evidence: &Evidence) -> Vec<Claim> {
     let predicted = predicted(case, evidence);
     let none = Moves::new();
-    let pods = evidence.up.pods.iter().filter(|p| !p.rules.is_empty());
-    pods.map(|pod| {
-        let of_family =
-            |all: &[CounterSnapshot]| all.iter().find(|c| c.family == case.family).cloned();
-        let first = of_family(&pod.counters);
-        let last = evidence.totals.get(&pod.name).and_then(|t| of_family(t));
-        claim(
-            &pod.name,
-            first,
-            last,
-            evidence,
-            predicted.get(&pod.name).unwrap_or(&none),
-        )
-    })
-    .collect()
+    let mut claims = Vec::new();
+    for pod in &evidence.up.pods {
+        for first in &pod.counters {
+            let of_flows = first.family == case.family;
+            let windows = if of_flows {
+                evidence.windows.as_slice()
+            } else {
+                &[]
+            };
+            let model = predicted
+                .get(&pod.name)
+                .filter(|_| of_flows)
+                .unwrap_or(&none);
+            let totals = evidence.totals.get(&pod.name);
+            let last = totals.and_then(|t| t.iter().find(|c| c.family == first.family));
+            claims.push(claim(&pod.name, first, last, windows, model));
+        }
+    }
+    claims
 }
 
 fn claim(
     pod: &str,
-    first: Option<CounterSnapshot>,
-    last: Option<CounterSnapshot>,
-    evidence: &Evidence,
+    first: &CounterSnapshot,
+    last: Option<&CounterSnapshot>,
+    windows: &[Window],
     predicted: &Moves,
 ) -> Claim {
-    let text = format!("{pod}: nothing moved outside the flows");
+    let text = format!("{pod}: no {} rule moved outside the flows", first.family);
     let counters = Witness::Counters {
         pod: pod.to_string(),
     };
-    let (Some(first), Some(last)) = (first, last) else {
-        return Claim::new(
-            text,
-            vec![Check::missing(counters, "counters before or after the run")],
-        );
+    let Some(last) = last else {
+        let what = format!("{} counters after the run", first.family);
+        return Claim::new(text, vec![Check::missing(counters, what)]);
     };
     let mut sum: BTreeMap<RuleId, u64> = BTreeMap::new();
-    for read in evidence.windows.iter().filter_map(|w| w.counters.get(pod)) {
+    for read in windows.iter().filter_map(|w| w.counters.get(pod)) {
         match read.after.since(&read.before) {
             Ok(delta) => {
                 for (rule, counter) in delta.moved() {
@@ -85,7 +87,7 @@ fn claim(
             }
         }
     }
-    let whole = match last.since(&first) {
+    let whole = match last.since(first) {
         Ok(whole) => whole,
         Err(error) => return Claim::new(text, vec![Check::missing(counters, error.to_string())]),
     };

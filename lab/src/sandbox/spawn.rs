@@ -207,7 +207,7 @@ fn clone_and_exec(
             }
             // Out of the terminal's foreground group: Ctrl-C is the caller's to handle.
             libc::setsid();
-            let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
+            let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC);
             libc::dup2(null, 0);
             libc::dup2(2, 1);
             if control == CONTROL_FD {

@@ -23,7 +23,6 @@ use crate::{
     failure::{Class, Failure},
     plan::ProcessPlan,
     process::{self, ProcessError, Stub},
-    rules::CounterSnapshot,
     sandbox::protocol::Order,
     topology::Sender,
 };
@@ -60,20 +59,20 @@ pub(super) fn drive(
     let fresh = live.conntrack()?;
     let mut watch: BTreeSet<String> = order.watch.into_iter().collect();
     watch.extend(records.iter().map(|r| r.pod.clone()));
-    let busy = fresh.entries.iter().filter(|(_, entries)| !entries.is_empty());
+    let busy = fresh
+        .entries
+        .iter()
+        .filter(|(_, entries)| !entries.is_empty());
     watch.extend(busy.map(|(pod, _)| pod.clone()));
     let watch: Vec<String> = watch.into_iter().collect();
     let mut counters = BTreeMap::new();
-    for (name, after) in live.counters(&watch)? {
-        let Some(pod) = live.pods.get_mut(&name) else {
-            continue;
-        };
-        let family = order.family;
-        let of = |all: &[CounterSnapshot]| all.iter().find(|c| c.family == family).cloned();
-        if let (Some(before), Some(after)) = (of(&pod.counters), of(&after)) {
+    for (name, read) in live.counters(&watch, &[order.family])? {
+        let known = live.pods.get_mut(&name).map(|pod| &mut pod.counters);
+        let last = known.and_then(|all| all.iter_mut().find(|c| c.family == order.family));
+        if let (Some(last), Some(after)) = (last, read.into_iter().next()) {
+            let before = std::mem::replace(last, after.clone());
             counters.insert(name, PodCounters { before, after });
         }
-        pod.counters = after;
     }
     Ok(Window {
         flow: order.flow,

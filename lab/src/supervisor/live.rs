@@ -145,9 +145,10 @@ impl Live {
     pub fn counters(
         &self,
         pods: &[String],
+        families: &[Family],
     ) -> Result<BTreeMap<String, Vec<CounterSnapshot>>, Failure> {
         let backend = self.backend;
-        let families = Arc::new(self.families.clone());
+        let families: Arc<[Family]> = families.into();
         let mut jobs = Vec::new();
         for name in pods {
             if let Some(pod) = self.pods.get(name).filter(|p| p.intercepted) {
@@ -166,7 +167,7 @@ impl Live {
     /// Counters of every pod with rules.
     pub fn all_counters(&self) -> Result<BTreeMap<String, Vec<CounterSnapshot>>, Failure> {
         let names: Vec<String> = self.pods.keys().cloned().collect();
-        self.counters(&names)
+        self.counters(&names, &self.families)
     }
 
     /// conntrack entries of every pod with rules since the last call.
