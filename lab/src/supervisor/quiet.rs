@@ -1,29 +1,36 @@
 //! When a flow is over, judged by the logs alone.
 //!
-//! A process writes a connection's records in causal order, so three sums decide: every connection that was made
-//! was accepted by somebody, and every connection that was made or accepted was closed.
+//! A process writes a connection's records in causal order, but the logs of two processes arrive in any order. So a
+//! flow is over when every connection that was made has met its accept, every accept its connect, and both ends are
+//! closed. Counting would not do: a connect whose accept is late and an accept whose connect is late cancel out.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use hoplab_proxies::record::{ConnectResult, Event, Record, Role};
 
 /// What is still open, in words; empty when the flow is over.
 pub(super) fn still_open(records: &[Record]) -> Vec<String> {
     let mut open: BTreeMap<(&str, Role, u32, u64), &str> = BTreeMap::new();
-    let (mut made, mut accepted) = (0usize, 0usize);
+    let (mut made, mut accepted) = (Vec::new(), Vec::new());
     for record in records {
         let key = (record.pod.as_str(), record.role, record.pid, record.conn);
         match &record.event {
-            Event::Accept { .. } => {
-                accepted += 1;
-                open.insert(key, "accepted");
-            }
-            Event::Connect {
-                result: ConnectResult::Connected { .. },
+            Event::Accept {
+                peer,
+                local,
+                original_dst,
                 ..
             } => {
-                made += 1;
+                open.insert(key, "accepted");
+                accepted.push((*peer, original_dst.addr().unwrap_or(*local)));
+            }
+            Event::Connect {
+                remote,
+                result: ConnectResult::Connected { local, .. },
+                ..
+            } => {
                 open.insert(key, "opened");
+                made.push((*local, *remote));
             }
             Event::Connect { .. } => {}
             Event::Close { .. } => {
@@ -35,12 +42,40 @@ pub(super) fn still_open(records: &[Record]) -> Vec<String> {
         .iter()
         .map(|((pod, role, _, conn), how)| format!("connection {conn} {how} by {role:?} of {pod}"))
         .collect();
-    if made != accepted {
-        words.push(format!(
-            "{made} connections were made and {accepted} accepted"
-        ));
-    }
+    let (unmet, stray) = pair(made, accepted);
+    words.extend(
+        unmet
+            .iter()
+            .map(|(from, to)| format!("the connection {from} → {to} met no accept")),
+    );
+    words.extend(
+        stray
+            .iter()
+            .map(|(from, to)| format!("the accept from {from} for {to} met no connect")),
+    );
     words
+}
+
+/// An end by its source address and the destination that was meant.
+type End = (SocketAddr, SocketAddr);
+
+/// Takes away connects and accepts that belong together: by the source address, or, where REDIRECT had to rewrite
+/// the source port, by source host and original destination.
+fn pair(mut made: Vec<End>, mut accepted: Vec<End>) -> (Vec<End>, Vec<End>) {
+    let same_source = |c: &End, a: &End| c.0 == a.0;
+    let rewritten = |c: &End, a: &End| c.0.ip() == a.0.ip() && c.1 == a.1;
+    for belongs in [&same_source as &dyn Fn(&End, &End) -> bool, &rewritten] {
+        made.retain(
+            |connect| match accepted.iter().position(|accept| belongs(connect, accept)) {
+                Some(at) => {
+                    accepted.swap_remove(at);
+                    false
+                }
+                None => true,
+            },
+        );
+    }
+    (made, accepted)
 }
 
 #[cfg(test)]
@@ -63,14 +98,28 @@ mod tests {
 
     const OWNER: Owner = Owner { uid: 1, gid: 1 };
 
-    fn connect(result: ConnectResult) -> Event {
-        let remote = "10.0.0.1:1".parse().unwrap();
+    fn connect(from: &str, to: &str) -> Event {
+        let (local, remote) = (from.parse().unwrap(), to.parse().unwrap());
+        let result = ConnectResult::Connected { local, remote };
         Event::Connect {
             parent: None,
             remote,
             bound: None,
             owner: OWNER,
             result,
+        }
+    }
+
+    fn accept(from: &str, to: &str) -> Event {
+        let (peer, dst) = (from.parse().unwrap(), to.parse().unwrap());
+        let local = "10.0.0.9:15006".parse().unwrap();
+        let original_dst = OriginalDst::Known(dst);
+        Event::Accept {
+            listener: local,
+            peer,
+            local,
+            original_dst,
+            owner: OWNER,
         }
     }
 
@@ -82,21 +131,12 @@ mod tests {
         }
     }
 
+    const A: &str = "10.0.0.1:1";
+    const B: &str = "10.0.0.2:9080";
+
     #[test]
-    fn a_connection_is_open_until_both_ends_are_closed() {
-        let addr = "10.0.0.1:1".parse().unwrap();
-        let made = ConnectResult::Connected {
-            local: addr,
-            remote: addr,
-        };
-        let accept = Event::Accept {
-            listener: addr,
-            peer: addr,
-            local: addr,
-            original_dst: OriginalDst::None("test".into()),
-            owner: OWNER,
-        };
-        let mut records = vec![record(Role::App, 1, connect(made))];
+    fn a_connection_is_open_until_both_ends_are_there_and_closed() {
+        let mut records = vec![record(Role::App, 1, connect(A, B))];
         assert_eq!(
             still_open(&records).len(),
             2,
@@ -104,17 +144,49 @@ mod tests {
         );
         records.push(record(Role::App, 1, close()));
         assert_eq!(still_open(&records).len(), 1, "nobody accepted it yet");
-        records.push(record(Role::Proxy, 1, accept));
+        records.push(record(Role::Proxy, 1, accept(A, B)));
         assert_eq!(still_open(&records).len(), 1, "the accepted end is open");
         records.push(record(Role::Proxy, 1, close()));
         assert!(still_open(&records).is_empty());
     }
 
     #[test]
+    fn a_late_accept_and_a_late_connect_do_not_cancel_out() {
+        let records = [
+            record(Role::App, 1, connect(A, B)),
+            record(Role::App, 1, close()),
+            record(Role::App, 2, accept("127.0.0.6:7", B)),
+            record(Role::App, 2, close()),
+        ];
+        assert_eq!(
+            still_open(&records).len(),
+            2,
+            "one accept and one connect are still to come"
+        );
+    }
+
+    #[test]
+    fn a_rewritten_source_port_is_paired_by_host_and_original_destination() {
+        let records = [
+            record(Role::App, 1, connect(A, B)),
+            record(Role::App, 1, close()),
+            record(Role::Proxy, 1, accept("10.0.0.1:61102", B)),
+            record(Role::Proxy, 1, close()),
+        ];
+        assert!(still_open(&records).is_empty());
+    }
+
+    #[test]
     fn a_refused_connection_is_over_at_once() {
-        let failed = ConnectResult::Failed {
-            errno: "ECONNREFUSED".into(),
+        let refused = Event::Connect {
+            parent: None,
+            remote: B.parse().unwrap(),
+            bound: None,
+            owner: OWNER,
+            result: ConnectResult::Failed {
+                errno: "ECONNREFUSED".into(),
+            },
         };
-        assert!(still_open(&[record(Role::App, 1, connect(failed))]).is_empty());
+        assert!(still_open(&[record(Role::App, 1, refused)]).is_empty());
     }
 }
