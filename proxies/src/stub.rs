@@ -114,14 +114,20 @@ pub(crate) async fn play(
         Part::Probe => ready(&log, &pod, [].iter()).await,
     }
     while let Some(command) = commands.recv().await {
-        let Command::Call {
-            id,
-            to,
-            host,
-            path,
-            request_id,
-            timeout_ms,
-        } = command?;
+        let (id, to, host, path, request_id, timeout_ms) = match command? {
+            Command::Call {
+                id,
+                to,
+                host,
+                path,
+                request_id,
+                timeout_ms,
+            } => (id, to, host, path, request_id, timeout_ms),
+            Command::Sync { id } => {
+                log.output().send(Line::Synced { id }).await;
+                continue;
+            }
+        };
         let log = log.clone();
         let limit = Duration::from_millis(timeout_ms);
         tokio::spawn(async move {

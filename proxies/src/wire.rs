@@ -122,6 +122,11 @@ pub enum Command {
         /// Give up after this many milliseconds.
         timeout_ms: u64,
     },
+    /// Answer with [`Line::Synced`] after every line that was handed over before.
+    Sync {
+        /// Chosen by the caller, repeated in the answer.
+        id: u64,
+    },
 }
 
 /// One line of a stub's standard output.
@@ -145,6 +150,11 @@ pub enum Line {
         id: u64,
         /// What came of it.
         outcome: CallOutcome,
+    },
+    /// The answer to a [`Command::Sync`].
+    Synced {
+        /// Id of the command.
+        id: u64,
     },
 }
 

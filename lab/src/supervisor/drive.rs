@@ -15,7 +15,7 @@ use super::{
     Event,
     live::{Live, LiveStub, no_such_pod},
     phase,
-    quiet::still_open,
+    quiet::{State, state},
     up::micros,
 };
 use crate::{
@@ -139,14 +139,31 @@ fn collect(
     deadline: Instant,
     queue: &Receiver<Event>,
 ) -> Result<(CallOutcome, Quiet), Failure> {
+    // Records there were when every process was asked for more.
+    let mut asked_at = None;
     loop {
         live.check_processes()?;
-        let open = still_open(&live.records);
-        if open.is_empty()
-            && let Some(outcome) = live.replies.remove(&id)
-        {
-            return Ok((outcome, Quiet::Closed));
-        }
+        let replied = live.replies.contains_key(&id);
+        let open = match state(&live.records) {
+            State::Open(words) => words,
+            State::OverIfRewritten => {
+                match asked_at {
+                    Some(count)
+                        if count == live.records.len() && live.unsynced.1 == 0 && replied =>
+                    {
+                        return Ok((take_reply(live, id), Quiet::Closed));
+                    }
+                    Some(count) if count == live.records.len() => {}
+                    _ => {
+                        asked_at = Some(live.records.len());
+                        live.ask_all();
+                    }
+                }
+                vec!["a source port that may have been rewritten".to_string()]
+            }
+            State::Over if replied => return Ok((take_reply(live, id), Quiet::Closed)),
+            State::Over => vec!["the sender has not reported an end".to_string()],
+        };
         match queue.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(Event::Report(report)) => live.take_report(*report),
             Ok(Event::Request(_)) => {}
@@ -157,11 +174,15 @@ fn collect(
                 ));
             }
             Err(RecvTimeoutError::Timeout) => {
-                let outcome = live.replies.remove(&id).unwrap_or(CallOutcome::Timeout);
-                return Ok((outcome, Quiet::Deadline(open)));
+                return Ok((take_reply(live, id), Quiet::Deadline(open)));
             }
         }
     }
+}
+
+/// What the sender got; nothing in time is a timeout.
+fn take_reply(live: &mut Live, id: u64) -> CallOutcome {
+    live.replies.remove(&id).unwrap_or(CallOutcome::Timeout)
 }
 
 /// Ends a probe and waits for its end, so that nothing of it reaches into the next window.

@@ -7,7 +7,7 @@ use std::{
 
 use hoplab_proxies::{
     record::{Owner, Record, Role},
-    wire::{CallOutcome, Line},
+    wire::{CallOutcome, Command, Line},
 };
 
 use crate::{
@@ -36,6 +36,8 @@ pub(super) struct Live {
     /// Ends of calls that nobody has taken yet.
     pub replies: BTreeMap<u64, CallOutcome>,
     pub next_call: u64,
+    /// Processes that have not answered yet to the last [`Live::ask_all`], and its number.
+    pub unsynced: (u64, usize),
     /// First process that ended, or wrote nonsense, without being asked to.
     pub broken: Option<ProcessError>,
 }
@@ -109,6 +111,11 @@ impl Live {
             }) => {
                 stub.ready = Some(ready(stub.role, listeners, pid, owner));
             }
+            Spawned::Line(Line::Synced { id }) => {
+                if id == self.unsynced.0 {
+                    self.unsynced.1 = self.unsynced.1.saturating_sub(1);
+                }
+            }
             Spawned::Garbled(line) => {
                 let name = stub.name.clone();
                 self.broken
@@ -132,6 +139,16 @@ impl Live {
                 stub.exit = Some(exit);
             }
         }
+    }
+
+    /// Asks every process to hand over what it has; `unsynced` counts the answers to come.
+    pub fn ask_all(&mut self) {
+        let id = self.unsynced.0 + 1;
+        let inputs = self.stubs.iter_mut().filter_map(|s| s.input.as_mut());
+        let asked = inputs
+            .filter_map(|i| i.send(&Command::Sync { id }).ok())
+            .count();
+        self.unsynced = (id, asked);
     }
 
     /// The stub that plays a role in a pod.

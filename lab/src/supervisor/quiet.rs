@@ -8,8 +8,20 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use hoplab_proxies::record::{ConnectResult, Event, Record, Role};
 
-/// What is still open, in words; empty when the flow is over.
-pub(super) fn still_open(records: &[Record]) -> Vec<String> {
+/// What the logs say about the end of a flow.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Every connect has met its accept, and both ends are closed.
+    Over,
+    /// The same, if REDIRECT rewrote a source port; or two records that belong to others are still on their way.
+    /// Once every process has been asked and no record came, it is the former.
+    OverIfRewritten,
+    /// What is still open, in words.
+    Open(Vec<String>),
+}
+
+/// Judges the records of a flow.
+pub(super) fn state(records: &[Record]) -> State {
     let mut open: BTreeMap<(&str, Role, u32, u64), &str> = BTreeMap::new();
     let (mut made, mut accepted) = (Vec::new(), Vec::new());
     for record in records {
@@ -42,7 +54,13 @@ pub(super) fn still_open(records: &[Record]) -> Vec<String> {
         .iter()
         .map(|((pod, role, _, conn), how)| format!("connection {conn} {how} by {role:?} of {pod}"))
         .collect();
-    let (unmet, stray) = pair(made, accepted);
+    let (unmet, stray) = pair(made, accepted, |connect, accept| connect.0 == accept.0);
+    if words.is_empty() && !unmet.is_empty() {
+        let rewritten = |c: &End, a: &End| c.0.ip() == a.0.ip() && c.1 == a.1;
+        if pair(unmet.clone(), stray.clone(), rewritten) == (Vec::new(), Vec::new()) {
+            return State::OverIfRewritten;
+        }
+    }
     words.extend(
         unmet
             .iter()
@@ -53,28 +71,31 @@ pub(super) fn still_open(records: &[Record]) -> Vec<String> {
             .iter()
             .map(|(from, to)| format!("the accept from {from} for {to} met no connect")),
     );
-    words
+    if words.is_empty() {
+        State::Over
+    } else {
+        State::Open(words)
+    }
 }
 
 /// An end by its source address and the destination that was meant.
 type End = (SocketAddr, SocketAddr);
 
-/// Takes away connects and accepts that belong together: by the source address, or, where REDIRECT had to rewrite
-/// the source port, by source host and original destination.
-fn pair(mut made: Vec<End>, mut accepted: Vec<End>) -> (Vec<End>, Vec<End>) {
-    let same_source = |c: &End, a: &End| c.0 == a.0;
-    let rewritten = |c: &End, a: &End| c.0.ip() == a.0.ip() && c.1 == a.1;
-    for belongs in [&same_source as &dyn Fn(&End, &End) -> bool, &rewritten] {
-        made.retain(
-            |connect| match accepted.iter().position(|accept| belongs(connect, accept)) {
-                Some(at) => {
-                    accepted.swap_remove(at);
-                    false
-                }
-                None => true,
-            },
-        );
-    }
+/// Takes away connects and accepts that belong together.
+fn pair(
+    mut made: Vec<End>,
+    mut accepted: Vec<End>,
+    belongs: impl Fn(&End, &End) -> bool,
+) -> (Vec<End>, Vec<End>) {
+    made.retain(
+        |connect| match accepted.iter().position(|accept| belongs(connect, accept)) {
+            Some(at) => {
+                accepted.swap_remove(at);
+                false
+            }
+            None => true,
+        },
+    );
     (made, accepted)
 }
 
@@ -93,6 +114,13 @@ mod tests {
             conn,
             request_id: None,
             event,
+        }
+    }
+
+    fn open(records: &[Record]) -> usize {
+        match state(records) {
+            State::Open(words) => words.len(),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -137,17 +165,13 @@ mod tests {
     #[test]
     fn a_connection_is_open_until_both_ends_are_there_and_closed() {
         let mut records = vec![record(Role::App, 1, connect(A, B))];
-        assert_eq!(
-            still_open(&records).len(),
-            2,
-            "open, and nobody accepted it yet"
-        );
+        assert_eq!(open(&records), 2, "open, and nobody accepted it yet");
         records.push(record(Role::App, 1, close()));
-        assert_eq!(still_open(&records).len(), 1, "nobody accepted it yet");
+        assert_eq!(open(&records), 1, "nobody accepted it yet");
         records.push(record(Role::Proxy, 1, accept(A, B)));
-        assert_eq!(still_open(&records).len(), 1, "the accepted end is open");
+        assert_eq!(open(&records), 1, "the accepted end is open");
         records.push(record(Role::Proxy, 1, close()));
-        assert!(still_open(&records).is_empty());
+        assert_eq!(state(&records), State::Over);
     }
 
     #[test]
@@ -159,21 +183,21 @@ mod tests {
             record(Role::App, 2, close()),
         ];
         assert_eq!(
-            still_open(&records).len(),
+            open(&records),
             2,
             "one accept and one connect are still to come"
         );
     }
 
     #[test]
-    fn a_rewritten_source_port_is_paired_by_host_and_original_destination() {
+    fn a_rewritten_source_port_is_over_only_once_everybody_was_asked() {
         let records = [
             record(Role::App, 1, connect(A, B)),
             record(Role::App, 1, close()),
             record(Role::Proxy, 1, accept("10.0.0.1:61102", B)),
             record(Role::Proxy, 1, close()),
         ];
-        assert!(still_open(&records).is_empty());
+        assert_eq!(state(&records), State::OverIfRewritten);
     }
 
     #[test]
@@ -187,6 +211,6 @@ mod tests {
                 errno: "ECONNREFUSED".into(),
             },
         };
-        assert!(still_open(&[record(Role::App, 1, refused)]).is_empty());
+        assert_eq!(state(&[record(Role::App, 1, refused)]), State::Over);
     }
 }

@@ -95,6 +95,7 @@ pub(super) fn up(
         records: Vec::new(),
         replies: BTreeMap::new(),
         next_call: 0,
+        unsynced: (0, 0),
         broken: None,
     };
     let mut pods = build(&plan, &shared, &mut live)?;
