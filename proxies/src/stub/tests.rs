@@ -4,6 +4,7 @@ mod app;
 mod gateway;
 mod many;
 mod sidecar;
+mod sync;
 
 use std::io::Write;
 
