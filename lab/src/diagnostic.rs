@@ -89,12 +89,18 @@ fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Opt
         return None;
     }
     let limit = (word.chars().count() / 3).max(1);
-    let (steps, name) = candidates.into_iter().map(|c| (edit_distance(word, c), c)).min()?;
+    let (steps, name) = candidates
+        .into_iter()
+        .map(|c| (edit_distance(word, c), c))
+        .min()?;
     (steps <= limit).then_some(name)
 }
 
 /// The repair of a typo: "did you mean `…`?", when a candidate is near enough.
-pub fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
+pub fn did_you_mean<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<String> {
     nearest(word, candidates).map(|name| format!("did you mean `{name}`?"))
 }
 

@@ -2,24 +2,22 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::{Path, PathBuf},
 };
 
 use crate::{
-    builtin,
-    diagnostic::Diagnostic,
-    evidence::{Machine, SCHEMA, Up, Window},
+    evidence::{Evidence, Machine, SCHEMA, Up, Window},
     failure::{Class, Failure},
+    judge::{self, Judgement},
+    lab_file::{LabFile, RuleText},
     netfilter::BackendChoice,
-    plan::{self, RuleTexts},
-    rules::{self, CounterSnapshot, Family, RuleSet},
+    plan,
+    rules::{CounterSnapshot, Family},
     sandbox::{
         Supervisor,
         protocol::{Down, Message, Order, Request},
     },
-    topology::{Flow, RuleSource, Target, Topology},
+    topology::{Flow, Target, Topology},
 };
 
 /// How a lab is brought up.
@@ -36,15 +34,6 @@ pub struct Options {
     pub deadline_ms: u64,
 }
 
-/// A restore text and where it comes from.
-#[derive(Debug, Clone)]
-pub struct RuleText {
-    /// File name, for complaints.
-    pub origin: String,
-    /// The text.
-    pub text: String,
-}
-
 impl Default for Options {
     fn default() -> Self {
         Self {
@@ -53,90 +42,6 @@ impl Default for Options {
             rules: None,
             deadline_ms: 5_000,
         }
-    }
-}
-
-/// A lab file with its rules, not running yet.
-#[derive(Debug, Clone)]
-pub struct LabFile {
-    /// What the file describes.
-    pub topology: Topology,
-    /// The lab's own rules, per family.
-    texts: BTreeMap<Family, RuleText>,
-}
-
-impl LabFile {
-    /// Reads a lab by name (one that travels in the binary) or by path (it has a `/` or ends in `.toml`).
-    ///
-    /// # Errors
-    /// No such lab, an unreadable file, or a complaint with its place in the file.
-    pub fn open(name: &str) -> Result<Self, Failure> {
-        if name.contains('/') || name.ends_with(".toml") {
-            let text = read(Path::new(name))?;
-            return Self::parse(&text, name);
-        }
-        let text = builtin::lab_text(name).ok_or_else(|| {
-            Failure::new(Class::Input, format!("there is no lab `{name}`")).hint(format!(
-                "labs that hoplab carries: {}; a file of your own is named by its path, such as ./{name}.toml",
-                builtin::LABS.join(", ")
-            ))
-        })?;
-        Self::parse(text, &format!("{name}.toml"))
-    }
-
-    /// Reads a lab from text; `origin` is its path, for complaints and for rule files beside it.
-    ///
-    /// # Errors
-    /// A complaint with its place, or an unreadable rules file.
-    pub fn parse(text: &str, origin: &str) -> Result<Self, Failure> {
-        let topology = Topology::parse(text, origin).map_err(complaint)?;
-        let mut texts = BTreeMap::new();
-        for family in [Family::V4, Family::V6] {
-            if let Some(text) = rule_text(&topology.rules, family, origin)? {
-                texts.insert(family, text);
-            }
-        }
-        Ok(Self { topology, texts })
-    }
-
-    /// The lab's own rules of a family, parsed: what expectations name.
-    ///
-    /// # Errors
-    /// The lab has none for this family, or the file does not parse.
-    pub fn reference(&self, family: Family) -> Result<RuleSet, Failure> {
-        let text = self.texts.get(&family).ok_or_else(|| {
-            Failure::new(
-                Class::Input,
-                format!("lab `{}` has no {family} rules", self.topology.name),
-            )
-            .hint("name them with `file_ipv6` in [rules]")
-        })?;
-        parse_rules(text, family)
-    }
-
-    /// Texts to apply: the lab's own or the one given, and IPv6 only when flows run over it.
-    fn texts_to_apply(&self, options: &Options) -> Result<RuleTexts, Failure> {
-        let mut texts = self.texts.clone();
-        if let Some(given) = &options.rules {
-            texts.insert(options.family, given.clone());
-        }
-        if options.family == Family::V4 {
-            texts.remove(&Family::V6);
-        }
-        for (family, text) in &texts {
-            parse_rules(text, *family)?;
-        }
-        Ok(RuleTexts {
-            v4: texts
-                .remove(&Family::V4)
-                .map(|t| t.text)
-                .unwrap_or_default(),
-            v6: texts.remove(&Family::V6).map(|t| t.text),
-            profile: match &self.topology.rules {
-                RuleSource::Profile(name) if options.rules.is_none() => Some(name.clone()),
-                _ => None,
-            },
-        })
     }
 }
 
@@ -149,6 +54,8 @@ pub struct Lab {
     machine: Machine,
     up: Up,
     sent: u64,
+    /// What was observed of the flows sent so far.
+    windows: Vec<Window>,
 }
 
 impl Lab {
@@ -178,7 +85,7 @@ impl Lab {
         file: LabFile,
         options: Options,
     ) -> Result<Self, Failure> {
-        let texts = file.texts_to_apply(&options)?;
+        let texts = file.texts_to_apply(options.family, options.rules.as_ref())?;
         let plan = plan::plan(&file.topology, texts, options.backend);
         supervisor.send(&Request::Up(Box::new(plan)))?;
         match supervisor.receive()? {
@@ -189,6 +96,7 @@ impl Lab {
                 machine: up.0,
                 up: up.1,
                 sent: 0,
+                windows: Vec::new(),
             }),
             other => Err(unexpected(other)),
         }
@@ -237,9 +145,31 @@ impl Lab {
         let order = order(&self.file.topology, flow, &self.options, self.sent);
         self.supervisor.send(&Request::Drive(order))?;
         match self.supervisor.receive()? {
-            Message::Window(window) => Ok(*window),
+            Message::Window(window) => {
+                self.windows.push((*window).clone());
+                Ok(*window)
+            }
             other => Err(unexpected(other)),
         }
+    }
+
+    /// Sends a flow of the lab file and judges everything that was sent so far, this flow last.
+    ///
+    /// # Errors
+    /// As [`Self::drive`].
+    pub fn check(&mut self, flow: &str) -> Result<Judgement, Failure> {
+        self.drive(flow)?;
+        let evidence = self.observed()?;
+        judge::judge(&self.file, &evidence)
+    }
+
+    /// Reads every counter, and returns the evidence of everything that was sent so far.
+    ///
+    /// # Errors
+    /// iptables failed.
+    pub fn observed(&mut self) -> Result<Evidence, Failure> {
+        let totals = self.totals()?;
+        Ok(self.evidence(self.windows.clone(), totals))
     }
 
     /// Reads the counters of every sidecar pod, by pod, one snapshot per family.
@@ -283,8 +213,8 @@ impl Lab {
         &self,
         windows: Vec<Window>,
         totals: BTreeMap<String, Vec<CounterSnapshot>>,
-    ) -> crate::evidence::Evidence {
-        crate::evidence::Evidence {
+    ) -> Evidence {
+        Evidence {
             schema: SCHEMA,
             lab: self.file.topology.name.clone(),
             machine: self.machine.clone(),
@@ -341,41 +271,4 @@ fn family_localhost(family: Family) -> IpAddr {
         Family::V4 => Ipv4Addr::LOCALHOST.into(),
         Family::V6 => Ipv6Addr::LOCALHOST.into(),
     }
-}
-
-fn complaint(diagnostic: Diagnostic) -> Failure {
-    Failure::new(Class::Input, diagnostic.to_string())
-}
-
-fn parse_rules(text: &RuleText, family: Family) -> Result<RuleSet, Failure> {
-    rules::parse(&text.text, family, &text.origin)
-        .map_err(|e| Failure::new(Class::Input, e.to_string()))
-}
-
-fn rule_text(source: &RuleSource, family: Family, lab: &str) -> Result<Option<RuleText>, Failure> {
-    match source {
-        RuleSource::Profile(name) => Ok(builtin::rule_text(name, family).map(|text| RuleText {
-            origin: format!("profile {name} ({family})"),
-            text: text.to_string(),
-        })),
-        RuleSource::Files { v4, v6 } => {
-            let file = match family {
-                Family::V4 => Some(v4),
-                Family::V6 => v6.as_ref(),
-            };
-            let Some(file) = file else { return Ok(None) };
-            let path: PathBuf = Path::new(lab).parent().unwrap_or(Path::new("")).join(file);
-            Ok(Some(RuleText {
-                origin: path.display().to_string(),
-                text: read(&path)?,
-            }))
-        }
-    }
-}
-
-fn read(path: &Path) -> Result<String, Failure> {
-    fs::read_to_string(path).map_err(|error| {
-        Failure::new(Class::Input, format!("could not read {}", path.display()))
-            .cause(error.to_string())
-    })
 }

@@ -10,25 +10,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     net::LinkPlan,
     netfilter::BackendChoice,
+    ports,
     rules::Family,
     topology::{Pod, Proxy, Topology},
 };
-
-/// Istio's proxy ports.
-pub mod ports {
-    /// Outbound listener: everything the app opens.
-    pub const OUTBOUND: u16 = 15001;
-    /// Inbound listener: everything that comes to the pod.
-    pub const INBOUND: u16 = 15006;
-    /// Plain HTTP health and merged metrics.
-    pub const AGENT: u16 = 15020;
-    /// Readiness.
-    pub const READINESS: u16 = 15021;
-    /// Prometheus metrics of the proxy.
-    pub const METRICS: u16 = 15090;
-    /// Admin, loopback only.
-    pub const ADMIN: u16 = 15000;
-}
 
 /// Connections a stub proxy serves at once; one more is refused and logged.
 const MAX_CONNECTIONS: usize = 10_000;
@@ -127,6 +112,9 @@ pub fn plan(topology: &Topology, rules: RuleTexts, backend: BackendChoice) -> Pl
             addresses: both(network.node),
             sysctls: sysctls(&[
                 ("net/ipv4/ip_forward", "1"),
+                // An unreachable address is told at once, every time.
+                ("net/ipv4/icmp_ratelimit", "0"),
+                ("net/ipv6/icmp/ratelimit", "0"),
                 ("net/ipv6/conf/all/forwarding", "1"),
             ]),
         },

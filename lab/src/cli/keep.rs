@@ -2,10 +2,10 @@
 
 use std::{fmt::Write as _, fs};
 
-use crate::evidence::Evidence;
+use crate::{evidence::Evidence, netfilter::Backend, topology::Topology};
 
 /// Lines that show how to enter each pod, and how to end the lab.
-pub(super) fn how_to_enter(supervisor: i32, evidence: &Evidence) -> String {
+pub(super) fn how_to_enter(supervisor: i32, topology: &Topology, evidence: &Evidence) -> String {
     let processes = processes_of(supervisor);
     let outside = |inner: u32| {
         processes
@@ -35,7 +35,23 @@ pub(super) fn how_to_enter(supervisor: i32, evidence: &Evidence) -> String {
             );
         }
     }
-    let _ = writeln!(out, "end it: kill {supervisor}");
+    let program = match evidence.machine.backend.backend {
+        Backend::Nft => "iptables-nft",
+        Backend::Legacy => "iptables-legacy",
+    };
+    if let Some(service) = topology.services.first() {
+        let _ = writeln!(
+            out,
+            "names resolve there: curl http://{}:{}/",
+            service.name, service.port
+        );
+    }
+    let _ = writeln!(
+        out,
+        "rules and counters there: {program} -t nat -L -v (the other backend would add tables of its own)\n\
+         you enter as root, and the user decides what is intercepted; as an app add: -S 1000 -G 1000\n\
+         end it: kill {supervisor}"
+    );
     out
 }
 

@@ -8,6 +8,7 @@ use super::{Outcome, interrupt::Interrupt, keep};
 use crate::{
     Lab, LabFile, Options, RuleText,
     diagnostic::did_you_mean,
+    doctor,
     evidence::{Evidence, Window},
     failure::{Class, Failure},
     judge::{self, Judgement, Verdict},
@@ -93,17 +94,18 @@ pub(super) fn run(args: &Args) -> Outcome {
         rules: args.rules.as_ref().map(rule_text).transpose()?,
         deadline_ms: args.deadline,
     };
-    let supervisor = Supervisor::start()?;
+    let explain = |failure| doctor::explain(failure, args.backend, args.family);
+    let supervisor = Supervisor::start().map_err(|e| explain(e.into()))?;
     let interrupt = Interrupt::watch(&supervisor)?;
     let observed = observe(supervisor, file.clone(), options, &flows);
     let (lab, evidence) = match (observed, interrupt.exit_code()) {
         (_, Some(code)) => return Ok(code),
         (Ok(observed), None) => observed,
-        (Err(failure), None) => return Err(failure),
+        (Err(failure), None) => return Err(explain(failure)),
     };
     let judgement = judge::judge(&file, &evidence)?;
     let (down, kept) = if args.keep {
-        let how = keep::how_to_enter(lab.pid(), &evidence);
+        let how = keep::how_to_enter(lab.pid(), &file.topology, &evidence);
         lab.keep()?;
         (None, Some(how))
     } else {

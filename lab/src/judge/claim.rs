@@ -165,18 +165,21 @@ impl fmt::Display for Verdict {
     }
 }
 
+/// `reviews-v2/proxy`: a process by its pod and role.
+pub(super) fn process_words(pod: &str, role: Role) -> String {
+    let role = match role {
+        Role::App => "app",
+        Role::Proxy => "proxy",
+        Role::Probe => "probe",
+    };
+    format!("{pod}/{role}")
+}
+
 impl fmt::Display for Witness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Answer => f.write_str("answer"),
-            Self::Log { pod, role } => {
-                let role = match role {
-                    Role::App => "app",
-                    Role::Proxy => "proxy",
-                    Role::Probe => "probe",
-                };
-                write!(f, "log {pod}/{role}")
-            }
+            Self::Log { pod, role } => write!(f, "log {}", process_words(pod, *role)),
             Self::Counters { pod } => write!(f, "counters {pod}"),
             Self::Conntrack { pod } => write!(f, "conntrack {pod}"),
             Self::Model => f.write_str("model"),

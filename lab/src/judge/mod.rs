@@ -6,6 +6,7 @@
 mod claim;
 mod connections;
 mod flow;
+mod leg;
 mod matching;
 mod notes;
 mod pods;
@@ -20,9 +21,9 @@ pub use notes::{NotesVerdict, Part, Reading, Step, TableRow};
 use crate::{
     evidence::{Evidence, Window},
     failure::{Class, Failure},
-    lab::LabFile,
+    lab_file::LabFile,
     predict::{Turns, gateway_vip},
-    rules::{self, Alignment, Family, RuleSet},
+    rules::{self, Alignment, Family, RuleSet, Table},
     topology::Topology,
 };
 
@@ -31,6 +32,8 @@ use crate::{
 pub struct Judgement {
     /// Worst of all that follows.
     pub verdict: Verdict,
+    /// How the rules in the pods differ from the lab's own, in words; expectations name the lab's own.
+    pub rule_changes: Vec<String>,
     /// Flows, in the order they ran.
     pub flows: Vec<FlowVerdict>,
     /// Claims about the whole run.
@@ -74,8 +77,10 @@ pub fn judge(file: &LabFile, evidence: &Evidence) -> Result<Judgement, Failure> 
         .chain(notes.iter().map(|n| n.verdict))
         .max()
         .unwrap_or(Verdict::Unproven);
+    let differences = rules::diff(&case.reference, &case.applied, &Table::ALL);
     Ok(Judgement {
         verdict,
+        rule_changes: differences.iter().map(ToString::to_string).collect(),
         flows,
         run,
         notes,
@@ -89,15 +94,13 @@ impl<'a> Case<'a> {
             .up
             .pods
             .iter()
-            .find_map(|pod| pod.rules.get(&family))
-            .ok_or_else(|| {
-                Failure::new(
-                    Class::Input,
-                    format!("the evidence holds no {family} rules"),
-                )
-            })?;
-        let applied = rules::parse(text, family, "the rules in the evidence")
-            .map_err(|e| Failure::new(Class::Input, e.to_string()))?;
+            .find_map(|pod| pod.rules.get(&family));
+        // A lab without a sidecar has no rules anywhere.
+        let applied = match text {
+            Some(text) => rules::parse(text, family, "the rules in the evidence")
+                .map_err(|e| Failure::new(Class::Input, e.to_string()))?,
+            None => RuleSet::empty(family),
+        };
         Ok(Self {
             topology: &file.topology,
             alignment: rules::align(&reference, &applied),

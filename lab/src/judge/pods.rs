@@ -8,7 +8,7 @@ use crate::{
     model::Traversal,
     predict::Leg,
     rules::{CounterDelta, RuleId, Table, conservation, spec_text},
-    topology::Flow,
+    topology::{Flow, path_words},
 };
 
 /// Packets per rule.
@@ -21,6 +21,8 @@ pub(super) struct PodMoves {
     pub observed: Result<CounterDelta, String>,
     /// What the lab file expects, by the lab's own rules.
     pub expected: Moves,
+    /// The same as the file writes it: one path per connection.
+    paths: Vec<String>,
 }
 
 impl PodMoves {
@@ -42,7 +44,20 @@ impl Case<'_> {
                 None => Err(format!("counters of {pod} around the flow")),
             };
             let expected = expected(self, flow, pod);
-            pods.insert(pod.clone(), PodMoves { observed, expected });
+            let mut paths: Vec<String> = flow
+                .nat
+                .get(pod)
+                .into_iter()
+                .flatten()
+                .map(ToString::to_string)
+                .collect();
+            paths.sort();
+            let moves = PodMoves {
+                observed,
+                expected,
+                paths,
+            };
+            pods.insert(pod.clone(), moves);
         }
         pods
     }
@@ -133,7 +148,8 @@ impl Case<'_> {
         let total: u64 = pod.expected.values().sum();
         let text = match pod.expected.len() {
             0 => format!("no nat rule of {name} moves"),
-            rules => format!("{name}: {rules} rules move, {total} times in all, every other by 0"),
+            1 => format!("{name}: one nat rule moves, by {total}, every other by 0"),
+            rules => format!("{name}: {rules} nat rules move, by {total} in all, every other by 0"),
         };
         let mut checks: Vec<Check> = self
             .reference
@@ -163,18 +179,12 @@ impl Case<'_> {
                 .moved()
                 .map(|(rule, c)| (rule.clone(), c.packets))
                 .collect();
-            checks.push(model_check(
-                "the rules in the pod",
-                &moves_of(name, applied_legs),
-                &seen,
-            ));
+            checks.push(model_check(&moves_of(name, applied_legs), &seen));
         }
         if checks.iter().all(|c| c.witness != counters) {
             checks.push(Check::agrees(counters));
         }
-        // The person and the model must agree on the lab's own rules, or one of them is wrong.
-        let whose = "the lab's own rules, held against the lab file,";
-        checks.push(model_check(whose, &moves_of(name, legs), &pod.expected));
+        checks.push(file_check(&pod.paths, name, legs));
         checks.extend(logs_and_entries);
         Claim::new(text, checks)
     }
@@ -183,7 +193,7 @@ impl Case<'_> {
 fn expected(case: &Case, flow: &Flow, pod: &str) -> Moves {
     let mut moves = Moves::new();
     for traversal in flow.nat.get(pod).into_iter().flatten() {
-        for (chain, place) in traversal {
+        for (chain, place) in &traversal.rules {
             let rule = RuleId::new(case.family, Table::Nat, chain, *place);
             *moves.entry(rule).or_insert(0) += 1;
         }
@@ -191,39 +201,82 @@ fn expected(case: &Case, flow: &Flow, pod: &str) -> Moves {
     moves
 }
 
+/// The traversals that the model sees in a pod.
+fn traversals<'l>(pod: &str, legs: &'l [Leg]) -> Vec<&'l Traversal> {
+    let near = legs
+        .iter()
+        .filter(|l| l.opener.pod == pod)
+        .filter_map(|l| l.output.as_ref());
+    let far = legs
+        .iter()
+        .filter(|l| l.end.pod() == Some(pod))
+        .filter_map(|l| l.prerouting.as_ref());
+    near.chain(far).collect()
+}
+
 /// What the model says moves in a pod.
 pub(super) fn moves_of(pod: &str, legs: &[Leg]) -> Moves {
     let mut moves = Moves::new();
-    for leg in legs {
-        let near = leg.output.as_ref().filter(|_| leg.opener.pod == pod);
-        let far = leg
-            .prerouting
-            .as_ref()
-            .filter(|_| leg.end.pod() == Some(pod));
-        for rule in near.into_iter().chain(far).flat_map(Traversal::moved) {
-            *moves.entry(rule).or_insert(0) += 1;
-        }
+    for rule in traversals(pod, legs).into_iter().flat_map(Traversal::moved) {
+        *moves.entry(rule).or_insert(0) += 1;
     }
     moves
 }
 
-/// Is what was seen what the model predicts?
-pub(super) fn model_check(whose: &str, moves: &Moves, seen: &Moves) -> Check {
+/// Did the kernel count what the model predicts from the rules in the pod?
+pub(super) fn model_check(predicted: &Moves, counted: &Moves) -> Check {
     let count = |of: &Moves, rule: &RuleId| of.get(rule).copied().unwrap_or(0);
-    let differing = moves
-        .keys()
-        .chain(seen.keys())
-        .find(|rule| count(moves, rule) != count(seen, rule));
-    match differing {
+    let rules = predicted.keys().chain(counted.keys());
+    match rules
+        .into_iter()
+        .find(|rule| count(predicted, rule) != count(counted, rule))
+    {
         None => Check::agrees(Witness::Model),
         Some(rule) => Check::contradicts(
             Witness::Model,
             format!(
-                "{} +{} by the model of {whose}",
+                "{} +{}, predicted from the rules in the pod",
                 rule.short(),
-                count(moves, rule)
+                count(predicted, rule)
             ),
-            format!("+{}", count(seen, rule)),
+            format!("+{} by the kernel", count(counted, rule)),
         ),
     }
+}
+
+/// The person and the model must agree on the lab's own rules, path by path, or one of them is wrong.
+fn file_check(expected: &[String], pod: &str, legs: &[Leg]) -> Check {
+    let path = |t: &&Traversal| {
+        let moved = t.moved().into_iter().map(|r| (r.chain, r.ordinal));
+        path_words(&moved.collect::<Vec<_>>())
+    };
+    let mut predicted: Vec<String> = traversals(pod, legs).iter().map(path).collect();
+    predicted.sort();
+    if predicted == expected {
+        return Check::agrees(Witness::Model);
+    }
+    let only = |here: &[String], there: &[String]| {
+        let mut rest = there.to_vec();
+        let mut extra = here.to_vec();
+        extra.retain(|path| match rest.iter().position(|p| p == path) {
+            Some(at) => {
+                rest.swap_remove(at);
+                false
+            }
+            None => true,
+        });
+        if extra.is_empty() {
+            "nothing".to_string()
+        } else {
+            extra.join(" and ")
+        }
+    };
+    Check::contradicts(
+        Witness::Model,
+        format!("by the lab file also {}", only(expected, &predicted)),
+        format!(
+            "by the model of the lab's own rules also {}",
+            only(&predicted, expected)
+        ),
+    )
 }

@@ -109,10 +109,6 @@ fn claim(
         .moved()
         .map(|(rule, c)| (rule.clone(), c.packets))
         .collect();
-    checks.push(model_check(
-        "the rules in the pod, over all flows,",
-        predicted,
-        &moved,
-    ));
+    checks.push(model_check(predicted, &moved));
     Claim::new(text, checks)
 }

@@ -2,7 +2,12 @@
 
 use std::io;
 
-use crate::failure::{Class, Explain};
+use nix::errno::Errno;
+
+use crate::{
+    failure::{Class, Explain},
+    sandbox::namespaces_fix,
+};
 
 /// Why a namespace or a link could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +65,21 @@ pub enum NetError {
     },
 }
 
+fn sysctl_fix(key: &str, kind: io::ErrorKind) -> Option<&'static str> {
+    match kind {
+        io::ErrorKind::NotFound if key.starts_with("net/ipv6/") => Some(
+            "the kernel runs without IPv6: boot without ipv6.disable=1, or as root: modprobe ipv6",
+        ),
+        io::ErrorKind::NotFound if key.starts_with("net/netfilter/") => Some(
+            "as root: modprobe nf_conntrack (CONFIG_NF_CONNTRACK, CONFIG_NF_CONNTRACK_EVENTS, CONFIG_NF_CONNTRACK_TIMESTAMP)",
+        ),
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => Some(
+            "a container that mounts /proc/sys read-only forbids this: run it privileged (podman run --privileged …)",
+        ),
+        _ => None,
+    }
+}
+
 impl Explain for NetError {
     fn class(&self) -> Class {
         Class::Machine
@@ -68,9 +88,14 @@ impl Explain for NetError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Link { source, .. } if source.to_string().contains("not supported") => Some(
-                "the kernel lacks veth or bridge: load the modules (modprobe veth bridge) or use a kernel that has them"
+                "the kernel lacks veth or bridge: as root: modprobe -a veth bridge, or use a kernel that has them"
                     .into(),
             ),
+            Self::Namespace {
+                source: netns_rs::Error::UnshareError(errno),
+                ..
+            } => Some(namespaces_fix(Errno::from_raw(*errno as i32), false)),
+            Self::Sysctl { key, source, .. } => sysctl_fix(key, source.kind()).map(str::to_string),
             _ => None,
         }
     }

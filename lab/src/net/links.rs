@@ -9,7 +9,7 @@ use futures_util::TryStreamExt;
 use netlink_packet_route::{
     AddressFamily,
     address::{AddressAttribute, AddressFlags},
-    link::{InfoVeth, LinkAttribute, LinkMessage},
+    link::{InfoVeth, LinkAttribute, LinkMessage, State},
 };
 use rtnetlink::{
     Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
@@ -148,6 +148,18 @@ impl Netlink {
         })
     }
 
+    /// True once the kernel has noticed that a link's other end is up too.
+    ///
+    /// # Errors
+    /// No such link, or the kernel refuses.
+    pub fn is_up(&self, name: &str) -> Result<bool, NetError> {
+        self.runtime.block_on(async {
+            let link = link_of(&self.handle, name).await?;
+            let up = LinkAttribute::OperState(State::Up);
+            Ok(link.attributes.contains(&up))
+        })
+    }
+
     /// Adds a default route.
     ///
     /// # Errors
@@ -177,6 +189,10 @@ fn refused(what: String) -> impl FnOnce(rtnetlink::Error) -> NetError {
 }
 
 async fn index_of(handle: &Handle, name: &str) -> Result<u32, NetError> {
+    Ok(link_of(handle, name).await?.header.index)
+}
+
+async fn link_of(handle: &Handle, name: &str) -> Result<LinkMessage, NetError> {
     handle
         .link()
         .get()
@@ -185,7 +201,6 @@ async fn index_of(handle: &Handle, name: &str) -> Result<u32, NetError> {
         .try_next()
         .await
         .map_err(refused(format!("find interface {name}")))?
-        .map(|link| link.header.index)
         .ok_or_else(|| NetError::NoSuchLink(name.to_string()))
 }
 

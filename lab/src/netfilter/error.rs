@@ -3,8 +3,8 @@
 use std::io;
 
 use crate::{
-    failure::{Class, Explain},
     diagnostic::Diagnostic,
+    failure::{Class, Explain},
     rules::CounterError,
 };
 
@@ -94,6 +94,19 @@ impl NetfilterError {
     }
 }
 
+/// Where a program comes from; `ci/just` installs the same.
+fn packages(program: &str) -> String {
+    let (fedora, alpine) = if program.contains("legacy") {
+        ("iptables-legacy", "iptables-legacy")
+    } else {
+        ("iptables-nft", "iptables")
+    };
+    format!(
+        "install the package `iptables` (Debian, Ubuntu, openSUSE, Arch), `{fedora}` (Fedora, RHEL) or `{alpine}` (Alpine), \
+         or run through `ci/just`"
+    )
+}
+
 impl Explain for NetfilterError {
     fn class(&self) -> Class {
         match self {
@@ -105,9 +118,7 @@ impl Explain for NetfilterError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Missing { .. } => {
-                Some("install the package `iptables` (it brings both backends), or run through `ci/just`".into())
-            }
+            Self::Missing { program } => Some(packages(program)),
             _ => None,
         }
     }

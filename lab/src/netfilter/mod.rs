@@ -6,7 +6,7 @@ mod error;
 mod istio_init;
 mod tables;
 
-pub use backend::{Backend, BackendChoice, Chosen};
+pub use backend::{Backend, BackendChoice, Chosen, Tool};
 pub use conntrack::ConntrackWatch;
 pub use error::NetfilterError;
 pub use istio_init::{Applied, apply};

@@ -7,7 +7,8 @@ use hoplab_proxies::record::Role;
 use super::{Listener, Turns, listener_at};
 use crate::{
     model::{self, Hook, Outcome, Packet, Traversal, redirect_landing},
-    plan::{INBOUND_SOURCE, ports},
+    plan::INBOUND_SOURCE,
+    ports,
     rules::{Family, RuleSet, Table},
     topology::{Flow, Pod, Proxy, Sender, Target, Topology},
 };

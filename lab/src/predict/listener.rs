@@ -3,7 +3,7 @@
 use hoplab_proxies::record::Role;
 
 use crate::{
-    plan::ports,
+    ports,
     topology::{Pod, Proxy},
 };
 

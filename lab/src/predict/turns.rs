@@ -4,7 +4,7 @@ use std::{collections::HashMap, net::SocketAddr};
 
 use hoplab_proxies::record::{Event, Record, Role};
 
-use crate::plan::ports;
+use crate::ports;
 
 /// Choices a proxy has made so far, by pod and virtual address.
 #[derive(Debug, Clone, Default)]

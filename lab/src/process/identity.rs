@@ -35,6 +35,14 @@ pub(super) fn become_user(uid: u32, gid: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// The name `ps` and `ss` show; exec through /proc/self/exe leaves `exe`.
+pub(super) fn set_name(name: &str) {
+    if let Ok(name) = std::ffi::CString::new(name) {
+        // SAFETY: PR_SET_NAME reads a string that ends in zero, and copies at most 16 bytes of it.
+        unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) };
+    }
+}
+
 /// Leaving uid 0 drops capabilities by itself; staying (a proxy as 0:1337) needs it done.
 fn drop_capabilities() -> io::Result<()> {
     #[repr(C)]

@@ -21,6 +21,7 @@ pub(crate) fn stub_main(args: impl Iterator<Item = String>) -> ExitCode {
         eprintln!("a stub is started by the lab, as: {STUB_ARG} ROLE POD UID GID");
         return ExitCode::FAILURE;
     };
+    identity::set_name(&format!("stub-{}", args[0]));
     if let Err(error) = identity::become_user(uid, gid) {
         eprintln!("could not become {uid}:{gid}: {error}");
         return ExitCode::FAILURE;

@@ -1,11 +1,14 @@
 //! Verdicts for people and machines: text, JUnit, files. Pure but for the files.
 
+mod counters;
 mod files;
 mod junit;
+mod notes;
 mod style;
 mod text;
 
+pub use counters::counters;
 pub use files::write_run;
 pub use junit::junit;
 pub use style::Style;
-pub use text::{Detail, Run, counters, summary};
+pub use text::{Detail, Run, summary};

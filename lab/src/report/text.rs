@@ -2,13 +2,11 @@
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
-use super::Style;
+use super::{Style, notes};
 use crate::{
     evidence::Evidence,
-    judge::{
-        Claim, Finding, FlowVerdict, Judgement, NotesVerdict, Reading, Step, Verdict, Witness,
-    },
-    rules::{self, Chain, CounterSnapshot, Family, RuleId, RuleSet, Table, list_verbose},
+    judge::{Check, Claim, Finding, FlowVerdict, Judgement, Verdict, Witness},
+    rules::Family,
     sandbox::protocol::Down,
     topology::Topology,
 };
@@ -45,9 +43,10 @@ pub fn summary(run: &Run, detail: Detail) -> String {
         heading(&mut out, run);
         up(&mut out, run);
     }
+    rule_changes(&mut out, run);
     flows(&mut out, run, detail);
-    if let Some(notes) = &run.judgement.notes {
-        self::notes(&mut out, notes, detail);
+    if let Some(found) = &run.judgement.notes {
+        notes::write(&mut out, found, detail);
     }
     if detail > Detail::Quiet {
         down(&mut out, run);
@@ -90,6 +89,23 @@ fn up(out: &mut String, run: &Run) {
         up.pods.len(),
         ruled.len(),
     );
+}
+
+/// Rules that are not the lab's own come first: they are what the rest follows from.
+fn rule_changes(out: &mut String, run: &Run) {
+    let changes = &run.judgement.rule_changes;
+    if changes.is_empty() {
+        return;
+    }
+    let _ = writeln!(
+        out,
+        "{}",
+        Style::bold("the rules in the pods are not the lab's own")
+    );
+    for change in changes {
+        let _ = writeln!(out, "  {change}");
+    }
+    out.push('\n');
 }
 
 fn flows(out: &mut String, run: &Run, detail: Detail) {
@@ -147,7 +163,7 @@ fn flows(out: &mut String, run: &Run, detail: Detail) {
 }
 
 /// Who agreed, by kind, with how many of them: `answer, log ×4, counters ×2, conntrack, model`.
-fn witnesses<'a>(all: impl Iterator<Item = &'a Witness>) -> String {
+pub(super) fn witnesses<'a>(all: impl Iterator<Item = &'a Witness>) -> String {
     let distinct: BTreeSet<&Witness> = all.collect();
     let mut kinds: Vec<(&str, usize)> = Vec::new();
     for witness in distinct {
@@ -170,131 +186,66 @@ fn witnesses<'a>(all: impl Iterator<Item = &'a Witness>) -> String {
     words.collect::<Vec<_>>().join(", ")
 }
 
-/// All claims when verbose, else only those that do not hold.
+/// Claims shown of a flow that does not hold, unless verbose.
+const MOST_CLAIMS: usize = 3;
+
+/// All claims when verbose, else only those that do not hold, and each complaint once: what follows from one rule
+/// shows up in many claims.
 fn claims(out: &mut String, claims: &[Claim], detail: Detail) {
-    for claim in claims {
-        let verdict = claim.verdict();
-        if verdict == Verdict::Holds && detail < Detail::Verbose {
-            continue;
-        }
-        let _ = writeln!(
-            out,
-            "    {} {}",
-            Style::verdict(verdict, &verdict.to_string(), 10),
-            claim.text
-        );
-        let names: Vec<String> = claim.witnesses().iter().map(ToString::to_string).collect();
-        if !names.is_empty() && detail == Detail::Verbose {
-            let _ = writeln!(
-                out,
-                "{:15}{}",
-                "",
-                Style::dim(&format!("witnesses: {}", names.join(", ")))
-            );
-        }
-        for check in claim.checks.iter().filter(|c| c.finding != Finding::Agrees) {
-            let _ = writeln!(out, "{:15}{check}", "");
-        }
-    }
-}
-
-fn notes(out: &mut String, notes: &NotesVerdict, detail: Detail) {
-    for reading in &notes.readings {
-        self::reading(out, reading, detail);
-    }
-    if detail > Detail::Quiet {
-        table(out, notes);
-    }
-}
-
-fn reading(out: &mut String, reading: &Reading, detail: Detail) {
-    if detail > Detail::Quiet {
-        let _ = writeln!(
-            out,
-            "{}",
-            Style::bold(&format!("the notes' 15 steps, {}", reading.title))
-        );
-    }
-    for step in &reading.steps {
-        if detail == Detail::Quiet && step.as_expected() {
-            continue;
-        }
-        let word = if step.half_true() {
-            "half true".to_string()
-        } else {
-            step.verdict.to_string()
-        };
-        let _ = writeln!(
-            out,
-            "{:>3}  {}  {}",
-            step.number,
-            Style::verdict(step.verdict, &word, 11),
-            step.text
-        );
-        parts(out, step, detail);
-        if let Some(instead) = &step.instead {
-            let _ = writeln!(out, "{:18}instead: {instead}", "");
-        }
-        if !step.as_expected() {
-            let _ = writeln!(
-                out,
-                "{:18}this is not what the kernel did when the lab was written",
-                ""
-            );
-        }
-    }
-    if detail > Detail::Quiet {
-        out.push('\n');
-    }
-}
-
-fn parts(out: &mut String, step: &Step, detail: Detail) {
-    for part in &step.parts {
-        let prefix = if step.parts.len() > 1 {
-            format!("{} {}: ", Style::mark(part.verdict), part.claim.text)
-        } else {
-            String::new()
-        };
-        let who = witnesses(part.claim.checks.iter().map(|c| &c.witness));
-        let _ = writeln!(
-            out,
-            "{:18}{}",
-            "",
-            Style::dim(&format!("{prefix}{} [{who}]", part.evidence))
-        );
-        if detail == Detail::Verbose || part.verdict != part.expected {
-            for check in &part.claim.checks {
-                let _ = writeln!(out, "{:20}{}", "", Style::dim(&check.to_string()));
+    if detail == Detail::Verbose {
+        for claim in claims {
+            self::claim(out, claim, claim.checks.iter().collect());
+            let names: Vec<String> = claim.witnesses().iter().map(ToString::to_string).collect();
+            if !names.is_empty() {
+                let words = Style::dim(&format!("witnesses: {}", names.join(", ")));
+                let _ = writeln!(out, "{:15}{words}", "");
             }
         }
+        return;
+    }
+    let mut told = BTreeSet::new();
+    let (mut shown, mut hidden) = (0, 0);
+    for claim in claims.iter().filter(|c| c.verdict() != Verdict::Holds) {
+        let checks = claim.checks.iter().filter(|c| c.finding != Finding::Agrees);
+        let news: Vec<&Check> = checks.filter(|c| told.insert(c.to_string())).collect();
+        let nothing_new =
+            news.is_empty() && !claim.checks.iter().all(|c| c.finding == Finding::Agrees);
+        if shown == MOST_CLAIMS || nothing_new {
+            hidden += 1;
+            continue;
+        }
+        shown += 1;
+        self::claim(out, claim, news);
+    }
+    if hidden > 0 {
+        let _ = writeln!(
+            out,
+            "    {}",
+            Style::dim(&format!("and {hidden} more claims that do not hold (-v)"))
+        );
     }
 }
 
-fn table(out: &mut String, notes: &NotesVerdict) {
-    let table = &notes.table;
-    let word = table.verdict.to_string();
+fn claim(out: &mut String, claim: &Claim, checks: Vec<&Check>) {
+    let verdict = claim.verdict();
     let _ = writeln!(
         out,
-        "{}  {}",
-        Style::bold(&format!("the notes' counter table beside {}", table.pod)),
-        Style::verdict(table.verdict, &word, 0)
+        "    {} {}",
+        Style::verdict(verdict, &verdict.to_string(), 10),
+        claim.text
     );
-    let width = width(table.rows.iter().map(|r| r.text.as_str()), "rule");
-    let head = format!("  {:width$}  {:>9}  {:>9}", "rule", "notes", "lab");
-    let _ = writeln!(out, "{}", Style::dim(&head));
-    for row in &table.rows {
-        let packets = row.packets.map_or("?".to_string(), |p| p.to_string());
-        let _ = writeln!(out, "  {:width$}  {:>9}  {packets:>9}", row.text, row.notes);
+    for check in checks.into_iter().filter(|c| c.finding != Finding::Agrees) {
+        let _ = writeln!(out, "{:15}{check}", "");
     }
-    for check in table
-        .claim
-        .checks
-        .iter()
-        .filter(|c| c.finding != Finding::Agrees)
-    {
-        let _ = writeln!(out, "  {check}");
+    let agreeing = claim.witnesses();
+    if verdict == Verdict::Unproven && claim.checks.iter().all(|c| c.finding == Finding::Agrees) {
+        let _ = writeln!(
+            out,
+            "{:15}only {} witness speaks to it, two are needed",
+            "",
+            agreeing.len()
+        );
     }
-    out.push('\n');
 }
 
 fn down(out: &mut String, run: &Run) {
@@ -332,8 +283,8 @@ fn verdict(out: &mut String, run: &Run) {
             let _ = write!(words, ", {} {word}", count(v));
         }
     }
-    if let Some(notes) = &run.judgement.notes {
-        let _ = write!(words, "; {}", notes_words(notes));
+    if let Some(found) = &run.judgement.notes {
+        let _ = write!(words, "; {}", notes::words(found));
     }
     let _ = writeln!(
         out,
@@ -343,71 +294,7 @@ fn verdict(out: &mut String, run: &Run) {
     );
 }
 
-fn notes_words(notes: &NotesVerdict) -> String {
-    let all = notes.readings.iter().flat_map(|r| &r.steps);
-    let (mut hold, mut half, mut refuted, mut surprising) = (0, 0, 0, 0);
-    for step in all {
-        match step {
-            s if s.half_true() => half += 1,
-            s if s.verdict == Verdict::Holds => hold += 1,
-            _ => refuted += 1,
-        }
-        surprising += usize::from(!step.as_expected());
-    }
-    let as_expected = match surprising {
-        0 => "as expected".to_string(),
-        n => format!("{n} not as expected"),
-    };
-    format!("of 2 × 15 steps {hold} hold, {half} are half true, {refuted} refuted, {as_expected}")
-}
-
-/// `iptables -t nat -L -v` of every pod with rules, from the final counters.
-pub fn counters(evidence: &Evidence) -> String {
-    let mut out = String::new();
-    for pod in &evidence.up.pods {
-        for (family, text) in &pod.rules {
-            let last = evidence.totals.get(&pod.name);
-            let last = last.and_then(|t| t.iter().find(|c| c.family == *family));
-            let Ok(mut rules) = rules::parse(text, *family, "the rules in the evidence") else {
-                continue;
-            };
-            if let Some(last) = last {
-                count(&mut rules, last);
-            }
-            let title = format!("{} ({family})", pod.name);
-            let _ = writeln!(
-                out,
-                "{}\n{}",
-                Style::bold(&title),
-                list_verbose(&rules, Table::Nat)
-            );
-        }
-    }
-    out
-}
-
-/// Writes a snapshot's counters into a rule set.
-fn count(rules: &mut RuleSet, snapshot: &CounterSnapshot) {
-    let family = rules.family;
-    for (table, chains) in &mut rules.tables {
-        let names: Vec<String> = chains
-            .chains()
-            .iter()
-            .map(|c: &Chain| c.name.clone())
-            .collect();
-        for name in names {
-            let Some(chain) = chains.chain_mut(&name) else {
-                continue;
-            };
-            for (place, rule) in (1..).zip(&mut chain.rules) {
-                let id = RuleId::new(family, *table, &name, place);
-                rule.counters = snapshot.rules.get(&id).copied();
-            }
-        }
-    }
-}
-
-fn width<'a>(texts: impl Iterator<Item = &'a str>, heading: &str) -> usize {
+pub(super) fn width<'a>(texts: impl Iterator<Item = &'a str>, heading: &str) -> usize {
     texts
         .map(|t| t.chars().count())
         .max()

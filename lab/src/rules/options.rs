@@ -1,12 +1,12 @@
 //! Reads the options of one rule: matches, target, and what is kept verbatim.
 
-use crate::diagnostic::Diagnostic;
 use super::id::Family;
 use super::matches::{Match, Matches, RuleSpec, STATELESS};
 use super::set::Counter;
 use super::target::Target;
 use super::values::{Interface, Negatable, Protocol};
 use super::words::{Line, Word};
+use crate::diagnostic::Diagnostic;
 
 mod extension;
 mod target;

@@ -4,6 +4,8 @@ use std::{io, path::PathBuf};
 
 use nix::errno::Errno;
 
+use super::namespaces_fix;
+
 use crate::failure::{Class, Explain};
 
 /// Why a sandbox could not be made or reached.
@@ -25,6 +27,8 @@ pub enum SandboxError {
         user: String,
         /// `/etc/subuid` or `/etc/subgid`.
         file: &'static str,
+        /// First id behind all ranges of that file.
+        free: u64,
     },
     /// newuidmap or newgidmap is missing or failed.
     #[error("{program} could not map the lab's user and group ids")]
@@ -85,29 +89,29 @@ impl Explain for SandboxError {
 
     fn hint(&self) -> Option<String> {
         let text = match self {
-            Self::Namespaces {
-                source: Errno::EPERM,
-                ..
-            } => {
-                "in a container: run it privileged (podman run --privileged …)\n\
-                 on Ubuntu 24.04 as an ordinary user: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0\n\
-                 elsewhere: run as root, or sysctl -w kernel.unprivileged_userns_clone=1\n\
-                 the tests that need no namespaces: just test-pure"
+            Self::Namespaces { flags, source } => {
+                return Some(namespaces_fix(*source, flags.starts_with("user")));
             }
-            Self::Namespaces {
-                source: Errno::ENOSPC,
-                ..
-            } => {
-                "a limit in /proc/sys/user (max_user_namespaces, max_net_namespaces, …) is used up or 0: raise it"
-            }
-            Self::NoSubIds { user, file } => {
+            Self::NoSubIds { user, file, free } => {
                 return Some(format!(
-                    "add the line `{user}:100000:65536` to {file} (as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}), or run as root"
+                    "add the line `{user}:{free}:65536` to {file} (as root: echo {user}:{free}:65536 >>{file}), or run as root"
                 ));
             }
-            Self::IdMap { .. } => {
-                "install the package `uidmap` (Debian, Ubuntu) or `shadow-utils`, or run as root"
+            Self::IdMap { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                "install the package `uidmap` (Debian, Ubuntu), `shadow-utils` (Fedora, RHEL), `shadow-uidmap` (Alpine) \
+                 or `shadow` (Arch), or run as root"
             }
+            Self::IdMap { program, .. } => {
+                return Some(format!(
+                    "{program} must be setuid root or have its capability (reinstall its package), on a file system without \
+                     nosuid, and its caller without no_new_privs (systemd: NoNewPrivileges=no); or run as root"
+                ));
+            }
+            Self::Mount {
+                at,
+                source: Errno::ENOENT,
+                ..
+            } => return Some(format!("create {} as root", at.display())),
             Self::Mount { what: "proc", .. } => {
                 "a container that masks parts of /proc forbids this: run it privileged, or as root outside of it"
             }

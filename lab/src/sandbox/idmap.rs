@@ -17,22 +17,38 @@ const NEEDED: u64 = 65_535;
 /// No range in /etc/subuid or /etc/subgid, or newuidmap / newgidmap missing or refused.
 pub(super) fn write(pid: Pid) -> Result<(), SandboxError> {
     let (uid, gid) = (Uid::effective(), Gid::effective());
-    let user = User::from_uid(uid)
-        .ok()
-        .flatten()
-        .map_or_else(|| uid.to_string(), |u| u.name);
-    let subuid = range("/etc/subuid", &user, uid.as_raw())?;
-    let subgid = range("/etc/subgid", &user, uid.as_raw())?;
+    let subuid = of_caller("/etc/subuid")?;
+    let subgid = of_caller("/etc/subgid")?;
     run("newuidmap", pid, uid.as_raw(), subuid)?;
     run("newgidmap", pid, gid.as_raw(), subgid)
 }
 
-fn range(file: &'static str, user: &str, uid: u32) -> Result<u64, SandboxError> {
+/// First id of the caller's range in /etc/subuid or /etc/subgid.
+///
+/// # Errors
+/// No range that is long enough.
+pub(crate) fn of_caller(file: &'static str) -> Result<u64, SandboxError> {
+    let uid = Uid::effective();
+    let user = User::from_uid(uid)
+        .ok()
+        .flatten()
+        .map_or_else(|| uid.to_string(), |u| u.name);
     let text = fs::read_to_string(file).unwrap_or_default();
-    find(&text, user, uid).ok_or(SandboxError::NoSubIds {
-        user: user.to_string(),
+    find(&text, &user, uid.as_raw()).ok_or_else(|| SandboxError::NoSubIds {
+        user,
         file,
+        free: free(&text),
     })
+}
+
+/// Where a new range overlaps nobody's.
+fn free(text: &str) -> u64 {
+    let ends = text.lines().filter_map(|line| {
+        let mut parts = line.trim().split(':').skip(1);
+        let start: u64 = parts.next()?.parse().ok()?;
+        start.checked_add(parts.next()?.parse().ok()?)
+    });
+    ends.max().unwrap_or(0).max(100_000)
 }
 
 /// First id of a range that is long enough; subuid(5) names users by name or number.
@@ -64,7 +80,7 @@ fn run(program: &'static str, pid: Pid, own: u32, start: u64) -> Result<(), Sand
 
 #[cfg(test)]
 mod tests {
-    use super::find;
+    use super::{find, free};
 
     #[test]
     fn a_range_is_found_by_name_or_number_and_only_when_long_enough() {
@@ -73,5 +89,7 @@ mod tests {
         assert_eq!(find(text, "me", 7), Some(300_000));
         assert_eq!(find(text, "nobody", 1001), Some(400_000));
         assert_eq!(find(text, "nobody", 7), None);
+        assert_eq!(free(text), 465_536);
+        assert_eq!(free(""), 100_000);
     }
 }

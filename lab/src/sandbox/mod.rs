@@ -5,10 +5,13 @@ mod error;
 mod idmap;
 mod mounts;
 pub mod protocol;
+mod refusal;
 mod spawn;
 
 pub use error::SandboxError;
+pub(crate) use idmap::of_caller as subordinate_ids;
 pub use mounts::RUN_DIR;
 pub(crate) use mounts::prepare_mounts;
+pub(crate) use refusal::namespaces_fix;
 pub(crate) use spawn::SUPERVISOR_ARG;
 pub use spawn::{CONTROL_FD, Supervisor};

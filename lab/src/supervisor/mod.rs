@@ -187,7 +187,7 @@ fn answer(
             Some(lab) => Ok(Message::Down(down::down(lab, queue))),
             None => Err(not_up()),
         },
-        Request::Doctor => Ok(Message::Checks(doctor::examine())),
+        Request::Doctor => Ok(Message::Checks(doctor::examine_inside())),
     };
     Some(result.unwrap_or_else(Message::Failed))
 }

@@ -7,8 +7,11 @@ use std::{
 
 use toml::Spanned;
 
-use super::{Pod, Topology, parse::Source, schema};
-use crate::diagnostic::{Diagnostic, did_you_mean};
+use super::{Pod, Topology, schema, source::Source};
+use crate::{
+    diagnostic::{Diagnostic, did_you_mean},
+    ports,
+};
 
 /// A name that can be part of a path, a host name and a network namespace name.
 fn is_name(text: &str) -> bool {
@@ -150,6 +153,7 @@ pub(super) fn addresses_and_names(
             }
         }
         pod_calls(source, topology, raw)?;
+        pod_ports(source, raw, pod)?;
     }
     for (raw, service) in file.service.iter().zip(&topology.services) {
         let owner = format!("service `{}`", service.name);
@@ -157,6 +161,8 @@ pub(super) fn addresses_and_names(
         taken.name(source, &raw.name, &owner)?;
         taken.address(source, &raw.ipv4, service.vip.v4.into(), &owner)?;
         taken.address(source, &raw.ipv6, service.vip.v6.into(), &owner)?;
+        outside(source, topology, &raw.ipv4, service.vip.v4.into())?;
+        outside(source, topology, &raw.ipv6, service.vip.v6.into())?;
         for endpoint in &raw.endpoints {
             let pod = known_pod(source, topology, endpoint, endpoint.get_ref())?;
             if pod.app.as_ref().is_none_or(|a| a.port != service.port) {
@@ -167,6 +173,29 @@ pub(super) fn addresses_and_names(
                     )
                     .help("a service's port is the port of the apps behind it"));
             }
+        }
+    }
+    Ok(())
+}
+
+/// Ports that a pod's processes would fight over, or that nobody can serve.
+fn pod_ports(source: &Source, raw: &schema::Pod, pod: &Pod) -> Result<(), Diagnostic> {
+    let app = raw.app.iter().map(|a| &a.port);
+    let gateway = raw.gateway.iter().map(|g| &g.get_ref().port);
+    for port in app.chain(gateway) {
+        let number = *port.get_ref();
+        if number == 0 {
+            return Err(source
+                .complain(
+                    port,
+                    "port 0 can't be served: the kernel would choose another",
+                )
+                .help("choose a port from 1 to 65535"));
+        }
+        if pod.proxy.is_some() && ports::PROXY.contains(&number) {
+            return Err(source
+                .complain(port, format!("port {number} is the proxy's own"))
+                .help("Istio's proxy takes 15000, 15001, 15006, 15020, 15021 and 15090"));
         }
     }
     Ok(())
@@ -193,6 +222,26 @@ fn pod_calls(source: &Source, topology: &Topology, raw: &schema::Pod) -> Result<
         }
     }
     Ok(())
+}
+
+/// A virtual address in the pod network would be looked for on the bridge, and found nowhere.
+fn outside<T>(
+    source: &Source,
+    topology: &Topology,
+    place: &Spanned<T>,
+    addr: IpAddr,
+) -> Result<(), Diagnostic> {
+    let network = &topology.network;
+    let inside = match addr {
+        IpAddr::V4(a) => network.ipv4.contains(&a),
+        IpAddr::V6(a) => network.ipv6.contains(&a),
+    };
+    if !inside {
+        return Ok(());
+    }
+    Err(source
+        .complain(place, format!("{addr} is an address of the pod network"))
+        .help("a service's virtual address belongs to nobody: choose one outside the pod network"))
 }
 
 fn inside<T>(

@@ -19,9 +19,34 @@ pub struct Flow {
     pub path: String,
     /// What the sender is to get.
     pub answer: Answer,
-    /// By pod: the nat traversals a person expects, each a list of rules (chain, place) that move by one packet.
+    /// By pod: the nat traversals a person expects.
     /// Pods that are not named expect none.
-    pub nat: BTreeMap<String, Vec<Vec<(String, u32)>>>,
+    pub nat: BTreeMap<String, Vec<Expected>>,
+}
+
+/// A nat traversal a person expects: one packet's way through the rules.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expected {
+    /// Chain and place of each rule that moves, in order.
+    pub rules: Vec<(String, u32)>,
+    /// Where it stands in the lab file, in bytes; for complaints.
+    #[serde(skip)]
+    pub at: std::ops::Range<usize>,
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&path_words(&self.rules))
+    }
+}
+
+/// `PREROUTING 1 > ISTIO_INBOUND 5`, as the lab file spells it.
+pub fn path_words(rules: &[(String, u32)]) -> String {
+    let hops: Vec<String> = rules
+        .iter()
+        .map(|(chain, place)| format!("{chain} {place}"))
+        .collect();
+    hops.join(" > ")
 }
 
 /// Who sends a flow.

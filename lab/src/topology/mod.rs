@@ -7,13 +7,16 @@ mod flow;
 mod names;
 mod parse;
 mod schema;
+mod source;
 
 use std::net::IpAddr;
 
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
-pub use flow::{Actor, Answer, Flow, Notes, NotesCall, NotesReply, Sender, Target};
+pub use flow::{
+    Actor, Answer, Expected, Flow, Notes, NotesCall, NotesReply, Sender, Target, path_words,
+};
 pub use names::InterfaceName;
 
 use crate::rules::Family;

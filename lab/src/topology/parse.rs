@@ -3,8 +3,9 @@
 use toml::Spanned;
 
 use super::{
-    Actor, Addresses, Answer, App, Flow, InterfaceName, Network, Notes, NotesCall, NotesReply, Pod,
-    Proxy, RuleSource, Sender, Service, ServiceCall, Target, Topology, check, schema,
+    Actor, Addresses, Answer, App, Expected, Flow, InterfaceName, Network, Notes, NotesCall,
+    NotesReply, Pod, Proxy, RuleSource, Sender, Service, ServiceCall, Target, Topology, check,
+    schema, source::Source,
 };
 use crate::diagnostic::{Diagnostic, did_you_mean};
 
@@ -12,18 +13,6 @@ use crate::diagnostic::{Diagnostic, did_you_mean};
 pub(super) const PROXY_ID: u32 = 1337;
 /// User and group of an app.
 const APP_ID: u32 = 1000;
-
-/// The file being read, for complaints.
-pub(super) struct Source<'a> {
-    pub origin: &'a str,
-    pub text: &'a str,
-}
-
-impl Source<'_> {
-    pub fn complain<T>(&self, place: &Spanned<T>, message: impl Into<String>) -> Diagnostic {
-        Diagnostic::at(self.origin, self.text, place.span(), message)
-    }
-}
 
 impl Topology {
     /// Reads a lab file.
@@ -148,7 +137,7 @@ fn pod(source: &Source, index: usize, raw: &schema::Pod) -> Result<Pod, Diagnost
                 .help("a gateway has no interception rules: drop `sidecar = true`"));
         }
         (Some(gateway), false) => Some(Proxy::Gateway {
-            port: gateway.get_ref().port,
+            port: *gateway.get_ref().port.get_ref(),
             service: gateway.get_ref().service.get_ref().clone(),
             uid,
             gid,
@@ -186,7 +175,7 @@ fn pod(source: &Source, index: usize, raw: &schema::Pod) -> Result<Pod, Diagnost
 
 fn app(source: &Source, raw: &schema::App) -> Result<App, Diagnostic> {
     Ok(App {
-        port: raw.port,
+        port: *raw.port.get_ref(),
         uid: raw.uid.unwrap_or(APP_ID),
         gid: raw.gid.unwrap_or(APP_ID),
         calls: raw
@@ -240,8 +229,9 @@ fn flow(source: &Source, topology: &Topology, raw: &schema::Flow) -> Result<Flow
 }
 
 /// `PREROUTING 1 > ISTIO_INBOUND 5`: chain and place of each rule one packet moves.
-fn traversal(source: &Source, raw: &Spanned<String>) -> Result<Vec<(String, u32)>, Diagnostic> {
-    raw.get_ref()
+fn traversal(source: &Source, raw: &Spanned<String>) -> Result<Expected, Diagnostic> {
+    let rules = raw
+        .get_ref()
         .split('>')
         .map(|hop| {
             let mut words = hop.split_whitespace();
@@ -254,7 +244,11 @@ fn traversal(source: &Source, raw: &Spanned<String>) -> Result<Vec<(String, u32)
                     .help("write \"PREROUTING 1 > ISTIO_INBOUND 5\": chain, then the rule's place in it")),
             }
         })
-        .collect()
+        .collect::<Result<_, Diagnostic>>()?;
+    Ok(Expected {
+        rules,
+        at: raw.span(),
+    })
 }
 
 fn actor(source: &Source, topology: &Topology, raw: &Spanned<String>) -> Result<Actor, Diagnostic> {

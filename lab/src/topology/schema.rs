@@ -70,7 +70,7 @@ pub(super) struct Pod {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct App {
-    pub port: u16,
+    pub port: Spanned<u16>,
     pub uid: Option<u32>,
     pub gid: Option<u32>,
     #[serde(default)]
@@ -80,7 +80,7 @@ pub(super) struct App {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Gateway {
-    pub port: u16,
+    pub port: Spanned<u16>,
     pub service: Spanned<String>,
 }
 

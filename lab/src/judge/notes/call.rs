@@ -7,7 +7,7 @@ use super::{
     inbound::words,
     scene::{Scene, claim, same, saw},
 };
-use crate::{judge::Witness, plan::ports};
+use crate::{judge::Witness, ports};
 
 pub(super) fn steps(scene: &Scene, callee: &str) -> Vec<Step> {
     let pod = scene.pod;

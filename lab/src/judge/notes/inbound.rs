@@ -6,7 +6,7 @@ use super::{
     Part, Step,
     scene::{Scene, claim, same, saw},
 };
-use crate::{judge::Witness, plan::ports};
+use crate::{judge::Witness, ports};
 
 /// Steps 1 to 8, for a call that `caller` makes to the scene's pod.
 pub(super) fn steps(scene: &Scene, caller: &str) -> Vec<Step> {

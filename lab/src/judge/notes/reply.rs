@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     judge::{Check, Claim, Witness, connections::End},
-    plan::ports,
+    ports,
 };
 
 pub(super) fn steps(scene: &Scene, caller: &str) -> Vec<Step> {

@@ -73,7 +73,11 @@ pub(super) fn judge(case: &Case, pod: &str, evidence: &Evidence, predicted: &Pre
     for (chain, place, notes) in NOTES {
         let rule = RuleId::new(case.family, RuleTable::Nat, *chain, *place);
         let applied = case.alignment.applied(&rule);
-        let packets = applied.and_then(|r| Some(last?.rules.get(r)?.packets));
+        let packets = last.map(|last| {
+            // A rule that is not in the pod counts nothing.
+            let counter = applied.and_then(|r| last.rules.get(r));
+            counter.map_or(0, |c| c.packets)
+        });
         let moves = *notes != "0";
         let words = |moves: bool| if moves { "not zero" } else { "zero" };
         match packets {

@@ -1,0 +1,254 @@
+//! The claim about one leg: both ends' logs, the rules of its traversals, and conntrack tell the same story.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use hoplab_proxies::record::{CloseOutcome, ConnectResult, Role};
+
+use super::{
+    Case, Check, Claim, Witness,
+    claim::process_words,
+    connections::{Accepted, End},
+    matching::Matched,
+    pods::PodMoves,
+};
+use crate::{
+    evidence::ConntrackEntry,
+    model::Outcome,
+    predict::{Leg, LegEnd},
+};
+
+impl Case<'_> {
+    /// Judges one predicted leg.
+    pub(super) fn leg_claim(&self, matched: &Matched, moves: &BTreeMap<String, PodMoves>) -> Claim {
+        let leg = matched.leg;
+        let mut checks = vec![opener_check(matched)];
+        if let LegEnd::Accepted { .. } = &leg.end {
+            checks.push(accepter_check(matched));
+        }
+        if let LegEnd::Unknown { why } = &leg.end {
+            checks.push(Check::missing(
+                Witness::Model,
+                format!("a prediction: {why}"),
+            ));
+        }
+        if let Some(output) = &leg.output {
+            checks.extend(self.counter_checks(&leg.opener.pod, output, moves));
+        }
+        if let (Some(prerouting), Some(pod)) = (&leg.prerouting, leg.end.pod()) {
+            checks.extend(self.counter_checks(pod, prerouting, moves));
+        }
+        if let LegEnd::Accepted { pod, local, .. } | LegEnd::Refused { pod, local } = &leg.end {
+            if let Some(output) = &leg.output {
+                let turned = matches!(output.decided, Outcome::Redirected { .. });
+                let landing = if turned { *local } else { leg.remote };
+                checks.push(conntrack_check(&leg.opener.pod, leg, matched.near, landing));
+            }
+            if leg.prerouting.is_some() {
+                checks.push(conntrack_check(pod, leg, matched.far, *local));
+            }
+        }
+        Claim::new(leg_words(leg), checks)
+    }
+}
+
+/// `reviews-v2/app (1000:1000) → 10.96.0.14:9080, redirected to reviews-v2/proxy at 127.0.0.1:15001`
+fn leg_words(leg: &Leg) -> String {
+    let (uid, gid) = leg.opener.owner;
+    let who = process_words(&leg.opener.pod, leg.opener.role);
+    let source = if leg.opener.bound {
+        format!(" from {}", leg.opener.source)
+    } else {
+        String::new()
+    };
+    let end = match &leg.end {
+        LegEnd::Accepted {
+            pod,
+            listener,
+            local,
+            refused_as_loop,
+            ..
+        } => {
+            let role = if listener.role() == Role::App {
+                "app"
+            } else {
+                "proxy"
+            };
+            let turned = if *local == leg.remote {
+                "accepted"
+            } else {
+                "redirected"
+            };
+            let refused = if *refused_as_loop {
+                ", refused there as a loop"
+            } else {
+                ""
+            };
+            format!("{turned} at {local} by {pod}/{role}{refused}")
+        }
+        LegEnd::Refused { pod, local } => format!("refused at {local} by {pod}"),
+        LegEnd::Unknown { why } => format!("unknown: {why}"),
+    };
+    format!("{who} ({uid}:{gid}){source} → {}: {end}", leg.remote)
+}
+
+fn opener_check(matched: &Matched) -> Check {
+    let leg = matched.leg;
+    let witness = Witness::Log {
+        pod: leg.opener.pod.clone(),
+        role: leg.opener.role,
+    };
+    let Some((end, opened)) = matched.opener.and_then(|e| Some((e, e.opened()?))) else {
+        return Check::missing(witness, format!("the connect to {}", leg.remote));
+    };
+    let owner = format!("{}:{}", opened.owner.uid, opened.owner.gid);
+    let wanted_owner = format!("{}:{}", leg.opener.owner.0, leg.opener.owner.1);
+    if owner != wanted_owner {
+        return Check::contradicts(witness, format!("socket owner {wanted_owner}"), owner);
+    }
+    let bound = opened.bound.is_some();
+    if bound != leg.opener.bound {
+        let words = |b: bool| {
+            if b {
+                "a bound source"
+            } else {
+                "a source of the kernel's choice"
+            }
+        };
+        return Check::contradicts(witness, words(leg.opener.bound), words(bound));
+    }
+    match (&leg.end, &opened.result) {
+        (LegEnd::Refused { .. }, ConnectResult::Failed { errno }) => {
+            Check::equal(witness, "connect", &"ECONNREFUSED".to_string(), errno)
+        }
+        (LegEnd::Refused { .. }, ConnectResult::Connected { local, .. }) => Check::contradicts(
+            witness,
+            "connect refused",
+            format!("connected from {local}"),
+        ),
+        (_, ConnectResult::Failed { errno }) => {
+            Check::contradicts(witness, "connected", errno.clone())
+        }
+        (_, ConnectResult::Connected { local, .. }) if local.ip() != leg.opener.source => {
+            Check::equal(witness, "source", &leg.opener.source, &local.ip())
+        }
+        (_, ConnectResult::Connected { .. }) if end.closed.is_none() => Check::missing(
+            witness,
+            format!("the close of the connection to {}", leg.remote),
+        ),
+        _ => Check::agrees(witness),
+    }
+}
+
+fn accepter_check(matched: &Matched) -> Check {
+    let LegEnd::Accepted {
+        pod,
+        listener,
+        local,
+        original_dst,
+        refused_as_loop,
+    } = &matched.leg.end
+    else {
+        unreachable!("called for accepted legs only");
+    };
+    let witness = Witness::Log {
+        pod: pod.clone(),
+        role: listener.role(),
+    };
+    let Some((end, accepted)) = matched.accepter.and_then(|e| Some((e, e.accepted()?))) else {
+        return Check::missing(
+            witness,
+            format!(
+                "the accept at {local} of the connection to {}",
+                matched.leg.remote
+            ),
+        );
+    };
+    if end.pod != *pod || end.role != listener.role() || accepted.local != *local {
+        let by = process_words(&end.pod, end.role);
+        let had = format!("accepted at {} by {by}", accepted.local);
+        return Check::contradicts(witness, format!("accepted at {local}"), had);
+    }
+    if accepted.peer.ip() != matched.leg.opener.source {
+        return Check::equal(
+            witness,
+            "peer",
+            &matched.leg.opener.source,
+            &accepted.peer.ip(),
+        );
+    }
+    if let Some(check) = original_dst_check(&witness, accepted, *original_dst) {
+        return check;
+    }
+    let Some(closed) = &end.closed else {
+        return Check::missing(
+            witness,
+            format!("the close of the connection from {}", accepted.peer),
+        );
+    };
+    let refused = matches!(closed.outcome, CloseOutcome::LoopRefused(_));
+    if refused != *refused_as_loop {
+        let words = |r: bool| if r { "refused as a loop" } else { "served" };
+        return Check::contradicts(
+            witness,
+            words(*refused_as_loop),
+            format!("{:?}", closed.outcome),
+        );
+    }
+    bytes_check(witness, matched.opener, end)
+}
+
+/// None when the original destination is as predicted.
+fn original_dst_check(
+    witness: &Witness,
+    accepted: &Accepted,
+    wanted: Option<SocketAddr>,
+) -> Option<Check> {
+    let had = accepted.original_dst.addr();
+    if had == wanted {
+        return None;
+    }
+    let words = |dst: Option<SocketAddr>| match dst {
+        Some(dst) => format!("original destination {dst}"),
+        None => "no original destination".to_string(),
+    };
+    Some(Check::contradicts(
+        witness.clone(),
+        words(wanted),
+        words(had),
+    ))
+}
+
+/// What one end sent, the other received; only when both ended in order.
+fn bytes_check(witness: Witness, opener: Option<&End>, accepter: &End) -> Check {
+    let near = opener.and_then(|e| e.closed.as_ref());
+    if let (Some(near), Some(far)) = (near, &accepter.closed) {
+        let done = near.outcome == CloseOutcome::Done && far.outcome == CloseOutcome::Done;
+        if done && (near.sent, near.received) != (far.received, far.sent) {
+            return Check::contradicts(
+                witness,
+                format!(
+                    "{} bytes in and {} out, as the opener says",
+                    near.sent, near.received
+                ),
+                format!("{} and {}", far.received, far.sent),
+            );
+        }
+    }
+    Check::agrees(witness)
+}
+
+/// `landing` is where the kernel is expected to have turned the connection to.
+fn conntrack_check(
+    pod: &str,
+    leg: &Leg,
+    entry: Option<&ConntrackEntry>,
+    landing: SocketAddr,
+) -> Check {
+    let witness = Witness::Conntrack {
+        pod: pod.to_string(),
+    };
+    match entry {
+        None => Check::missing(witness, format!("an entry to {}", leg.remote)),
+        Some(entry) => Check::equal(witness, "answers come from", &landing, &entry.reply.src),
+    }
+}

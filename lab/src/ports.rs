@@ -1,0 +1,17 @@
+//! The ports of Istio's proxy.
+
+/// Outbound listener: everything the app opens.
+pub const OUTBOUND: u16 = 15001;
+/// Inbound listener: everything that comes to the pod.
+pub const INBOUND: u16 = 15006;
+/// Plain HTTP health and merged metrics.
+pub const AGENT: u16 = 15020;
+/// Readiness.
+pub const READINESS: u16 = 15021;
+/// Prometheus metrics of the proxy.
+pub const METRICS: u16 = 15090;
+/// Admin, loopback only.
+pub const ADMIN: u16 = 15000;
+
+/// All of them.
+pub const PROXY: [u16; 6] = [ADMIN, OUTBOUND, INBOUND, AGENT, READINESS, METRICS];
