@@ -4,6 +4,7 @@ mod doctor;
 mod interrupt;
 mod keep;
 mod run;
+mod stdout;
 
 use std::process::ExitCode;
 

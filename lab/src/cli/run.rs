@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode, time::Instant};
 
 use serde::Serialize;
 
-use super::{Outcome, interrupt::Interrupt, keep};
+use super::{Outcome, interrupt::Interrupt, keep, stdout::say};
 use crate::{
     Lab, LabFile, Options, RuleText,
     diagnostic::did_you_mean,
@@ -191,8 +191,7 @@ fn print(args: &Args, run: &Run) -> Result<(), Failure> {
         };
         let text = serde_json::to_string_pretty(&json)
             .map_err(|e| Failure::new(Class::State, format!("the result has no JSON form: {e}")))?;
-        anstream::println!("{text}");
-        return Ok(());
+        return say(&(text + "\n"));
     }
     let detail = match (args.quiet, args.verbose) {
         (true, _) => Detail::Quiet,
@@ -200,10 +199,9 @@ fn print(args: &Args, run: &Run) -> Result<(), Failure> {
         _ => Detail::Normal,
     };
     if args.counters {
-        anstream::println!("{}", report::counters(run.evidence));
+        say(&report::counters(run.evidence))?;
     }
-    anstream::print!("{}", report::summary(run, detail));
-    Ok(())
+    say(&report::summary(run, detail))
 }
 
 fn write_files(args: &Args, run: &Run) -> Result<(), Failure> {

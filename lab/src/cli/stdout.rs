@@ -1,0 +1,20 @@
+//! Standard output: a reader that has seen enough is no error, a full disk is one.
+
+use std::io::{ErrorKind, Write};
+
+use crate::failure::{Class, Failure};
+
+/// Writes a result.
+pub(super) fn say(text: &str) -> Result<(), Failure> {
+    let mut stdout = anstream::stdout().lock();
+    let written = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
+    match written {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::new(Class::State, "could not write the result to standard output")
+                .cause(error.to_string()))
+        }
+        _ => Ok(()),
+    }
+}
