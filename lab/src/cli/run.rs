@@ -109,7 +109,11 @@ pub(super) fn run(args: &Args) -> Outcome {
         lab.keep()?;
         (None, Some(how))
     } else {
-        (Some(lab.down()?), None)
+        let down = match (lab.down(), interrupt.exit_code()) {
+            (_, Some(code)) => return Ok(code),
+            (down, None) => down?,
+        };
+        (Some(down), None)
     };
     let took_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     let run = Run {

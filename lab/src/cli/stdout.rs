@@ -11,10 +11,11 @@ pub(super) fn say(text: &str) -> Result<(), Failure> {
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush());
     match written {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Failure::new(Class::State, "could not write the result to standard output")
-                .cause(error.to_string()))
-        }
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::new(
+            Class::State,
+            "could not write the result to standard output",
+        )
+        .cause(error.to_string())),
         _ => Ok(()),
     }
 }

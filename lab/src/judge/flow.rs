@@ -7,7 +7,7 @@ use hoplab_proxies::{
 use serde::Serialize;
 
 use super::{
-    Case, Check, Claim, Verdict, Witness,
+    Case, Check, Claim, Finding, Verdict, Witness,
     connections::{End, ends},
     matching::{Matching, match_legs},
 };
@@ -62,7 +62,12 @@ impl Case<'_> {
             let others = nothing_else_in(pod, &matching, window);
             claims.push(self.pod_claim(pod, of_pod, &legs, &applied_legs, others));
         }
-        claims.push(nothing_else(&matching, window));
+        let elsewhere = self
+            .topology
+            .sidecars()
+            .filter(|pod| !moves.contains_key(*pod));
+        let elsewhere = elsewhere.flat_map(|pod| nothing_else_in(pod, &matching, window));
+        claims.push(nothing_else(&matching, window, elsewhere.collect()));
         let moved = moves.values().filter_map(|m| m.observed.as_ref().ok());
         Ok(FlowVerdict {
             flow: flow.name.clone(),
@@ -160,7 +165,7 @@ fn nothing_else_in(pod: &str, matching: &Matching, window: &Window) -> Vec<Check
 }
 
 /// A stray beginning contradicts; a stray end (a close without its beginning) is a gap in the log.
-fn nothing_else(matching: &Matching, window: &Window) -> Claim {
+fn nothing_else(matching: &Matching, window: &Window, elsewhere: Vec<Check>) -> Claim {
     let mut checks: Vec<Check> = matching
         .unexplained_ends
         .iter()
@@ -181,6 +186,11 @@ fn nothing_else(matching: &Matching, window: &Window) -> Claim {
             checks.push(Check::missing(Witness::Answer, what));
         }
     }
+    checks.extend(
+        elsewhere
+            .into_iter()
+            .filter(|c| c.finding != Finding::Agrees),
+    );
     if checks.is_empty() {
         let logs = matching.legs.iter().filter_map(|l| l.opener.or(l.accepter));
         checks.extend(logs.map(|end| Check::agrees(end.witness())));

@@ -19,10 +19,10 @@ pub use flow::FlowVerdict;
 pub use notes::{NotesVerdict, Part, Reading, Step, TableRow};
 
 use crate::{
-    evidence::{Evidence, Window},
+    evidence::Evidence,
     failure::{Class, Failure},
     lab_file::LabFile,
-    predict::{Turns, gateway_vip},
+    predict::Turns,
     rules::{self, Alignment, Family, RuleSet, Table},
     topology::Topology,
 };
@@ -66,7 +66,7 @@ pub fn judge(file: &LabFile, evidence: &Evidence) -> Result<Judgement, Failure> 
     let mut flows = Vec::new();
     for window in &evidence.windows {
         flows.push(case.flow(window, &turns)?);
-        case.observe(&mut turns, window);
+        turns.observe(case.topology, family, &window.records);
     }
     let run = totals::claims(&case, evidence);
     let notes = notes::judge(&case, evidence, &flows);
@@ -108,18 +108,5 @@ impl<'a> Case<'a> {
             applied,
             family,
         })
-    }
-
-    /// Counts the choices that a window's proxies made.
-    fn observe(&self, turns: &mut Turns, window: &Window) {
-        turns.observe(&window.records, |pod, listener| {
-            let pod = self.topology.pod(pod)?;
-            let vip = gateway_vip(self.topology, pod, self.family)?;
-            let port = match pod.proxy.as_ref()? {
-                crate::topology::Proxy::Gateway { port, .. } => *port,
-                crate::topology::Proxy::Sidecar { .. } => return None,
-            };
-            (listener.port() == port).then_some(vip)
-        });
     }
 }

@@ -29,7 +29,7 @@ pub(super) fn predicted(case: &Case, evidence: &Evidence) -> Predicted {
                 }
             }
         }
-        case.observe(&mut turns, window);
+        turns.observe(case.topology, case.family, &window.records);
     }
     sums
 }

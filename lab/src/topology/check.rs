@@ -59,6 +59,18 @@ pub(super) fn path(source: &Source, path: &Spanned<String>) -> Result<String, Di
         .help("start it with `/` and percent-encode what is not printable ASCII"))
 }
 
+/// The last id that a rootless lab maps; the same for all labs, so that a file runs anywhere.
+const LAST_ID: u32 = 65_535;
+
+pub(super) fn id<T>(source: &Source, place: &Spanned<T>, id: u32) -> Result<u32, Diagnostic> {
+    if id <= LAST_ID {
+        return Ok(id);
+    }
+    Err(source
+        .complain(place, format!("{id} is not a user or group of a lab"))
+        .help(format!("a lab has the ids 0 to {LAST_ID}")))
+}
+
 pub(super) fn known_pod<'t, T>(
     source: &Source,
     topology: &'t Topology,

@@ -198,6 +198,14 @@ impl Topology {
         self.flows.iter().find(|f| f.name == name)
     }
 
+    /// Names of the pods with interception rules.
+    pub fn sidecars(&self) -> impl Iterator<Item = &str> {
+        self.pods
+            .iter()
+            .filter(|p| p.is_sidecar())
+            .map(|p| p.name.as_str())
+    }
+
     /// The pod that owns an address.
     pub fn pod_at(&self, addr: IpAddr) -> Option<&Pod> {
         self.pods.iter().find(|p| p.addr.contains(addr))

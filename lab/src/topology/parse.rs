@@ -123,8 +123,8 @@ fn service(raw: &schema::Service) -> Service {
 fn pod(source: &Source, index: usize, raw: &schema::Pod) -> Result<Pod, Diagnostic> {
     check::pod_name(source, &raw.name)?;
     let (uid, gid) = (
-        raw.proxy_uid.unwrap_or(PROXY_ID),
-        raw.proxy_gid.unwrap_or(PROXY_ID),
+        id(source, raw.proxy_uid.as_ref(), PROXY_ID)?,
+        id(source, raw.proxy_gid.as_ref(), PROXY_ID)?,
     );
     let sidecar = raw.sidecar.as_ref().is_some_and(|s| *s.get_ref());
     let proxy = match (&raw.gateway, sidecar) {
@@ -145,6 +145,14 @@ fn pod(source: &Source, index: usize, raw: &schema::Pod) -> Result<Pod, Diagnost
         (None, true) => Some(Proxy::Sidecar { uid, gid }),
         (None, false) => None,
     };
+    if let (Some(gateway), Some(_)) = (&raw.gateway, &raw.app) {
+        return Err(source
+            .complain(
+                gateway,
+                format!("pod `{}` is a gateway with an app", raw.name.get_ref()),
+            )
+            .help("a gateway is a proxy alone: give the app a pod of its own"));
+    }
     let app = raw.app.as_ref().map(|a| app(source, a)).transpose()?;
     if app.is_none() && sidecar {
         return Err(source
@@ -173,11 +181,18 @@ fn pod(source: &Source, index: usize, raw: &schema::Pod) -> Result<Pod, Diagnost
     })
 }
 
+fn id(source: &Source, raw: Option<&Spanned<u32>>, default: u32) -> Result<u32, Diagnostic> {
+    match raw {
+        Some(raw) => check::id(source, raw, *raw.get_ref()),
+        None => Ok(default),
+    }
+}
+
 fn app(source: &Source, raw: &schema::App) -> Result<App, Diagnostic> {
     Ok(App {
         port: *raw.port.get_ref(),
-        uid: raw.uid.unwrap_or(APP_ID),
-        gid: raw.gid.unwrap_or(APP_ID),
+        uid: id(source, raw.uid.as_ref(), APP_ID)?,
+        gid: id(source, raw.gid.as_ref(), APP_ID)?,
         calls: raw
             .calls
             .iter()
@@ -278,7 +293,10 @@ fn actor(source: &Source, topology: &Topology, raw: &Spanned<String>) -> Result<
                     .complain(raw, format!("`{ids}` is not a sender"))
                     .help("write pod, pod/app, pod/proxy, pod/UID:GID, or node")
             })?;
-            Sender::As { uid, gid }
+            Sender::As {
+                uid: check::id(source, raw, uid)?,
+                gid: check::id(source, raw, gid)?,
+            }
         }
     };
     Ok(Actor {

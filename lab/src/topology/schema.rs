@@ -63,16 +63,16 @@ pub(super) struct Pod {
     pub sidecar: Option<Spanned<bool>>,
     pub app: Option<App>,
     pub gateway: Option<Spanned<Gateway>>,
-    pub proxy_uid: Option<u32>,
-    pub proxy_gid: Option<u32>,
+    pub proxy_uid: Option<Spanned<u32>>,
+    pub proxy_gid: Option<Spanned<u32>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct App {
     pub port: Spanned<u16>,
-    pub uid: Option<u32>,
-    pub gid: Option<u32>,
+    pub uid: Option<Spanned<u32>>,
+    pub gid: Option<Spanned<u32>>,
     #[serde(default)]
     pub calls: Vec<Spanned<String>>,
 }

@@ -307,3 +307,32 @@ fn a_broken_toml_file_is_shown_where_it_breaks() {
     let (what, _) = complaint("bridge = \"br0\"", "bridge = ");
     assert!(what.starts_with("4:"), "{what}");
 }
+
+#[test]
+fn ids_are_those_that_a_rootless_lab_maps() {
+    let (what, how) = complaint("client/0:0", "client/4294967295:0");
+    assert_eq!(what, "35:8 4294967295 is not a user or group of a lab");
+    assert_eq!(how, "a lab has the ids 0 to 65535");
+    let (what, _) = complaint("sidecar = true", "sidecar = true\nproxy_uid = 70000");
+    assert!(
+        what.ends_with("70000 is not a user or group of a lab"),
+        "{what}"
+    );
+}
+
+#[test]
+fn ports_that_nobody_can_serve_are_refused() {
+    let (what, _) = complaint("app = { port = 80,", "app = { port = 15006,");
+    assert_eq!(what, "25:16 port 15006 is the proxy's own");
+    let (what, _) = complaint("app = { port = 80,", "app = { port = 0,");
+    assert_eq!(
+        what,
+        "25:16 port 0 can't be served: the kernel would choose another"
+    );
+}
+
+#[test]
+fn a_virtual_address_belongs_to_nobody() {
+    let (what, _) = complaint("ipv4 = \"10.2.0.1\"", "ipv4 = \"10.1.0.9\"");
+    assert_eq!(what, "16:8 10.1.0.9 is an address of the pod network");
+}

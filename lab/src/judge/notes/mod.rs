@@ -81,12 +81,17 @@ impl Step {
         any(Verdict::Holds) && any(Verdict::Refuted)
     }
 
+    /// Where the flow itself is unproven, a part that differs from what is expected proves nothing: the record it
+    /// counts on may be the one that is missing.
+    fn doubt(&mut self) {
+        for part in self.parts.iter_mut().filter(|p| p.verdict != p.expected) {
+            part.verdict = Verdict::Unproven;
+        }
+        self.verdict = worst(&self.parts);
+    }
+
     fn new(number: u8, text: &'static str, parts: Vec<Part>) -> Self {
-        let verdict = parts
-            .iter()
-            .map(|p| p.verdict)
-            .max()
-            .unwrap_or(Verdict::Unproven);
+        let verdict = worst(&parts);
         Self {
             number,
             text,
@@ -100,6 +105,11 @@ impl Step {
         self.instead = Some(words.into());
         self
     }
+}
+
+fn worst(parts: &[Part]) -> Verdict {
+    let verdicts = parts.iter().map(|p| p.verdict);
+    verdicts.max().unwrap_or(Verdict::Unproven)
 }
 
 impl Part {
@@ -133,7 +143,7 @@ pub(super) fn judge(
     }
     let reply = Scene::new(case, evidence, &notes.reply.flow, &notes.reply.pod)?;
     let call = Scene::new(case, evidence, &notes.call.flow, &notes.call.pod)?;
-    let readings = vec![
+    let mut readings = vec![
         Reading {
             title: format!(
                 "as worded: {} answers {}",
@@ -159,6 +169,12 @@ pub(super) fn judge(
                 .collect(),
         },
     ];
+    for reading in &mut readings {
+        let unproven = |f: &FlowVerdict| f.flow == reading.flow && f.verdict == Verdict::Unproven;
+        if flows.iter().any(unproven) {
+            reading.steps.iter_mut().for_each(Step::doubt);
+        }
+    }
     let table = table::judge(
         case,
         &notes.table,
