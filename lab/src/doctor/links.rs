@@ -1,7 +1,7 @@
 //! The sandbox's own view of the file system, and its network: namespaces, bridge, veth, addresses, sysctls.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream},
     os::fd::AsFd,
     thread,
@@ -142,11 +142,17 @@ fn await_carrier(namespace: &Namespace, name: &str) -> Result<(), Failure> {
 /// Adds an address, and waits until packets to it arrive.
 fn give_address(inside: &Inside, link: &str, address: (IpAddr, u8)) -> Result<(), Failure> {
     inside.netlink.set_up(link, &[address])?;
-    // An IPv6 address can be bound first; its route comes a moment later, under the lock that set_up takes.
-    until(&format!("{} can be used", address.0), || {
-        Ok(TcpListener::bind((address.0, 0)).is_ok())
-    })?;
-    Ok(inside.netlink.set_up(link, &[])?)
+    let IpAddr::V6(ip) = address.0 else {
+        return Ok(());
+    };
+    // The kernel adds an IPv6 address at once, and its own route to it a moment later: destination, length 128.
+    let route = format!("{:032x} 80 ", ip.to_bits());
+    let table = "/proc/thread-self/net/ipv6_route";
+    until(&format!("{ip} has a local route"), || {
+        let routes = fs::read_to_string(table)
+            .map_err(|e| machine_failure(format!("could not read {table}"), e))?;
+        Ok(routes.lines().any(|line| line.starts_with(&route)))
+    })
 }
 
 /// Waits for a condition that the kernel brings about by itself.

@@ -12,8 +12,10 @@ use crate::report::Style;
 
 /// Columns of a line that holds several checks.
 const WIDTH: usize = 100;
+/// Columns of an id.
+const ID: usize = 27;
 /// Columns before the text of a check: mark, word, id.
-const INDENT: usize = 38;
+const INDENT: usize = 15 + ID;
 
 /// All checks by group, then what can run here. Rules that work share a line unless `verbose`.
 pub fn text(checks: &[Check], verbose: bool) -> String {
@@ -76,7 +78,7 @@ fn head(check: &Check) -> String {
     };
     let style = colour.on_default();
     let id = &check.id;
-    format!("  {style}{mark} {word:9}{style:#} {id:24} ")
+    format!("  {style}{mark} {word:9}{style:#} {id:ID$} ")
 }
 
 /// Checks that share one entry, wrapped.

@@ -44,7 +44,7 @@ pub(super) fn examine(
         Trial::new(place.id(what), tried, place.needed_by(), fix)
     };
     let try_redirect = trial(
-        "original-destination",
+        "original-dst",
         "a connection through REDIRECT, and SO_ORIGINAL_DST",
         "as root: modprobe -a nf_nat nf_conntrack xt_REDIRECT (CONFIG_NF_NAT, CONFIG_NF_CONNTRACK)",
     );
@@ -73,8 +73,13 @@ pub(super) fn examine(
     );
     let before = accepted.uid_owner.by_ref().and(users.by_ref());
     sheet.try_after(before, try_owner, |_| {
-        let rule = "-A OUTPUT -p tcp -m owner --uid-owner 1337 -j RETURN";
-        Ok(((), Scene::set("owner", place, rule)?.owner()?))
+        // nat asks its rules only where conntrack is awake, and it sleeps where no rule translates.
+        let rules = format!(
+            "-A OUTPUT -p tcp -m owner --uid-owner 1337 -j RETURN\n\
+             -A OUTPUT -p tcp --dport {NOBODY} -j REDIRECT --to-ports {}",
+            ports::OUTBOUND
+        );
+        Ok(((), Scene::set("owner", place, &rules)?.owner()?))
     });
 }
 
@@ -218,8 +223,13 @@ impl Scene {
             })
             .wait()??;
         let rule = RuleId::new(family, Table::Nat, "OUTPUT", 1);
-        let counter = counters.rules.get(&rule).copied().unwrap_or_default();
-        Ok(counter.packets)
+        match counters.rules.get(&rule) {
+            Some(counter) => Ok(counter.packets),
+            None => Err(Failure::new(
+                Class::Machine,
+                format!("{} has no rule {rule}", self.namespace.name()),
+            )),
+        }
     }
 }
 
