@@ -1,8 +1,9 @@
 //! What can be seen from outside the sandbox: who asks, with which ids, and where the programs are.
 
-use std::{env, io, path::PathBuf};
+use std::{env, fs, io, path::PathBuf};
 
 use nix::{
+    errno::Errno,
     sys::utsname::uname,
     unistd::{Uid, User},
 };
@@ -68,13 +69,25 @@ fn programs_id(backend: Backend) -> String {
 
 fn describe(user: Uid) -> String {
     if user.is_root() {
-        return "root, so no user namespace is needed".into();
+        let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+        return match mapped(&map) {
+            Some(ids) => format!("root of a user namespace; ids in it: {ids}"),
+            None => "root, so no user namespace is needed".into(),
+        };
     }
     let name = User::from_uid(user).ok().flatten().map(|u| u.name);
     format!(
         "{}, an ordinary user: a user namespace maps 65536 ids",
         name.unwrap_or_else(|| format!("uid {user}"))
     )
+}
+
+/// How many ids a user namespace has; none where it has all of them, as the machine's own does.
+fn mapped(map: &str) -> Option<u64> {
+    let lengths = map
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(2)?.parse::<u64>().ok());
+    Some(lengths.sum()).filter(|ids| *ids < u64::from(u32::MAX))
 }
 
 fn ordinary_user(sheet: &mut Sheet, start: Step<()>) -> Step<()> {
@@ -104,7 +117,7 @@ fn on_path(program: &'static str) -> Found<()> {
     match found {
         Some(at) => Ok(((), at.display().to_string())),
         None => {
-            let source = io::Error::from(io::ErrorKind::NotFound);
+            let source = io::Error::from(Errno::ENOENT);
             Err(SandboxError::IdMap { program, source }.into())
         }
     }
@@ -119,4 +132,16 @@ fn find_programs(backend: Backend) -> Found<()> {
         }
     }
     Ok(((), format!("{} and three more", found[0].display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mapped;
+
+    #[test]
+    fn ids_of_a_user_namespace_are_counted() {
+        assert_eq!(mapped("         0          0 4294967295\n"), None);
+        assert_eq!(mapped("0 1000 1\n1 100000 65535\n"), Some(65_536));
+        assert_eq!(mapped("0 0 1\n"), Some(1));
+    }
 }

@@ -49,14 +49,25 @@ impl Piece {
     /// How to get it, after iptables said `words`.
     pub fn fix(&self, backend: Backend, family: Family, words: &str) -> String {
         match (self.extension, self.module) {
-            (Some(extension), _) if words.contains("Couldn't load") => format!(
-                "this iptables lacks its extension libxt_{extension}.so: reinstall the package `iptables` (OpenWrt: opkg \
+            (Some(extension), _)
+                if words.contains("Couldn't load") || words.contains("unknown option") =>
+            {
+                format!(
+                    "this iptables lacks its extension libxt_{extension}.so: reinstall the package `iptables` (OpenWrt: opkg \
                  install iptables-mod-extra iptables-mod-nat-extra), and unset XTABLES_LIBDIR if it is set"
-            ),
-            (_, Some(module)) => format!(
-                "as root: modprobe {module}; a kernel without modules needs it built in (CONFIG_{})",
-                option(module)
-            ),
+                )
+            }
+            (_, Some(module)) => {
+                let unmapped = if module == "xt_owner" {
+                    "\nin a user namespace, 1337 must be mapped (cat /proc/self/uid_map /proc/self/gid_map)"
+                } else {
+                    ""
+                };
+                format!(
+                    "as root: modprobe {module}; a kernel without modules needs it built in (CONFIG_{}){unmapped}",
+                    option(module)
+                )
+            }
             _ => table_fix(backend, family),
         }
     }
@@ -148,3 +159,52 @@ pub(super) const PIECES: &[Piece] = &[
     )
     .of("REDIRECT", "xt_REDIRECT"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::builtin;
+
+    /// Options with their negation, and targets; `CHAIN` for any chain.
+    fn features(rule: &str) -> BTreeSet<String> {
+        let words: Vec<&str> = rule.split_whitespace().collect();
+        let mut found = BTreeSet::new();
+        for (i, word) in words.iter().enumerate() {
+            let next = words.get(i + 1).copied().unwrap_or_default();
+            let not = if i > 0 && words[i - 1] == "!" {
+                "! "
+            } else {
+                ""
+            };
+            match *word {
+                "-A" if next == "PREROUTING" || next == "OUTPUT" => found.insert(next.into()),
+                "-A" => found.insert("a rule in a chain".into()),
+                "-j" if next == "RETURN" || next == "REDIRECT" => found.insert(next.into()),
+                "-j" => found.insert("a jump to a chain".into()),
+                "-m" | "-p" | "-o" => found.insert(format!("{not}{word} {next}")),
+                _ if word.starts_with('-') => found.insert(format!("{not}{word}")),
+                _ => continue,
+            };
+        }
+        found
+    }
+
+    #[test]
+    fn every_match_and_target_of_the_rules_that_travel_in_the_binary_is_a_piece() {
+        for family in [Family::V4, Family::V6] {
+            let pieces: BTreeSet<String> = PIECES
+                .iter()
+                .flat_map(|p| features(&p.rule(family)))
+                .collect();
+            let rules = builtin::PROFILES
+                .iter()
+                .filter_map(|profile| builtin::rule_text(profile, family));
+            for line in rules.flat_map(str::lines).filter(|l| l.starts_with("-A")) {
+                let missing: Vec<_> = features(line).difference(&pieces).cloned().collect();
+                assert!(missing.is_empty(), "{missing:?} of {line}");
+            }
+        }
+    }
+}

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     failure::{Class, Failure},
     net::Namespace,
-    netfilter::{self, Backend, NetfilterError},
+    netfilter::{self, Backend, NetfilterError, Tool},
     plan::RuleTexts,
     rules::Family,
 };
@@ -33,9 +33,9 @@ pub(super) fn examine(
         table_fix(backend, family),
     );
     let table = sheet.try_after(start.by_ref(), trial, |()| {
-        place
-            .accepts("table", "")
-            .map_err(|error| place.failure("a nat table", error, |_| table_fix(backend, family)))?;
+        place.accepts("table", "").map_err(|error| {
+            place.failure("up a nat table", error, |_| table_fix(backend, family))
+        })?;
         Ok(((), netfilter::version(backend)?))
     });
     // All at once first, which is ten times as fast; only a refusal makes it worth to find out which.
@@ -120,13 +120,13 @@ impl Place {
     }
 
     fn failure(self, what: &str, error: Failed, fix: impl Fn(&str) -> String) -> Failure {
+        let program = self.backend.program(self.family, Tool::Restore);
         match error {
-            Failed::Refused(words) => Failure::new(
-                Class::Machine,
-                format!("{} with {} can't have {what}", self.family, self.backend),
-            )
-            .hint(fix(&words))
-            .cause(words),
+            Failed::Refused(words) => {
+                Failure::new(Class::Machine, format!("`{program}` can't set {what}"))
+                    .hint(fix(&words))
+                    .cause(words)
+            }
             Failed::Otherwise(failure) => failure,
         }
     }
@@ -142,13 +142,13 @@ enum Failed {
 impl From<NetfilterError> for Failed {
     fn from(error: NetfilterError) -> Self {
         match error {
-            NetfilterError::Failed { command, words, .. } => {
-                let program = command.split(' ').next().unwrap_or_default();
+            NetfilterError::Failed { words, .. } => {
                 let said = words
                     .lines()
+                    .map(str::trim_end)
                     .filter(|l| !l.is_empty() && !l.starts_with("Try `"));
                 let said: Vec<&str> = said.collect();
-                Self::Refused(format!("{program} said: {}", said.join("\n")))
+                Self::Refused(said.join("\n"))
             }
             other => Self::Otherwise(other.into()),
         }

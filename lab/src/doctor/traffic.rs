@@ -53,7 +53,7 @@ pub(super) fn examine(
             "-A OUTPUT -p tcp --dport {NOBODY} -j REDIRECT --to-ports {}",
             ports::OUTBOUND
         );
-        let scene = Scene::set("redirect", place, &rule)?;
+        let scene = Scene::set("original-dst", place, &rule)?;
         let detail = scene.redirect()?;
         Ok((scene, detail))
     });
@@ -71,7 +71,8 @@ pub(super) fn examine(
         "`owner --uid-owner 1337` for a connection of 1337 and one of 1000",
         "as root: modprobe xt_owner (CONFIG_NETFILTER_XT_MATCH_OWNER)",
     );
-    let before = accepted.uid_owner.by_ref().and(users.by_ref());
+    let rules = accepted.uid_owner.by_ref().and(accepted.redirect.by_ref());
+    let before = rules.and(users.by_ref());
     sheet.try_after(before, try_owner, |_| {
         // nat asks its rules only where conntrack is awake, and it sleeps where no rule translates.
         let rules = format!(
@@ -79,7 +80,7 @@ pub(super) fn examine(
              -A OUTPUT -p tcp --dport {NOBODY} -j REDIRECT --to-ports {}",
             ports::OUTBOUND
         );
-        Ok(((), Scene::set("owner", place, &rules)?.owner()?))
+        Ok(((), Scene::set("owner-counts", place, &rules)?.owner()?))
     });
 }
 

@@ -25,6 +25,7 @@ pub(crate) fn namespaces_fix(errno: Errno, rootless: bool) -> String {
 fn fix(errno: Errno, rootless: bool, setting: impl Fn(&str) -> Option<u64>) -> String {
     let mut lines: Vec<String> = LIMITS
         .iter()
+        .filter(|key| rootless || **key != "user/max_user_namespaces")
         .filter(|key| setting(key) == Some(0))
         .map(|key| {
             format!(
