@@ -54,6 +54,13 @@ pub(crate) enum Event {
 /// Set before the event is sent, so that whoever waits inside a request can be followed by an orderly end.
 static STOPPING: AtomicBool = AtomicBool::new(false);
 
+/// For the kill tests, which would wait long for a lab that stands still: `HOPLAB_ORPHAN_GRACE_MS` is another time.
+fn orphan_grace() -> Duration {
+    let millis = std::env::var("HOPLAB_ORPHAN_GRACE_MS").ok();
+    let given = millis.and_then(|ms| ms.parse().ok());
+    given.map_or(ORPHAN_GRACE, Duration::from_millis)
+}
+
 /// For the kill tests: with `HOPLAB_FREEZE_AT=phase` the supervisor says so and stands still there.
 pub(crate) fn phase(name: &str) {
     if std::env::var("HOPLAB_FREEZE_AT").is_ok_and(|at| at == name) {
@@ -104,7 +111,7 @@ fn listen(control: &UnixStream, events: &Sender<Event>) -> std::io::Result<()> {
                 STOPPING.store(true, Ordering::SeqCst);
                 let _ = requests.send(Event::Orphaned);
                 // A lab never outlives its caller by accident, even when the main thread hangs.
-                thread::park_timeout(ORPHAN_GRACE);
+                thread::park_timeout(orphan_grace());
                 // SAFETY: _exit has no preconditions; destructors would only delay the kernel's own clean-up.
                 unsafe { nix::libc::_exit(1) };
             }

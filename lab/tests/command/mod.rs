@@ -1,0 +1,205 @@
+//! Runs the `hoplab` binary and looks at what it leaves on the machine.
+#![allow(
+    dead_code,
+    reason = "each test binary compiles this module and uses a part of it"
+)]
+
+pub mod traces;
+
+use std::{
+    ffi::OsStr,
+    fs,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{
+        atomic::{AtomicU32, Ordering},
+        mpsc::{self, Receiver},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Longest wait for anything; what takes longer is not going to happen.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// The binary under test.
+pub const HOPLAB: &str = env!("CARGO_BIN_EXE_hoplab");
+
+/// A command that runs, with its standard error as it comes.
+pub struct Running {
+    child: Child,
+    lines: Receiver<String>,
+    stderr: String,
+    stdout: thread::JoinHandle<String>,
+}
+
+/// A command that ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// `hoplab` with arguments.
+pub fn hoplab<S: AsRef<OsStr>>(args: &[S]) -> Command {
+    let mut command = Command::new(HOPLAB);
+    command.args(args);
+    command
+}
+
+/// Runs a command to its end, and fails if a process that it started is still there then.
+#[track_caller]
+pub fn run(command: &mut Command) -> Ended {
+    // Inherited by whatever it starts.
+    let mark = format!("HOPLAB_TEST_RUN={}-{}", std::process::id(), number());
+    let (name, value) = mark.split_once('=').expect("written above");
+    let ended = Running::start(command.env(name, value)).ended();
+    let left = || -> Vec<i32> { traces::with_environment(&mark).collect() };
+    wait_for("the end of what it started", || {
+        left().is_empty().then_some(())
+    });
+    ended
+}
+
+impl Running {
+    pub fn start(command: &mut Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("could not start {command:?}: {error}"));
+        let stderr = child.stderr.take().expect("it is piped");
+        let stdout = child.stdout.take().expect("it is piped");
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        let stdout = thread::spawn(move || {
+            let lines = BufReader::new(stdout).lines().map_while(Result::ok);
+            lines.map(|line| line + "\n").collect()
+        });
+        Self {
+            child,
+            lines,
+            stderr: String::new(),
+            stdout,
+        }
+    }
+
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).expect("process ids are positive")
+    }
+
+    /// Waits until it writes this line to standard error.
+    #[track_caller]
+    pub fn says(&mut self, wanted: &str) {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Ok(line) = self.lines.recv_timeout(left) else {
+                panic!("it never said `{wanted}`, but:\n{}", self.stderr);
+            };
+            self.stderr += &line;
+            self.stderr.push('\n');
+            if line == wanted {
+                return;
+            }
+        }
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub fn ended(mut self) -> Ended {
+        let status = wait_for("the end of the command", || {
+            self.child.try_wait().expect("it is a child of ours")
+        });
+        let deadline = Instant::now() + DEADLINE;
+        while let Ok(line) = self
+            .lines
+            .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        {
+            self.stderr += &line;
+            self.stderr.push('\n');
+        }
+        Ended {
+            status,
+            stdout: self.stdout.join().expect("the reader does not panic"),
+            stderr: std::mem::take(&mut self.stderr),
+        }
+    }
+}
+
+impl Ended {
+    /// Fails unless it ended with this code and wrote every one of these to standard error.
+    #[track_caller]
+    pub fn failed_with(&self, code: i32, parts: &[&str]) {
+        let missing: Vec<_> = parts
+            .iter()
+            .filter(|part| !self.stderr.contains(**part))
+            .collect();
+        assert!(
+            self.status.code() == Some(code) && missing.is_empty(),
+            "wanted exit code {code}, had {}; not said: {missing:#?}\n--- stderr\n{}\n--- stdout\n{}",
+            self.status,
+            self.stderr,
+            self.stdout
+        );
+    }
+}
+
+/// A number that no other caller in this process gets.
+fn number() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Asks again and again until there is an answer.
+#[track_caller]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the interval of a poll for a condition that has no event to wait for"
+)]
+pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(answer) = condition() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A directory of one test's own, open to every user, gone at its end.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    pub fn new() -> Self {
+        let name = format!("hoplab-test-{}-{}", std::process::id(), number());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).expect("a new directory");
+        Self(path)
+    }
+
+    /// Writes a file and returns its path.
+    pub fn file(&self, name: &str, text: &str) -> String {
+        let path = self.0.join(name);
+        fs::write(&path, text).expect("the directory is writable");
+        path.display().to_string()
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
