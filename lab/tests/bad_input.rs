@@ -248,9 +248,11 @@ fn where_new_namespaces_are_forbidden_the_error_says_so_and_names_the_tests_that
 fn as_user_64999(scratch: &Scratch) -> Ended {
     // The target directory may be closed to others.
     let binary = scratch.path().join("hoplab");
-    fs::copy(HOPLAB, &binary).expect("the binary can be copied");
+    // By another process: a descriptor open for writing here could be inherited by another test's child, and keep
+    // the copy from being executed (ETXTBSY).
+    let copied = run(Command::new("install").args(["-m", "755", HOPLAB]).arg(&binary));
+    assert!(copied.status.success(), "{copied:?}");
     let open = fs::Permissions::from_mode(0o755);
-    fs::set_permissions(&binary, open.clone()).expect("the copy is ours");
     fs::set_permissions(scratch.path(), open).expect("the directory is ours");
     let user = ["--reuid=64999", "--regid=64999", "--clear-groups"];
     let mut command = as_root(&["setpriv"]);
