@@ -250,7 +250,9 @@ fn as_user_64999(scratch: &Scratch) -> Ended {
     let binary = scratch.path().join("hoplab");
     // By another process: a descriptor open for writing here could be inherited by another test's child, and keep
     // the copy from being executed (ETXTBSY).
-    let copied = run(Command::new("install").args(["-m", "755", HOPLAB]).arg(&binary));
+    let copied = run(Command::new("install")
+        .args(["-m", "755", HOPLAB])
+        .arg(&binary));
     assert!(copied.status.success(), "{copied:?}");
     let open = fs::Permissions::from_mode(0o755);
     fs::set_permissions(scratch.path(), open).expect("the directory is ours");

@@ -194,18 +194,13 @@ fn connecting(pid: i32) -> bool {
 #[test]
 fn a_kept_lab_lives_on_until_it_is_told_to_end_and_then_leaves_nothing() {
     let args = ["run", "bookinfo", "--flow", "outside-to-reviews", "--keep"];
-    let ended = Running::start(&mut hoplab(&args)).ended();
-    assert!(ended.status.success(), "{ended:?}");
-    let supervisor = ended
-        .stderr
-        .lines()
-        .find_map(|line| line.strip_prefix("end it: kill "));
-    let supervisor: i32 = supervisor
-        .expect("it says how")
-        .parse()
-        .expect("a process id");
+    let mut command = Running::start(&mut hoplab(&args));
+    let supervisor = command.says("end it: kill ");
+    let supervisor = supervisor.parse().expect("a process id");
+    assert!(command.exits().success());
     let traces = Traces::of(supervisor);
     assert_eq!(traces.networks(), 10, "the node and nine pods: {traces:?}");
     send(supervisor, Signal::SIGTERM);
+    command.ended();
     traces.assert_vanish();
 }

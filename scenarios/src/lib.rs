@@ -18,4 +18,4 @@ mod reexec;
 pub use fixtures::{bookinfo, bookinfo_file, bookinfo_text, up, with_pod_setting};
 pub use hoplab::{Lab, LabFile, Options, netfilter::Backend, rules::Family};
 pub use observed::Observed;
-pub use process::{outer_pid, status_field};
+pub use process::{kill_and_wait, outer_pid, status_field};

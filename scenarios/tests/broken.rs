@@ -2,11 +2,7 @@
 
 use hoplab::failure::{Class, Failure};
 use hoplab_proxies::record::Role;
-use hoplab_scenarios::{Lab, LabFile, Options, bookinfo, bookinfo_file, outer_pid};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use hoplab_scenarios::{Lab, LabFile, Options, bookinfo, bookinfo_file, kill_and_wait, outer_pid};
 use rstest::rstest;
 
 /// A lab file can't ask for this: its check knows the proxy's ports.
@@ -48,8 +44,7 @@ fn a_process_that_was_killed_is_named_by_the_next_flow(
         .iter()
         .find(|it| it.role == role)
         .expect("it is up");
-    let pid = outer_pid(&bookinfo, process.pid);
-    kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it is there");
+    kill_and_wait(outer_pid(&bookinfo, process.pid));
     let failure: Failure = bookinfo
         .drive("outside-to-reviews")
         .expect_err("it is gone");

@@ -52,6 +52,7 @@ pub(super) fn drive(
     }
     let (outcome, quiet) = collect(live, id, deadline, queue)?;
     let took_us = micros(started.elapsed());
+    name_the_dead(live, deadline, queue)?;
     if matches!(order.sender, Sender::As { .. }) {
         dismiss(live, stub, deadline, queue)?;
     }
@@ -178,6 +179,24 @@ fn collect(
             }
         }
     }
+}
+
+/// A process that died during the flow is the flow's failure, not the next one's: its exit report may still be on
+/// its way.
+fn name_the_dead(
+    live: &mut Live,
+    deadline: Instant,
+    queue: &Receiver<Event>,
+) -> Result<(), Failure> {
+    let deadline = deadline.max(Instant::now() + Duration::from_secs(1));
+    while live.stubs.iter().any(|s| s.exit.is_none() && s.has_died()) {
+        match queue.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(Event::Report(report)) => live.take_report(*report),
+            Ok(_) => {}
+            Err(_) => break,
+        }
+    }
+    live.check_processes()
 }
 
 /// What the sender got; nothing in time is a timeout.

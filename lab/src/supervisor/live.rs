@@ -10,6 +10,12 @@ use hoplab_proxies::{
     wire::{CallOutcome, Command, Line},
 };
 
+use nix::{
+    errno::Errno,
+    sys::wait::{Id, WaitPidFlag, WaitStatus, waitid},
+    unistd::Pid,
+};
+
 use crate::{
     evidence::{ConntrackEntry, ProcessUp},
     failure::{Class, Failure},
@@ -74,6 +80,19 @@ impl LiveStub {
             ready: None,
             exit: None,
             stderr: VecDeque::new(),
+        }
+    }
+
+    /// True once the process has ended, whether or not that was reported yet. Looks without reaping: the thread that
+    /// reads its output does that.
+    pub fn has_died(&self) -> bool {
+        let Some(pid) = self.input.as_ref().and_then(|i| i32::try_from(i.pid).ok()) else {
+            return false;
+        };
+        let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        match waitid(Id::Pid(Pid::from_raw(pid)), peek) {
+            Ok(status) => status != WaitStatus::StillAlive,
+            Err(errno) => errno == Errno::ECHILD,
         }
     }
 

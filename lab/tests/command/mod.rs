@@ -95,42 +95,47 @@ impl Running {
         i32::try_from(self.child.id()).expect("process ids are positive")
     }
 
-    /// Waits until it writes this line to standard error.
+    /// Waits until it writes a line to standard error that begins with this, and returns the rest of the line.
     #[track_caller]
-    pub fn says(&mut self, wanted: &str) {
+    pub fn says(&mut self, wanted: &str) -> String {
         let deadline = Instant::now() + DEADLINE;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let Ok(line) = self.lines.recv_timeout(left) else {
-                panic!("it never said `{wanted}`, but:\n{}", self.stderr);
-            };
-            self.stderr += &line;
-            self.stderr.push('\n');
-            if line == wanted {
-                return;
+        while let Some(line) = self.line(deadline) {
+            if let Some(rest) = line.strip_prefix(wanted) {
+                return rest.to_string();
             }
         }
+        panic!("it never said `{wanted}`, but:\n{}", self.stderr);
     }
 
-    /// Waits for its end.
+    /// Waits for its end; what it started may go on, and write.
+    #[track_caller]
+    pub fn exits(&mut self) -> ExitStatus {
+        let child = &mut self.child;
+        wait_for("the end of the command", || {
+            child.try_wait().expect("it is a child of ours")
+        })
+    }
+
+    /// Waits for its end, and for the end of everything it started that writes to its standard error.
     #[track_caller]
     pub fn ended(mut self) -> Ended {
-        let status = wait_for("the end of the command", || {
-            self.child.try_wait().expect("it is a child of ours")
-        });
+        let status = self.exits();
         let deadline = Instant::now() + DEADLINE;
-        while let Ok(line) = self
-            .lines
-            .recv_timeout(deadline.saturating_duration_since(Instant::now()))
-        {
-            self.stderr += &line;
-            self.stderr.push('\n');
-        }
+        while self.line(deadline).is_some() {}
         Ended {
             status,
             stdout: self.stdout.join().expect("the reader does not panic"),
-            stderr: std::mem::take(&mut self.stderr),
+            stderr: self.stderr,
         }
+    }
+
+    /// The next line of standard error; none at its end, or at the deadline.
+    fn line(&mut self, deadline: Instant) -> Option<String> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let line = self.lines.recv_timeout(left).ok()?;
+        self.stderr += &line;
+        self.stderr.push('\n');
+        Some(line)
     }
 }
 

@@ -63,10 +63,12 @@ impl Traces {
 /// Children of a process; a command has one, its supervisor.
 pub fn children_of(parent: i32) -> impl Iterator<Item = i32> {
     let line = format!("PPid:\t{parent}");
-    processes().filter(move |pid| {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        status.lines().any(|it| it == line)
-    })
+    processes().filter(move |pid| status_has(*pid, &line))
+}
+
+fn status_has(pid: i32, line: &str) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status.lines().any(|it| it == line)
 }
 
 /// Processes whose environment holds `NAME=value`.
@@ -83,9 +85,11 @@ fn processes() -> impl Iterator<Item = i32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-/// Namespaces in use, by process; a process may have threads in several.
+/// Namespaces in use, by process; a process may have threads in several. One that is dead but whose parent (after a
+/// kill, the machine's init) has not asked for its exit code yet uses none.
 fn in_use() -> BTreeMap<i32, BTreeSet<String>> {
-    let with_threads = processes().map(|pid| {
+    let alive = processes().filter(|pid| !status_has(*pid, "State:\tZ (zombie)"));
+    let with_threads = alive.map(|pid| {
         let threads = fs::read_dir(format!("/proc/{pid}/task"))
             .into_iter()
             .flatten()
