@@ -4,7 +4,7 @@
 
 mod command;
 
-use std::{fs, process::Command, time::Instant};
+use std::{fs, process::Command, thread, time::Instant};
 
 use command::{
     Running, Scratch, hoplab,
@@ -20,8 +20,19 @@ use rstest::rstest;
 /// A command whose lab stands still.
 struct Frozen {
     command: Running,
-    supervisor: i32,
+    supervisor: Supervisor,
     traces: Traces,
+}
+
+/// Its process id. A test that fails kills it: nothing is to stay then either.
+struct Supervisor(i32);
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let _ = kill(Pid::from_raw(self.0), Signal::SIGKILL);
+        }
+    }
 }
 
 /// The watchdog of a lab that stands still is made quick: these tests are many.
@@ -40,7 +51,7 @@ fn frozen(command: &mut Command, phase: &str) -> Frozen {
     let traces = Traces::of(supervisor);
     Frozen {
         command,
-        supervisor,
+        supervisor: Supervisor(supervisor),
         traces,
     }
 }
@@ -65,7 +76,7 @@ fn a_killed_supervisor_leaves_nothing_and_the_command_says_what_happened(
     phase: &str,
 ) {
     let frozen = frozen_at(phase);
-    send(frozen.supervisor, Signal::SIGKILL);
+    send(frozen.supervisor.0, Signal::SIGKILL);
     let sentence = "error: the lab's supervisor is gone (signal SIGKILL)";
     frozen.command.ended().failed_with(4, &[sentence]);
     frozen.traces.assert_vanish();
@@ -202,5 +213,20 @@ fn a_kept_lab_lives_on_until_it_is_told_to_end_and_then_leaves_nothing() {
     assert_eq!(traces.networks(), 10, "the node and nine pods: {traces:?}");
     send(supervisor, Signal::SIGTERM);
     command.ended();
+    traces.assert_vanish();
+}
+
+#[test]
+fn a_kept_lab_does_not_hold_the_output_of_its_caller_open() {
+    let args = ["run", "bookinfo", "--flow", "outside-to-reviews", "--keep"];
+    // `output` reads both pipes to their end: it would wait for the lab.
+    let output = hoplab(&args).output().expect("it starts");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let supervisor = stderr
+        .lines()
+        .find_map(|line| line.strip_prefix("end it: kill ")?.parse().ok())
+        .expect("it says how");
+    let traces = Traces::of(supervisor);
+    send(supervisor, Signal::SIGTERM);
     traces.assert_vanish();
 }

@@ -33,7 +33,19 @@ fn run_without(rule: &RuleId, file: LabFile, backend: Backend) -> Observed {
         origin: format!("istio-1.13 without {rule}"),
         text: rules::to_restore(&whole.without(rule)),
     });
-    Observed::of_all_flows(&mut up(file, options))
+    let mut lab = up(file, options);
+    for pod in &lab.came_up().pods {
+        let held = pod
+            .rules
+            .get(&rule.family)
+            .map(|text| text.matches("\n-A ").count());
+        assert!(
+            held.is_none_or(|it| it == whole.len() - 1),
+            "{held:?} rules in {}",
+            pod.name
+        );
+    }
+    Observed::of_all_flows(&mut lab)
 }
 
 #[rstest]

@@ -1,7 +1,10 @@
 //! What the judge makes of evidence with a gap or a lie in it. Pure but for its start: one lab runs for the whole
 //! file, and the tests judge changed copies of what it left behind.
 
-use std::{net::SocketAddr, sync::LazyLock};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::LazyLock,
+};
 
 use hoplab::{
     evidence::{Quiet, Window},
@@ -91,7 +94,7 @@ each_flow! {
     }
 
     fn without_a_pods_conntrack_table_the_verdict_is_unproven_and_names_it(flow) {
-        for pod in RECORDED.window(flow).counters.keys() {
+        for pod in RECORDED.window(flow).conntrack.keys() {
             let observed = judged(flow, |window| drop(window.conntrack.remove(pod)));
             observed.is(Verdict::Unproven).missed(&format!("conntrack {pod}: missing the table"));
         }
@@ -199,7 +202,7 @@ each_flow! {
     }
 
     fn with_a_conntrack_entry_nobody_explains_the_verdict_is_refuted(flow) {
-        for pod in RECORDED.window(flow).counters.keys() {
+        for pod in RECORDED.window(flow).conntrack.keys() {
             let observed = judged(flow, |window| {
                 let entries = window.conntrack.values().flatten();
                 let mut stray = entries.clone().next().expect("a tracked flow").clone();
@@ -219,6 +222,46 @@ each_flow! {
         });
         observed.is(Verdict::Refuted).contradicted("no connection but the flow's own");
     }
+}
+
+#[test]
+fn with_any_one_record_of_the_whole_run_withheld_the_verdict_is_unproven() {
+    for (flow, window) in RECORDED.evidence.windows.iter().enumerate() {
+        for record in 0..window.records.len() {
+            let mut evidence = RECORDED.evidence.clone();
+            evidence.windows[flow].records.remove(record);
+            Observed::judge(RECORDED.file.clone(), evidence).is(Verdict::Unproven);
+        }
+    }
+}
+
+/// Each pod has a 127.0.0.6 of its own, and the kernel may give the same port in all of them.
+#[test]
+fn the_same_loopback_address_in_two_pods_confuses_nobody() {
+    let same = |address: &mut SocketAddr| {
+        if address.ip() == Ipv4Addr::new(127, 0, 0, 6) {
+            address.set_port(40_000);
+        }
+    };
+    let observed = judged("ingress-reviews-v3", |window| {
+        for record in &mut window.records {
+            match &mut record.event {
+                Event::Accept { peer, .. } => same(peer),
+                Event::Connect {
+                    result: ConnectResult::Connected { local, .. },
+                    ..
+                } => same(local),
+                Event::Connect { .. } | Event::Close { .. } => {}
+            }
+        }
+        for entry in window.conntrack.values_mut().flatten() {
+            same(&mut entry.original.src);
+            same(&mut entry.reply.dst);
+        }
+        // The logs of two processes arrive in any order.
+        window.records.reverse();
+    });
+    observed.holds();
 }
 
 /// An address nobody has.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use super::connections::End;
 use crate::{
     evidence::{ConntrackEntry, Window},
+    plan::INBOUND_SOURCE,
     predict::{Leg, LegEnd},
 };
 
@@ -112,7 +113,11 @@ fn find_accepter<'a>(
         return None;
     }
     if let Some(local) = local {
-        let by_peer = |end: &End| end.accepted().is_some_and(|a| a.peer == local);
+        // Addresses on lo are every pod's own: two pods may hold the same one, with the same port, at once.
+        let on_lo = local.ip().is_loopback() || INBOUND_SOURCE.contains(&local.ip());
+        let by_peer = |end: &End| {
+            (!on_lo || end.pod == leg.opener.pod) && end.accepted().is_some_and(|a| a.peer == local)
+        };
         if let Some(end) = find(ends, used, by_peer) {
             return Some(end);
         }

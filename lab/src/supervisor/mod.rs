@@ -173,7 +173,10 @@ fn answer(
 ) -> Option<Message> {
     let not_up = || Failure::new(Class::State, "the lab is not up");
     let result = match request {
-        Request::LetGo => return None,
+        Request::LetGo => {
+            leave_the_terminal();
+            return None;
+        }
         Request::Up(plan) if live.is_none() => prepare_mounts(&plan.hosts)
             .map_err(Failure::from)
             .and_then(|()| up::up(*plan, events, queue))
@@ -197,6 +200,15 @@ fn answer(
         Request::Doctor => Ok(Message::Checks(doctor::examine_inside())),
     };
     Some(result.unwrap_or_else(Message::Failed))
+}
+
+/// A kept lab must not hold its caller's output open: `hoplab run --keep | tail` would wait for its end.
+fn leave_the_terminal() {
+    let nowhere = File::options().write(true).open("/dev/null");
+    let Ok(nowhere) = nowhere else { return };
+    // Nothing depends on it: what can't be redirected stays as it is.
+    let _ = nix::unistd::dup2_stdout(&nowhere);
+    let _ = nix::unistd::dup2_stderr(&nowhere);
 }
 
 fn say(control: &mut UnixStream, message: &Message) -> std::io::Result<()> {
