@@ -3,12 +3,12 @@
 //! Takes what istio-init writes (`* nat`, `-N`, `-A`, `-I`, `COMMIT`) and what `iptables-save [-c]` prints
 //! (`*nat`, `:CHAIN POLICY [p:b]`, `[p:b] -A …`), in any mixture.
 
-use crate::diagnostic::{Diagnostic, did_you_mean};
 use super::id::{Family, Table};
 use super::options;
 use super::set::{Chain, RuleSet, TableRules};
 use super::target::Target;
 use super::words::{Line, Word};
+use crate::diagnostic::{Diagnostic, did_you_mean};
 
 mod table;
 

@@ -2,8 +2,10 @@
 
 use super::{Context, Reader, value};
 use crate::diagnostic::Diagnostic;
+use crate::rules::address_kind::End;
 use crate::rules::matches::{Match, STATELESS};
 use crate::rules::render::quoted;
+use crate::rules::tcp_flags::TcpFlagTest;
 use crate::rules::values::{Negatable, Protocol};
 use crate::rules::words::Word;
 
@@ -45,6 +47,40 @@ impl<'a> Reader<'a> {
                     format!("`{}` needs `-p tcp` or `-p udp` before it", option.text),
                 ));
             }
+            "--tcp-flags" if transport => {
+                self.ports = Some(option);
+                let (mask, wanted) = (self.value(option)?, self.value(option)?);
+                let value = TcpFlagTest {
+                    mask: value::tcp_flags(line, mask)?,
+                    wanted: value::tcp_flags(line, wanted)?,
+                };
+                self.matches
+                    .add(Match::TcpFlags(Negatable { negated, value }));
+            }
+            "--syn" if transport => {
+                self.ports = Some(option);
+                let value = TcpFlagTest::SYN;
+                self.matches
+                    .add(Match::TcpFlags(Negatable { negated, value }));
+            }
+            name @ ("--sports"
+            | "--source-ports"
+            | "--dports"
+            | "--destination-ports"
+            | "--ports")
+                if loaded("multiport") =>
+            {
+                self.port_list = Some(option);
+                let end = match name {
+                    "--ports" => None,
+                    name if name.starts_with("--s") => Some(End::Source),
+                    _ => Some(End::Destination),
+                };
+                let value = value::port_list(line, self.value(option)?)?;
+                let ports = Negatable { negated, value };
+                self.matches.add(Match::Ports { end, ports });
+            }
+            "--socket-exists" if loaded("owner") => self.matches.add(Match::SocketExists(!negated)),
             name @ ("--uid-owner" | "--gid-owner") if loaded("owner") => {
                 let owner = Negatable {
                     negated,
@@ -68,6 +104,25 @@ impl<'a> Reader<'a> {
                 let value = value::states(line, word)?;
                 self.matches
                     .add(Match::CtState(Negatable { negated, value }));
+            }
+            "--state" if module == Some("state") => {
+                let value = value::states(line, self.value(option)?)?;
+                self.matches
+                    .add(Match::CtState(Negatable { negated, value }));
+            }
+            name @ ("--src-type" | "--dst-type") if loaded("addrtype") => {
+                let end = match name {
+                    "--src-type" => End::Source,
+                    _ => End::Destination,
+                };
+                let value = value::address_kinds(line, self.value(option)?)?;
+                let kinds = Negatable { negated, value };
+                self.matches.add(Match::AddressKind { end, kinds });
+            }
+            "--mark" if module == Some("connmark") => {
+                let value = value::mark(line, self.value(option)?)?;
+                self.matches
+                    .add(Match::ConnMark(Negatable { negated, value }));
             }
             "--mark" if module == Some("mark") => {
                 let value = value::mark(line, self.value(option)?)?;

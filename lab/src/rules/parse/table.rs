@@ -86,7 +86,11 @@ impl<'a> Open<'a> {
             None if COMMANDS.contains(&command.text.as_str()) => return Err(needs("a chain")),
             _ => {
                 let message = format!("`{}` is not a line of a rule set", command.text);
-                return Err(line.error_with(command, message, did_you_mean(&command.text, COMMANDS)));
+                return Err(line.error_with(
+                    command,
+                    message,
+                    did_you_mean(&command.text, COMMANDS),
+                ));
             }
         };
         let at = match command.text.as_str() {
