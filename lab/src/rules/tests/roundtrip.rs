@@ -279,10 +279,7 @@ fn rule(family: Family) -> impl Strategy<Value = Rule> {
                 (matches.source, matches.destination) = (source, destination);
                 (matches.in_interface, matches.out_interface) = (in_interface, out_interface);
                 conditions.into_iter().for_each(|it| matches.add(it));
-                Rule {
-                    spec: RuleSpec { matches, target },
-                    counters: None,
-                }
+                Rule::new(RuleSpec { matches, target })
             },
         )
     })
