@@ -7,10 +7,12 @@
 
 mod address_kind;
 mod align;
+mod annotate;
 mod conservation;
 mod counters;
 mod diff;
 mod id;
+mod json;
 mod list;
 mod logging;
 mod marks;
@@ -29,10 +31,12 @@ mod words;
 
 pub use address_kind::{AddressKind, End};
 pub use align::{Alignment, align};
+pub use annotate::annotated;
 pub use conservation::{Imbalance, conservation};
 pub use counters::{CounterDelta, CounterError, CounterSnapshot};
 pub use diff::{Difference, diff};
 pub use id::{Family, ParseRuleIdError, RuleId, Table};
+pub use json::to_json;
 pub use list::list_verbose;
 pub use logging::{Log, LogDetail, Nflog};
 pub use marks::{ConnmarkAction, MarkChange, MarkValue};
@@ -40,7 +44,7 @@ pub use matches::{Match, Matches, RuleSpec};
 pub use nat::{NatPick, NatRange};
 pub use parse::parse;
 pub use read::{Document, Dump, Form, read};
-pub use render::{spec_text, to_restore, to_save};
+pub use render::{spec_text, to_commands, to_restore, to_save};
 pub use rounded::{CountRange, Rounded};
 pub use set::{Chain, Counter, Policy, Rule, RuleSet, TableRules};
 pub use target::{Flow, Target, ZoneDirection, ZoneId};

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::fmt::Write as _;
 
 use super::address_kind::{AddressKind, End};
+use super::id::Table;
 use super::matches::{Match, Matches, RuleSpec};
 use super::set::{Chain, Counter, Policy, RuleSet};
 use super::values::{CtState, Negatable, PortRange};
@@ -82,6 +83,22 @@ pub fn to_save(rules: &RuleSet) -> String {
         text.push_str("COMMIT\n");
     }
     text
+}
+
+/// The text `iptables -t TABLE -S` would print; empty when the rule set lacks the table.
+pub fn to_commands(rules: &RuleSet, table: Table) -> String {
+    let Some(table) = rules.tables.get(&table) else {
+        return String::new();
+    };
+    let chains = table.chains().iter().map(|chain| match chain.policy {
+        Some(policy) => format!("-P {} {policy}\n", quoted(&chain.name)),
+        None => format!("-N {}\n", quoted(&chain.name)),
+    });
+    let rules = table.chains().iter().flat_map(|chain| {
+        let specs = chain.rules.iter().map(|rule| &rule.spec);
+        specs.map(|spec| spec_text(&chain.name, spec) + "\n")
+    });
+    chains.chain(rules).collect()
 }
 
 /// Quotes a word when a reader would split it or take it for something else.

@@ -24,6 +24,22 @@ impl<'a> Reader<'a> {
         let transport = transport || matches!(module, Some("tcp" | "udp"));
         let line = self.line;
         match option.text.as_str() {
+            // getopt takes it for an abbreviation while no match with an option of just this name is loaded.
+            name @ ("--sport" | "--source-port" | "--dport" | "--destination-port")
+                if module == Some("multiport") && self.ports.is_none() =>
+            {
+                self.port_list = Some(option);
+                let end = match name.starts_with("--s") {
+                    true => End::Source,
+                    false => End::Destination,
+                };
+                let value = value::port_list(line, self.value(option)?)?;
+                let ports = Negatable { negated, value };
+                self.matches.add(Match::Ports {
+                    end: Some(end),
+                    ports,
+                });
+            }
             name @ ("--sport" | "--source-port" | "--dport" | "--destination-port")
                 if transport =>
             {

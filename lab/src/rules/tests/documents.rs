@@ -339,5 +339,60 @@ fn a_complaint_about_a_row_points_into_it() {
     x:4:94: `nosuchservice` is not a port: expected a number from 0 to 65535
        4 |     0     0 RETURN     tcp  --  any    any     anywhere             anywhere             tcp dpt:nosuchservice
          |                                                                                              ^^^^^^^^^^^^^^^^^
+         = help: `iptables -L -v -n` lists numbers instead of names
+    ");
+}
+
+fn command(family: Family, table: Table) -> String {
+    let program = match family {
+        Family::V4 => "iptables",
+        Family::V6 => "ip6tables",
+    };
+    format!("# {program} -t {table} -S\n")
+}
+
+#[test]
+fn what_is_written_as_commands_or_as_a_listing_reads_back() {
+    for family in [Family::V4, Family::V6] {
+        let rules = istio(family);
+        let head = command(family, Table::Nat);
+        let (_, read) = only(&(head.clone() + &to_commands(&rules, Table::Nat)));
+        assert_eq!(read, rules);
+        let (_, read) = only(&(head + &list_verbose(&rules, Table::Nat)));
+        assert_eq!(read.without_counters(), rules);
+    }
+}
+
+#[test]
+fn json_has_what_the_text_says_and_what_is_known_of_it() {
+    let (_, rules) = only(LISTING);
+    let json = to_json(&rules);
+    let chain = &json["tables"][0]["chains"][2];
+    assert_eq!(
+        (&chain["name"], &chain["policy"]),
+        (&"OUTPUT".into(), &"ACCEPT".into())
+    );
+    insta::assert_snapshot!(chain["rules"][0], @r#"{"counters":{"bytes":{"least":8252500,"most":8253499},"packets":{"least":137500,"most":138499}},"id":"ipv4 nat OUTPUT 1","modelled":true,"target":"ISTIO_OUTPUT","text":"-A OUTPUT -p tcp -j ISTIO_OUTPUT"}"#);
+}
+
+#[test]
+fn a_listing_for_people_says_what_each_rule_does() {
+    let text = annotated(&istio(Family::V4));
+    let (_, from) = text
+        .split_once("ISTIO_IN_REDIRECT, ")
+        .expect("the chain is listed");
+    let some: Vec<&str> = from.lines().take(11).collect();
+    insta::assert_snapshot!(some.join("\n"), @r"
+    entered by 3 rules
+      1  -p tcp -j REDIRECT --to-ports 15006
+         tcp: turned to port 15006 of this machine
+
+    ISTIO_OUTPUT, entered by 1 rule
+      1  -s 127.0.0.6/32 -o lo -j RETURN
+         from 127.0.0.6/32, out by lo: back to where the chain was entered
+      2  ! -d 127.0.0.1/32 -o lo -m owner --uid-owner 1337 -j ISTIO_IN_REDIRECT
+         not to 127.0.0.1/32, out by lo, sent by user 1337: asks ISTIO_IN_REDIRECT
+      3  -o lo -m owner ! --uid-owner 1337 -j RETURN
+         out by lo, not sent by user 1337: back to where the chain was entered
     ");
 }

@@ -85,6 +85,11 @@ fn the_words_of_a_rule_and_the_kernels_words_for_it_are_equal() {
         "-p tcp -m multiport --dports 80,1:20,53",
         "-m multiport -p tcp --destination-ports 53,80,1:20",
     );
+    // As Kuma writes it.
+    same(
+        "-m multiport -p tcp --dport 53,3000:5000",
+        "-p tcp -m multiport --dports 53,3000:5000",
+    );
     same(
         "-m addrtype --dst-type LOCAL,UNICAST ! --src-type LOCAL",
         "-m addrtype ! --src-type LOCAL --dst-type UNICAST,LOCAL",

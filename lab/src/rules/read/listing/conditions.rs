@@ -61,7 +61,8 @@ fn one(line: Line<'_>, words: &[Word], row: &mut Vec<Word>) -> Result<usize, Dia
         row.extend(values.iter().map(|(word, text)| value(word, *text)));
     };
     Ok(match text(first) {
-        "tcp" | "udp" if !negated && is_port(text(1)) => 1,
+        // The name alone is what `-m tcp` without an option prints.
+        "tcp" | "udp" if !negated => 1,
         word if !negated && is_port(word) => {
             port(&words[0], &mut add);
             1

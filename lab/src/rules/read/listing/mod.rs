@@ -50,7 +50,10 @@ pub(super) fn read(
             columns = None;
         } else if let Some(columns) = &columns {
             let row = row::translate(*line, &words, columns, family)?;
-            let read = options::rule(*line, &row.words, family)?;
+            let read = options::rule(*line, &row.words, family).map_err(|error| Diagnostic {
+                help: error.help.or_else(|| numeric(&words)),
+                ..error
+            })?;
             open.jumps.extend(read.jump.map(|word| (*line, word)));
             let (counters, rounded) = row.counters;
             if let Some(chain) = open.rules.chain_mut(&chain) {
@@ -66,6 +69,14 @@ pub(super) fn read(
     }
     set.tables.insert(table, open.close()?);
     Ok(set)
+}
+
+/// The repair of a row with names only its machine can resolve.
+fn numeric(words: &[Word]) -> Option<String> {
+    let names = words
+        .iter()
+        .any(|word| matches!(word.text.as_str(), "any" | "anywhere"));
+    names.then(|| "`iptables -L -v -n` lists numbers instead of names".to_owned())
 }
 
 /// `Chain OUTPUT (policy ACCEPT 86721 packets, 5381K bytes)`, `Chain SUB (1 references)`

@@ -133,7 +133,7 @@ fn next<'w>(rest: &mut &'w [Word], short: impl Fn() -> Diagnostic) -> Result<&'w
     Ok(word)
 }
 
-/// `localhost` is what listings without `-n` print for the loopback address.
+/// The names listings without `-n` print for loopback, from /etc/hosts and /etc/networks.
 fn address(word: &Word, family: Family) -> Word {
     let loopback = match family {
         Family::V4 => "127.0.0.1",
@@ -142,6 +142,8 @@ fn address(word: &Word, family: Family) -> Word {
     let text = match word.text.as_str() {
         "localhost" => loopback.to_owned(),
         "!localhost" => format!("!{loopback}"),
+        "loopback/8" => "127.0.0.0/8".to_owned(),
+        "!loopback/8" => "!127.0.0.0/8".to_owned(),
         other => other.to_owned(),
     };
     Word {

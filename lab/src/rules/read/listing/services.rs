@@ -2,8 +2,8 @@
 
 use crate::rules::tcp_flags::TcpFlags;
 
-/// Services near every machine's /etc/services has, by the names glibc prints (IANA's registry).
-const SERVICES: [(&str, u16); 40] = [
+/// Services that nearly every machine's /etc/services has, by the names glibc prints (IANA's registry).
+const SERVICES: [(&str, u16); 41] = [
     ("tcpmux", 1),
     ("echo", 7),
     ("discard", 9),
@@ -40,6 +40,7 @@ const SERVICES: [(&str, u16); 40] = [
     ("nfs", 2049),
     ("mysql", 3306),
     ("postgresql", 5432),
+    ("sieve", 4190),
     ("amqp", 5672),
     ("http-alt", 8080),
     ("webcache", 8080),
