@@ -13,6 +13,7 @@ pub mod evidence;
 pub mod failure;
 pub mod judge;
 mod lab;
+pub mod lint;
 pub mod model;
 pub mod net;
 pub mod netfilter;

@@ -22,7 +22,7 @@ impl Passage {
     pub fn decided(&self) -> Option<&Outcome> {
         let outcomes = || self.tables.iter().map(|(_, traversal)| &traversal.decided);
         let turned = outcomes().find(|it| !matches!(it, Outcome::Accepted { .. }));
-        turned.or_else(|| outcomes().last())
+        turned.or_else(|| outcomes().next_back())
     }
 }
 

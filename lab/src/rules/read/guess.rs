@@ -33,7 +33,7 @@ fn command(text: &str) -> Option<Mention> {
         // A file name is no command: `iptables-rules-16505.txt`.
         known && !name.contains("rules")
     };
-    let at = words.iter().rposition(|word| program(word))?;
+    let at = words.iter().rposition(program)?;
     let (name, rest) = (words[at], &words[at + 1..]);
     let table = rest
         .iter()
@@ -51,7 +51,7 @@ fn command(text: &str) -> Option<Mention> {
             Family::V4
         },
         table,
-        lists: rest.iter().any(|word| lists(word)),
+        lists: rest.iter().any(lists),
     })
 }
 

@@ -8,8 +8,11 @@ use crate::rules::id::Family;
 use crate::rules::marks::{ConnmarkAction, MarkChange};
 use crate::rules::target::{Target, ZoneDirection, ZoneId};
 
+/// Makes a change of the value and mask given.
+type Change = fn(u32, u32) -> MarkChange;
+
 /// The words for a change of a mark, with what each makes of value and mask.
-const CHANGES: [(&str, fn(u32, u32) -> MarkChange); 5] = [
+const CHANGES: [(&str, Change); 5] = [
     ("--set-xmark", MarkChange::set_xmark),
     ("--set-mark", MarkChange::set_mark),
     ("--and-mark", |bits, _| MarkChange::and_mark(bits)),
