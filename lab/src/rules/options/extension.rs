@@ -9,6 +9,24 @@ use crate::rules::tcp_flags::TcpFlagTest;
 use crate::rules::values::{Negatable, Protocol};
 use crate::rules::words::Word;
 
+/// Modelled options with the one match that has them.
+const OWNERS: [(&str, &str); 14] = [
+    ("--sports", "multiport"),
+    ("--source-ports", "multiport"),
+    ("--dports", "multiport"),
+    ("--destination-ports", "multiport"),
+    ("--ports", "multiport"),
+    ("--tcp-flags", "tcp"),
+    ("--syn", "tcp"),
+    ("--socket-exists", "owner"),
+    ("--ctstate", "conntrack"),
+    ("--state", "state"),
+    ("--mark", "mark"),
+    ("--src-type", "addrtype"),
+    ("--dst-type", "addrtype"),
+    ("--comment", "comment"),
+];
+
 impl<'a> Reader<'a> {
     /// An option of a match or target extension.
     pub(super) fn extension(&mut self, option: &'a Word, negated: bool) -> Result<(), Diagnostic> {
@@ -121,7 +139,7 @@ impl<'a> Reader<'a> {
                 self.matches
                     .add(Match::CtState(Negatable { negated, value }));
             }
-            "--state" if module == Some("state") => {
+            "--state" if loaded("state") => {
                 let value = value::states(line, self.value(option)?)?;
                 self.matches
                     .add(Match::CtState(Negatable { negated, value }));
@@ -135,20 +153,28 @@ impl<'a> Reader<'a> {
                 let kinds = Negatable { negated, value };
                 self.matches.add(Match::AddressKind { end, kinds });
             }
-            "--mark" if module == Some("connmark") => {
+            "--mark" if module == Some("connmark") || (loaded("connmark") && !loaded("mark")) => {
                 let value = value::mark(line, self.value(option)?)?;
                 self.matches
                     .add(Match::ConnMark(Negatable { negated, value }));
             }
-            "--mark" if module == Some("mark") => {
+            "--mark" if loaded("mark") => {
                 let value = value::mark(line, self.value(option)?)?;
                 self.matches.add(Match::Mark(Negatable { negated, value }));
             }
-            "--comment" if module == Some("comment") && !negated => {
+            "--comment" if loaded("comment") && !negated => {
                 let word = self
                     .next()
                     .ok_or_else(|| line.error(option, "`--comment` needs a value"))?;
                 self.matches.add(Match::Comment(word.text.clone()));
+            }
+            name if !matches!(self.context, Context::Target) => {
+                // Kept verbatim in another match, the option would be read as its own match's after sorting.
+                if let Some((_, module)) = OWNERS.iter().find(|(known, _)| *known == name) {
+                    let message = format!("`{name}` needs `-m {module}` before it");
+                    return Err(line.error(option, message));
+                }
+                return self.unmodelled(option, negated);
             }
             _ => return self.unmodelled(option, negated),
         }

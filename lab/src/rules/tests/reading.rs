@@ -25,6 +25,10 @@ fn spellings_of_one_rule_are_equal() {
         "-p udp -j REDIRECT --to-port 15053",
         "-p udp -j REDIRECT --to-ports 15053",
     );
+    same(
+        "-m mark -m owner --uid-owner 1 --mark 2",
+        "-m owner --uid-owner 1 -m mark --mark 2",
+    );
     same("-d 127.0.0.1/8", "-d 127.0.0.0/255.0.0.0");
     same("-s 0.0.0.0/0 -p all -o +", "");
     same("-p tcp --sport 1024:", "-p tcp --sport 1024:65535");
