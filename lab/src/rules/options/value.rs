@@ -91,14 +91,15 @@ pub(super) fn ports(line: Line<'_>, word: &Word, separator: char) -> Result<Port
     }
 }
 
-/// `1337`, `1000-2000` or a name.
+/// `1337`, `1000-2000`, `1000:2000` or a name.
 pub(super) fn owner(line: Line<'_>, word: &Word) -> Result<OwnerId, Diagnostic> {
     let text = word.text.as_str();
     let bad = |why: &str| line.error(word, format!("`{text}` is not a user or group: {why}"));
     if text.is_empty() {
         return Err(bad("it is empty"));
     }
-    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let range = text.split_once(['-', ':']);
+    let (first, last) = range.unwrap_or((text, text));
     let numeric = |part: &str| !part.is_empty() && part.bytes().all(|it| it.is_ascii_digit());
     if !numeric(first) || !numeric(last) {
         return Ok(OwnerId::Name(text.to_owned()));

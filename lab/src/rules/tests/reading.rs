@@ -89,7 +89,11 @@ fn the_words_of_a_rule_and_the_kernels_words_for_it_are_equal() {
         "-p tcp -m multiport --dports 80,1:20,53",
         "-m multiport -p tcp --destination-ports 53,80,1:20",
     );
-    // As Kuma writes it.
+    // As Kuma writes them.
+    same(
+        "-m owner --uid-owner 106:108",
+        "-m owner --uid-owner 106-108",
+    );
     same(
         "-m multiport -p tcp --dport 53,3000:5000",
         "-p tcp -m multiport --dports 53,3000:5000",
