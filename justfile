@@ -48,6 +48,10 @@ lint:
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
+# Fuzz every reader of rules for a bounded time: `just fuzz 60` for 60 seconds each
+fuzz *ARGS:
+    @fuzz/run "$@"
+
 # Everything a change has to pass
 check: fmt-check lint doc test
 

@@ -14,6 +14,7 @@ pub mod failure;
 pub mod judge;
 mod lab;
 mod lab_file;
+pub mod lint;
 pub mod model;
 pub mod net;
 pub mod netfilter;

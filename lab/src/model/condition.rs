@@ -1,11 +1,15 @@
 //! One rule against one packet: matched, failed and why, or unknown and why.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 
+use super::kind;
 use super::mismatch::{Field, Mismatch};
 use super::packet::Packet;
 use super::traversal::TryResult;
-use crate::rules::{CtState, Interface, Match, Matches, Negatable, OwnerId, PortRange};
+use crate::rules::{
+    AddressKind, CtState, End, Interface, MarkValue, Match, Matches, Negatable, OwnerId, PortRange,
+};
 
 /// Asks the conditions of a rule in the order of the kernel: source, destination, in, out, protocol
 /// (`ip_packet_match` in net/ipv4/netfilter/ip_tables.c), then the match extensions.
@@ -133,16 +137,28 @@ fn extension(condition: &Match, packet: &Packet) -> TryResult {
                 it.value.contains(&packet.state),
             )
         }
-        Match::Mark(it) => {
-            let had = format!("{:#x}", packet.mark);
+        Match::Mark(it) => mark(Field::Mark, it, packet.mark),
+        Match::ConnMark(it) => mark(Field::ConnMark, it, packet.connmark),
+        Match::Ports { end, ports } => port_list(*end, ports, packet),
+        Match::TcpFlags(it) => {
+            let matched = it.value.matches(packet.tcp_flags);
+            let wanted = it.value.to_string();
+            settle(Field::TcpFlags, it, wanted, packet.tcp_flags, matched)
+        }
+        Match::SocketExists(wanted) => {
+            let has = |it: bool| if it { "one" } else { "none" };
+            let there = packet.owner.is_some();
+            let condition = Negatable::is(());
+            let matched = there == *wanted;
             settle(
-                Field::Mark,
-                it,
-                it.value.to_string(),
-                had,
-                it.value.matches(packet.mark),
+                Field::Socket,
+                &condition,
+                has(*wanted).to_owned(),
+                has(there),
+                matched,
             )
         }
+        Match::AddressKind { end, kinds } => address_kind(*end, kinds, packet),
         Match::Comment(_) => TryResult::Matched,
         Match::Verbatim { module, words } => {
             let module = module.iter().map(|module| format!("-m {module}"));
@@ -175,4 +191,51 @@ fn owner(field: Field, condition: &Negatable<OwnerId>, had: Option<u32>) -> TryR
             "which {field} is named `{wanted}` depends on the machine"
         )),
     }
+}
+
+fn mark(field: Field, condition: &Negatable<MarkValue>, had: u32) -> TryResult {
+    let matched = condition.value.matches(had);
+    let wanted = condition.value.to_string();
+    settle(field, condition, wanted, format!("{had:#x}"), matched)
+}
+
+fn port_list(
+    end: Option<End>,
+    condition: &Negatable<BTreeSet<PortRange>>,
+    packet: &Packet,
+) -> TryResult {
+    let (source, destination) = (packet.src.port(), packet.dst.port());
+    let named = |port: u16| condition.value.iter().any(|it| it.contains(port));
+    let (field, had, matched) = match end {
+        Some(End::Source) => (Field::SourcePort, source.to_string(), named(source)),
+        Some(End::Destination) => (
+            Field::DestinationPort,
+            destination.to_string(),
+            named(destination),
+        ),
+        None => (
+            Field::AnyPort,
+            format!("{source} and {destination}"),
+            named(source) || named(destination),
+        ),
+    };
+    let wanted: Vec<String> = condition.value.iter().map(PortRange::to_string).collect();
+    settle(field, condition, wanted.join(","), had, matched)
+}
+
+fn address_kind(
+    end: End,
+    condition: &Negatable<BTreeSet<AddressKind>>,
+    packet: &Packet,
+) -> TryResult {
+    let (field, address, said) = match end {
+        End::Source => (Field::SourceKind, packet.src.ip(), packet.src_kind),
+        End::Destination => (Field::DestinationKind, packet.dst.ip(), packet.dst_kind),
+    };
+    let Some(had) = said.or_else(|| kind::of(address)) else {
+        return TryResult::Unknown(format!("the {field} {address} depends on the routes"));
+    };
+    let wanted: Vec<&str> = condition.value.iter().map(|it| it.name()).collect();
+    let matched = condition.value.contains(&had);
+    settle(field, condition, wanted.join(","), had, matched)
 }

@@ -3,7 +3,9 @@
 use super::condition::ask;
 use super::packet::{Hook, Packet};
 use super::traversal::{By, Outcome, Traversal, Try, TryResult};
-use crate::rules::{Chain, Policy, RuleId, RuleSet, Table, TableRules, Target};
+use crate::rules::{
+    Chain, CtState, Policy, RuleId, RuleSet, Table, TableRules, Target, ZoneDirection, ZoneId,
+};
 
 /// Rules asked before the model gives up. Chains may call others many times over, so a small rule set can ask for
 /// very many rules; no rule set meant for a pod does.
@@ -18,6 +20,7 @@ pub fn evaluate(rules: &RuleSet, table: Table, hook: Hook, packet: &Packet) -> T
         hook,
         tried: Vec::new(),
         decided: Outcome::Accepted { by: By::Nobody },
+        left: packet.clone(),
     };
     if packet.family() != rules.family {
         return nobody;
@@ -37,12 +40,14 @@ pub fn evaluate(rules: &RuleSet, table: Table, hook: Hook, packet: &Packet) -> T
             next: 0,
         }],
         tried: Vec::new(),
+        packet: packet.clone(),
     };
-    let decided = walk.run(packet).unwrap_or_else(|| policy(start));
+    let decided = walk.run().unwrap_or_else(|| policy(start));
     Traversal {
         hook,
         tried: walk.tried,
         decided,
+        left: walk.packet,
     }
 }
 
@@ -52,6 +57,14 @@ fn policy(chain: &Chain) -> Outcome {
         Some(Policy::Drop) => Outcome::Dropped { by },
         Some(Policy::Accept) | None => Outcome::Accepted { by },
     }
+}
+
+/// Whether a rule with this target changes neither the packet nor its way.
+fn is_idle(target: &Target) -> bool {
+    matches!(
+        target,
+        Target::None | Target::Log(_) | Target::Nflog(_) | Target::Trace
+    )
 }
 
 /// A chain being asked, and the index of its next rule.
@@ -66,11 +79,13 @@ struct Walk<'a> {
     chains: &'a TableRules,
     stack: Vec<Frame<'a>>,
     tried: Vec<Try>,
+    /// As the rules so far left it.
+    packet: Packet,
 }
 
 impl<'a> Walk<'a> {
     /// The decision of a rule; `None` when the built-in chain ends or returns.
-    fn run(&mut self, packet: &Packet) -> Option<Outcome> {
+    fn run(&mut self) -> Option<Outcome> {
         while let Some(frame) = self.stack.last_mut() {
             let Some(rule) = frame.chain.rules.get(frame.next) else {
                 self.stack.pop();
@@ -79,13 +94,15 @@ impl<'a> Walk<'a> {
             frame.next += 1;
             let ordinal = u32::try_from(frame.next).unwrap_or(u32::MAX);
             let id = RuleId::new(self.rules.family, self.table, &frame.chain.name, ordinal);
-            let result = ask(&rule.spec.matches, packet);
+            let result = ask(&rule.spec.matches, &self.packet);
             self.tried.push(Try {
                 rule: id.clone(),
                 result: result.clone(),
             });
             match result {
                 TryResult::Failed(_) => {}
+                // Whether a rule that does nothing matches changes nothing.
+                TryResult::Unknown(_) if is_idle(&rule.spec.target) => {}
                 TryResult::Unknown(why) => return Some(Outcome::Unknown { rule: id, why }),
                 TryResult::Matched => {
                     if let Some(outcome) = self.follow(&rule.spec.target, id) {
@@ -100,7 +117,48 @@ impl<'a> Walk<'a> {
     /// Does what the target of a rule that matched says; gives the outcome when that is the end.
     fn follow(&mut self, target: &'a Target, id: RuleId) -> Option<Outcome> {
         match target {
-            Target::None => None,
+            Target::None | Target::Log(_) | Target::Nflog(_) | Target::Trace => None,
+            Target::Mark(change) => {
+                self.packet.mark = change.apply(self.packet.mark);
+                None
+            }
+            Target::Connmark(action) => {
+                let marks = action.apply(self.packet.mark, self.packet.connmark);
+                (self.packet.mark, self.packet.connmark) = marks;
+                None
+            }
+            Target::Zone { zone, direction } => {
+                self.assign(*zone, *direction);
+                None
+            }
+            Target::Notrack => {
+                if self.packet.zone.is_none() {
+                    self.packet.state = CtState::Untracked;
+                }
+                None
+            }
+            Target::Reject { with } => Some(Outcome::Rejected {
+                with: with.clone(),
+                by: id,
+            }),
+            Target::Dnat(to) => Some(Outcome::DestinationNat { to: *to, by: id }),
+            Target::Snat(to) => Some(Outcome::SourceNat { to: *to, by: id }),
+            Target::Masquerade(range) => Some(Outcome::Masqueraded {
+                ports: range.ports,
+                by: id,
+            }),
+            Target::Tproxy {
+                port,
+                address,
+                mark,
+            } => {
+                self.packet.mark = mark.apply(self.packet.mark);
+                Some(Outcome::Intercepted {
+                    address: *address,
+                    port: *port,
+                    by: id,
+                })
+            }
             Target::Return => {
                 self.stack.pop();
                 None
@@ -122,6 +180,26 @@ impl<'a> Walk<'a> {
                 self.enter(name, id)
             }
         }
+    }
+
+    /// Puts the packet into a zone, unless an earlier rule settled that (`xt_ct_target` in net/netfilter/xt_CT.c).
+    /// The packet is taken for one of the connection's original direction; the zone of a mark is its low 16 bits.
+    fn assign(&mut self, zone: ZoneId, direction: Option<ZoneDirection>) {
+        let Packet {
+            zone: known,
+            state,
+            mark,
+            ..
+        } = &mut self.packet;
+        if known.is_some() || *state == CtState::Untracked {
+            return;
+        }
+        let [_, _, high, low] = mark.to_be_bytes();
+        *known = Some(match (zone, direction) {
+            (_, Some(ZoneDirection::Reply)) => 0,
+            (ZoneId::Number(number), _) => number,
+            (ZoneId::FromMark, _) => u16::from_be_bytes([high, low]),
+        });
     }
 
     fn enter(&mut self, name: &str, id: RuleId) -> Option<Outcome> {

@@ -30,6 +30,18 @@ pub enum Field {
     CtState,
     /// `-m mark --mark`
     Mark,
+    /// `-m connmark --mark`
+    ConnMark,
+    /// `-m multiport --ports`: at either end.
+    AnyPort,
+    /// `--tcp-flags`
+    TcpFlags,
+    /// `-m owner --socket-exists`
+    Socket,
+    /// `-m addrtype --src-type`
+    SourceKind,
+    /// `-m addrtype --dst-type`
+    DestinationKind,
 }
 
 impl Field {
@@ -47,6 +59,12 @@ impl Field {
             Self::OwnerGid => "owner gid",
             Self::CtState => "state",
             Self::Mark => "mark",
+            Self::ConnMark => "connection mark",
+            Self::AnyPort => "source or destination port",
+            Self::TcpFlags => "tcp flags",
+            Self::Socket => "a socket",
+            Self::SourceKind => "kind of source",
+            Self::DestinationKind => "kind of destination",
         }
     }
 }

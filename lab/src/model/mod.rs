@@ -5,16 +5,21 @@
 
 mod condition;
 mod evaluate;
+mod journey;
+mod kind;
 mod landing;
 mod mismatch;
 mod packet;
+mod passage;
 mod space;
 mod traversal;
 
 pub use evaluate::evaluate;
+pub use journey::{Host, Journey, JourneyEnd, journey};
 pub use landing::redirect_landing;
 pub use mismatch::{Field, Mismatch};
 pub use packet::{Hook, Packet};
+pub use passage::{Passage, pass};
 pub use space::{PodAddresses, interesting_packets};
 pub use traversal::{By, Outcome, Traversal, Try, TryResult};
 

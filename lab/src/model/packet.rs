@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::rules::{CtState, Family, Protocol};
+use crate::rules::{AddressKind, CtState, Family, Protocol, TcpFlags};
 
 /// A place in the network stack where tables are asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -62,6 +62,16 @@ pub struct Packet {
     pub mark: u32,
     /// What conntrack says of its connection.
     pub state: CtState,
+    /// The mark of its connection.
+    pub connmark: u32,
+    /// The conntrack zone a rule put it in; `None` while none did.
+    pub zone: Option<u16>,
+    /// The flags of a TCP segment; none for another protocol.
+    pub tcp_flags: TcpFlags,
+    /// What routing makes of the source, where the address alone does not tell.
+    pub src_kind: Option<AddressKind>,
+    /// What routing makes of the destination, where the address alone does not tell.
+    pub dst_kind: Option<AddressKind>,
 }
 
 impl Packet {
@@ -76,6 +86,11 @@ impl Packet {
             owner: None,
             mark: 0,
             state: CtState::New,
+            connmark: 0,
+            zone: None,
+            tcp_flags: TcpFlags::SYN,
+            src_kind: None,
+            dst_kind: None,
         }
     }
 
@@ -83,6 +98,7 @@ impl Packet {
     pub fn udp(src: SocketAddr, dst: SocketAddr) -> Self {
         Self {
             protocol: Protocol::Udp,
+            tcp_flags: TcpFlags::NONE,
             ..Self::tcp(src, dst)
         }
     }
@@ -112,6 +128,12 @@ impl Packet {
             owner: Some((uid, gid)),
             ..self
         }
+    }
+
+    /// The packet, marked.
+    #[must_use]
+    pub fn marked(self, mark: u32) -> Self {
+        Self { mark, ..self }
     }
 
     /// The family whose rules it meets.

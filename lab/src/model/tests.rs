@@ -7,6 +7,7 @@ use crate::rules::tests::istio;
 use crate::rules::{Family, RuleId, RuleSet, Table};
 
 mod flows;
+mod journeys;
 mod mutants;
 mod reasons;
 mod semantics;

@@ -1,12 +1,13 @@
 //! What one table did to a packet at one hook: every rule asked, and the decision.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 use super::mismatch::Mismatch;
-use super::packet::Hook;
-use crate::rules::{PortRange, RuleId};
+use super::packet::{Hook, Packet};
+use crate::rules::{NatRange, PortRange, RuleId};
 
 /// The walk of a packet through one table at one hook.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +18,8 @@ pub struct Traversal {
     pub tried: Vec<Try>,
     /// How it ended.
     pub decided: Outcome,
+    /// The packet as it leaves the table: its marks and zone. Where nat sends it, [`Traversal::decided`] says.
+    pub left: Packet,
 }
 
 impl Traversal {
@@ -98,6 +101,44 @@ pub enum Outcome {
         /// The rule.
         by: RuleId,
     },
+    /// The connection goes to another destination.
+    DestinationNat {
+        /// Where.
+        to: NatRange,
+        /// The rule.
+        by: RuleId,
+    },
+    /// The connection seems to come from another source.
+    SourceNat {
+        /// From where.
+        to: NatRange,
+        /// The rule.
+        by: RuleId,
+    },
+    /// The connection seems to come from the address of the interface it leaves by.
+    Masqueraded {
+        /// From which ports.
+        ports: Option<PortRange>,
+        /// The rule.
+        by: RuleId,
+    },
+    /// The packet goes to a local socket as it is; without such a socket it is gone (`tproxy_tg4` in
+    /// net/netfilter/xt_TPROXY.c).
+    Intercepted {
+        /// The socket's address; `None` for that of the interface the packet came in by.
+        address: Option<IpAddr>,
+        /// The socket's port.
+        port: u16,
+        /// The rule.
+        by: RuleId,
+    },
+    /// The packet is gone, and the sender told.
+    Rejected {
+        /// The answer.
+        with: String,
+        /// The rule.
+        by: RuleId,
+    },
     /// The packet is gone.
     Dropped {
         /// What dropped it.
@@ -119,6 +160,20 @@ impl Outcome {
             (Self::Redirected { ports, .. }, Self::Redirected { ports: others, .. }) => {
                 ports == others
             }
+            (Self::DestinationNat { to, .. }, Self::DestinationNat { to: other, .. })
+            | (Self::SourceNat { to, .. }, Self::SourceNat { to: other, .. }) => to == other,
+            (Self::Masqueraded { ports, .. }, Self::Masqueraded { ports: others, .. }) => {
+                ports == others
+            }
+            (
+                Self::Intercepted { address, port, .. },
+                Self::Intercepted {
+                    address: other,
+                    port: at,
+                    ..
+                },
+            ) => (address, port) == (other, at),
+            (Self::Rejected { with, .. }, Self::Rejected { with: other, .. }) => with == other,
             _ => std::mem::discriminant(self) == std::mem::discriminant(other),
         }
     }
@@ -134,6 +189,15 @@ impl fmt::Display for Outcome {
                 by,
             } => write!(f, "redirected to port {} by {by}", ports.dashed()),
             Self::Redirected { ports: None, by } => write!(f, "redirected to this machine by {by}"),
+            Self::DestinationNat { to, by } => write!(f, "sent to {to} by {by}"),
+            Self::SourceNat { to, by } => write!(f, "made to come from {to} by {by}"),
+            Self::Masqueraded { by, .. } => {
+                write!(f, "made to come from the interface's address by {by}")
+            }
+            Self::Intercepted { port, by, .. } => {
+                write!(f, "handed to the socket on port {port} by {by}")
+            }
+            Self::Rejected { with, by } => write!(f, "rejected with {with} by {by}"),
             Self::Unknown { rule, why } => write!(f, "unknown at {rule}: {why}"),
         }
     }

@@ -233,9 +233,13 @@ impl Walk<'_> {
         };
         leg.end = match leg.output.as_ref().map(|t| &t.decided) {
             Some(Outcome::Unknown { why, .. }) => LegEnd::Unknown { why: why.clone() },
-            Some(Outcome::Dropped { by }) => LegEnd::Unknown {
-                why: format!("dropped by {by}"),
-            },
+            Some(other)
+                if !matches!(other, Outcome::Accepted { .. } | Outcome::Redirected { .. }) =>
+            {
+                LegEnd::Unknown {
+                    why: other.to_string(),
+                }
+            }
             Some(Outcome::Redirected { ports, .. }) => {
                 let port = ports.map_or(remote.port(), |p| p.first());
                 let landing = redirect_landing(Hook::Output, self.family, None);
@@ -290,10 +294,10 @@ impl Walk<'_> {
                     },
                 }
             }
-            Outcome::Dropped { by } => LegEnd::Unknown {
-                why: format!("dropped by {by}"),
-            },
             Outcome::Unknown { why, .. } => LegEnd::Unknown { why: why.clone() },
+            other => LegEnd::Unknown {
+                why: other.to_string(),
+            },
         };
         *prerouting = Some(traversal);
         end

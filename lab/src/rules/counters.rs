@@ -36,6 +36,9 @@ pub enum CounterError {
     /// The text had no counters for a rule: `iptables-save` needs `-c`.
     #[error("{0} carries no counters")]
     NotCounted(RuleId),
+    /// The text rounds the counters of a rule.
+    #[error("the counters of {0} are rounded, list with `-x`")]
+    Rounded(RuleId),
     /// The snapshots are of different rules, so their counts are not of the same things.
     #[error("the {table} rules changed between two readings ({earlier} then {later})")]
     OtherRules {
@@ -62,10 +65,11 @@ impl CounterSnapshot {
     /// Takes the counters of one table out of a parsed `iptables-save -c`.
     ///
     /// # Errors
-    /// [`CounterError::NotCounted`] when a rule came without.
+    /// [`CounterError::NotCounted`] when a rule came without, [`CounterError::Rounded`] when it came rounded.
     pub fn new(rules: &RuleSet, table: Table) -> Result<Self, CounterError> {
         let counted = rules.rules(table).map(|(id, rule)| match rule.counters {
             Some(counter) => Ok((id, counter)),
+            None if rule.rounded.is_some() => Err(CounterError::Rounded(id)),
             None => Err(CounterError::NotCounted(id)),
         });
         Ok(Self {

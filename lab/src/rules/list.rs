@@ -6,12 +6,15 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::address_kind::End;
 use super::id::{Family, Table};
 use super::matches::{Match, RuleSpec};
-use super::render::state_names;
+use super::render::{kind_names, port_names, state_names};
 use super::set::{Chain, Counter, RuleSet, TableRules};
 use super::target::Target;
 use super::values::{CtState, Interface, Negatable, PortRange};
+
+mod target;
 
 /// Lists a table with its counters, in the columns of `iptables -L -v -n`, with protocol names as iptables before
 /// 1.8.9 prints them and without trailing blanks. Empty when the rule set lacks the table.
@@ -107,7 +110,8 @@ fn row(family: Family, spec: &RuleSpec, counter: Counter) -> String {
     if matches!(spec.target, Target::Goto(_)) {
         line.push_str("[goto] ");
     }
-    for word in conditions(spec).into_iter().chain(target(&spec.target)) {
+    let words = conditions(spec).into_iter();
+    for word in words.chain(target::words(&spec.target, family)) {
         let _ = write!(line, " {word}");
     }
     line
@@ -145,6 +149,34 @@ fn conditions(spec: &RuleSpec) -> Vec<String> {
                     .map(|name| format!("{name} "));
                 name.unwrap_or_default() + &ports(end, it)
             }
+            Match::Ports { end, ports } => {
+                let name = match end {
+                    None => "ports",
+                    Some(End::Source) => "sports",
+                    Some(End::Destination) => "dports",
+                };
+                // Two blanks before the `!`, as `multiport_print` has it.
+                let sign = if ports.negated { " !" } else { "" };
+                format!("multiport {name} {sign}{}", port_names(&ports.value))
+            }
+            Match::TcpFlags(it) => {
+                let sign = if it.negated { "!" } else { "" };
+                let (mask, wanted) = (it.value.mask.bits(), it.value.wanted.bits());
+                let name = if first { "tcp " } else { "" };
+                format!("{name}flags:{sign}0x{mask:02X}/0x{wanted:02X}")
+            }
+            Match::SocketExists(wanted) => {
+                format!("{}owner socket exists", if *wanted { "" } else { "! " })
+            }
+            Match::AddressKind { end, kinds } => {
+                let name = match end {
+                    End::Source => "src-type",
+                    End::Destination => "dst-type",
+                };
+                let sign = if kinds.negated { "!" } else { "" };
+                format!("ADDRTYPE match {name} {sign}{}", kind_names(&kinds.value))
+            }
+            Match::ConnMark(it) => format!("connmark match {} {}", bang(it).trim_end(), it.value),
             Match::OwnerUid(it) => format!("{}owner UID match {}", bang(it), it.value),
             Match::OwnerGid(it) => format!("{}owner GID match {}", bang(it), it.value),
             Match::CtState(it) => states(it),
@@ -178,12 +210,4 @@ fn ports(end: char, condition: &Negatable<PortRange>) -> String {
         "s"
     };
     format!("{end}pt{many}:{condition}")
-}
-
-fn target(target: &Target) -> Option<String> {
-    match target {
-        Target::Redirect { ports: Some(ports) } => Some(format!("redir ports {}", ports.dashed())),
-        Target::Verbatim(words) if words.len() > 1 => Some(words[1..].join(" ")),
-        _ => None,
-    }
 }

@@ -4,8 +4,11 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 
+use super::address_kind::{AddressKind, End};
+use super::marks::MarkValue;
 use super::target::Target;
-use super::values::{CtState, Interface, MarkValue, Negatable, OwnerId, PortRange, Protocol};
+use super::tcp_flags::TcpFlagTest;
+use super::values::{CtState, Interface, Negatable, OwnerId, PortRange, Protocol};
 
 /// What a rule says, without its place or counters. Equal values mean the same rule, however it was written.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -112,14 +115,34 @@ pub enum Match {
     SourcePort(Negatable<PortRange>),
     /// `--dport` of tcp or udp; which one, `-p` says.
     DestinationPort(Negatable<PortRange>),
+    /// `-m multiport`: one of a list of ports, at one end or (`None`) at either.
+    Ports {
+        /// `--sports` or `--dports`; `None` for `--ports`.
+        end: Option<End>,
+        /// The ports.
+        ports: Negatable<BTreeSet<PortRange>>,
+    },
+    /// `--tcp-flags`, and `--syn` for one of its values.
+    TcpFlags(Negatable<TcpFlagTest>),
     /// `-m owner --uid-owner`
     OwnerUid(Negatable<OwnerId>),
     /// `-m owner --gid-owner`
     OwnerGid(Negatable<OwnerId>),
-    /// `-m conntrack --ctstate`
+    /// `-m owner --socket-exists`; the value is what is asked for, `false` after a `!`.
+    SocketExists(bool),
+    /// `-m conntrack --ctstate`, and `-m state --state`, its older name.
     CtState(Negatable<BTreeSet<CtState>>),
     /// `-m mark --mark`
     Mark(Negatable<MarkValue>),
+    /// `-m connmark --mark`
+    ConnMark(Negatable<MarkValue>),
+    /// `-m addrtype --src-type` or `--dst-type`.
+    AddressKind {
+        /// Which address.
+        end: End,
+        /// The kinds it may have.
+        kinds: Negatable<BTreeSet<AddressKind>>,
+    },
     /// `-m comment --comment`: always true.
     Comment(String),
     /// Options that are not modelled, word for word.
@@ -132,16 +155,30 @@ pub enum Match {
 }
 
 /// Match extensions whose modelled and other options are all without state.
-pub(super) const STATELESS: [&str; 6] = ["tcp", "udp", "owner", "conntrack", "mark", "comment"];
+pub(super) const STATELESS: [&str; 10] = [
+    "tcp",
+    "udp",
+    "multiport",
+    "owner",
+    "conntrack",
+    "state",
+    "mark",
+    "connmark",
+    "addrtype",
+    "comment",
+];
 
 impl Match {
     /// The match extension the condition belongs to; `protocol` stands for the one `-p` names.
     pub fn module(&self) -> Option<&str> {
         match self {
-            Self::SourcePort(_) | Self::DestinationPort(_) => Some("protocol"),
-            Self::OwnerUid(_) | Self::OwnerGid(_) => Some("owner"),
+            Self::SourcePort(_) | Self::DestinationPort(_) | Self::TcpFlags(_) => Some("protocol"),
+            Self::Ports { .. } => Some("multiport"),
+            Self::OwnerUid(_) | Self::OwnerGid(_) | Self::SocketExists(_) => Some("owner"),
             Self::CtState(_) => Some("conntrack"),
             Self::Mark(_) => Some("mark"),
+            Self::ConnMark(_) => Some("connmark"),
+            Self::AddressKind { .. } => Some("addrtype"),
             Self::Comment(_) => Some("comment"),
             Self::Verbatim { module, .. } => module.as_deref(),
         }
@@ -156,10 +193,13 @@ impl Match {
         match self.module() {
             None => 0,
             Some("protocol" | "tcp" | "udp") => 1,
-            Some("owner") => 2,
-            Some("conntrack") => 3,
-            Some("mark") => 4,
-            Some(_) => 5,
+            Some("multiport") => 2,
+            Some("owner") => 3,
+            Some("conntrack" | "state") => 4,
+            Some("mark") => 5,
+            Some("connmark") => 6,
+            Some("addrtype") => 7,
+            Some(_) => 8,
         }
     }
 }

@@ -5,33 +5,51 @@
 //! whatever order or spelling they use, and nothing a text says is ever dropped: what is not modelled is kept
 //! word for word and says so ([`RuleSpec::is_modelled`]).
 
+mod address_kind;
 mod align;
+mod annotate;
 mod conservation;
 mod counters;
 mod diff;
 mod id;
+mod json;
 mod list;
+mod logging;
+mod marks;
 mod matches;
+mod nat;
 mod options;
 mod parse;
+mod read;
 mod render;
+mod rounded;
 mod set;
 mod target;
+mod tcp_flags;
 mod values;
 mod words;
 
+pub use address_kind::{AddressKind, End};
 pub use align::{Alignment, align};
+pub use annotate::annotated;
 pub use conservation::{Imbalance, conservation};
 pub use counters::{CounterDelta, CounterError, CounterSnapshot};
 pub use diff::{Difference, diff};
 pub use id::{Family, ParseRuleIdError, RuleId, Table};
+pub use json::to_json;
 pub use list::list_verbose;
+pub use logging::{Log, LogDetail, Nflog};
+pub use marks::{ConnmarkAction, MarkChange, MarkValue};
 pub use matches::{Match, Matches, RuleSpec};
+pub use nat::{NatPick, NatRange};
 pub use parse::parse;
-pub use render::{spec_text, to_restore, to_save};
+pub use read::{Document, Dump, Form, read};
+pub use render::{spec_text, to_commands, to_restore, to_save};
+pub use rounded::{CountRange, Rounded};
 pub use set::{Chain, Counter, Policy, Rule, RuleSet, TableRules};
-pub use target::{Flow, Target};
-pub use values::{CtState, Interface, MarkValue, Negatable, OwnerId, PortRange, Protocol};
+pub use target::{Flow, Target, ZoneDirection, ZoneId};
+pub use tcp_flags::{TcpFlagTest, TcpFlags};
+pub use values::{CtState, Interface, Negatable, OwnerId, PortRange, Protocol};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -36,6 +36,7 @@ pub(super) fn rule(line: Line<'_>, words: &[Word], family: Family) -> Result<Rea
         context: Context::Base,
         loaded: Vec::new(),
         ports: None,
+        port_list: None,
         target: None,
         counters: None,
     };
@@ -61,6 +62,8 @@ struct Reader<'a> {
     loaded: Vec<String>,
     /// An option or module that needs `-p tcp` or `-p udp`.
     ports: Option<&'a Word>,
+    /// An option that needs a protocol with ports.
+    port_list: Option<&'a Word>,
     target: Option<ReadTarget<'a>>,
     counters: Option<Counter>,
 }
@@ -242,17 +245,37 @@ impl<'a> Reader<'a> {
                 .line
                 .error(word, format!("`{}` needs `-p tcp` or `-p udp`", word.text)));
         }
+        let ported = self
+            .matches
+            .only_protocol()
+            .is_some_and(Protocol::has_ports);
+        if let (Some(word), false) = (self.port_list, ported) {
+            let message = format!(
+                "`{}` needs a protocol with ports, such as `-p tcp`",
+                word.text
+            );
+            return Err(self.line.error(word, message));
+        }
         let mut jump = None;
         let target = match self.target {
             None => Target::None,
-            Some(target) => target.read(self.line, &self.matches, &mut jump)?,
+            Some(target) => target.read(self.line, &self.matches, self.family, &mut jump)?,
         };
-        for module in ["owner", "conntrack", "mark", "comment"] {
-            let used = self
-                .matches
-                .extensions()
-                .iter()
-                .any(|it| it.module() == Some(module));
+        for module in STATELESS
+            .into_iter()
+            .filter(|it| !matches!(*it, "tcp" | "udp"))
+        {
+            // `state` is the older name of `conntrack`.
+            let names = [
+                module,
+                if module == "state" {
+                    "conntrack"
+                } else {
+                    module
+                },
+            ];
+            let mut known = self.matches.extensions().iter().filter_map(Match::module);
+            let used = known.any(|it| names.contains(&it));
             if !used && self.loaded.iter().any(|it| it == module) {
                 return Err(self.line.error_all(format!(
                     "`-m {module}` is loaded and none of its options is given"

@@ -4,13 +4,11 @@
 //! (`*nat`, `:CHAIN POLICY [p:b]`, `[p:b] -A …`), in any mixture.
 
 use super::id::{Family, Table};
-use super::options;
-use super::set::{Chain, RuleSet, TableRules};
-use super::target::Target;
-use super::words::{Line, Word};
+use super::set::RuleSet;
+use super::words::{self, Line, Word};
 use crate::diagnostic::{Diagnostic, did_you_mean};
 
-mod table;
+pub(super) mod table;
 
 use self::table::Open;
 
@@ -21,16 +19,20 @@ use self::table::Open;
 /// that does not exist, a jump to nowhere, a missing or bad value, an address of the other family, a table that is
 /// never committed. Jumps are checked at `COMMIT`, so a chain may be declared after the rule that enters it.
 pub fn parse(text: &str, family: Family, origin: &str) -> Result<RuleSet, Diagnostic> {
+    lines(words::lines(text, origin), family)
+}
+
+/// Reads the lines of a rule file.
+pub(super) fn lines<'a>(
+    lines: impl IntoIterator<Item = Line<'a>>,
+    family: Family,
+) -> Result<RuleSet, Diagnostic> {
     let mut reader = Reader {
         set: RuleSet::empty(family),
         open: None,
     };
-    for (number, text) in (1..).zip(text.lines()) {
-        reader.line(Line {
-            origin,
-            number,
-            text,
-        })?;
+    for line in lines {
+        reader.line(line)?;
     }
     match reader.open {
         Some(open) => Err(open
@@ -91,13 +93,11 @@ impl<'a> Reader<'a> {
                 error.help = did_you_mean(name, Table::ALL.map(Table::name));
                 error
             })?;
-        let known = self.set.tables.get(&table).cloned();
-        self.open = Some(Open {
-            table,
-            header: line,
-            rules: known.unwrap_or_else(|| TableRules::empty(table)),
-            jumps: Vec::new(),
-        });
+        let mut open = Open::new(table, line);
+        if let Some(known) = self.set.tables.get(&table) {
+            open.rules = known.clone();
+        }
+        self.open = Some(open);
         Ok(())
     }
 
@@ -105,32 +105,8 @@ impl<'a> Reader<'a> {
         let Some(open) = self.open.take() else {
             return Ok(());
         };
-        for (line, word) in &open.jumps {
-            let name = word.text.as_str();
-            match open.rules.chain(name) {
-                Some(Chain { policy: None, .. }) => {}
-                Some(_) => {
-                    return Err(line.error(
-                        word,
-                        format!("a rule cannot jump to the built-in chain `{name}`"),
-                    ));
-                }
-                None => {
-                    let user = open
-                        .rules
-                        .chains()
-                        .iter()
-                        .filter(|chain| chain.policy.is_none());
-                    let mut known: Vec<&str> = user.map(|chain| chain.name.as_str()).collect();
-                    for target in options::TARGETS.into_iter().chain(Target::extensions()) {
-                        known.push(target);
-                    }
-                    let message = format!("chain `{name}` does not exist");
-                    return Err(line.error_with(word, message, did_you_mean(name, known)));
-                }
-            }
-        }
-        self.set.tables.insert(open.table, open.rules);
+        let table = open.table;
+        self.set.tables.insert(table, open.close()?);
         Ok(())
     }
 }

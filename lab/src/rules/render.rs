@@ -4,10 +4,13 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::fmt::Write as _;
 
+use super::address_kind::{AddressKind, End};
+use super::id::Table;
 use super::matches::{Match, Matches, RuleSpec};
 use super::set::{Chain, Counter, Policy, RuleSet};
-use super::target::Target;
-use super::values::{CtState, Negatable};
+use super::values::{CtState, Negatable, PortRange};
+
+mod target;
 
 /// The rule as `iptables-save` prints it: `-A ISTIO_OUTPUT -s 127.0.0.6/32 -o lo -j RETURN`.
 ///
@@ -16,7 +19,7 @@ pub fn spec_text(chain: &str, spec: &RuleSpec) -> String {
     let mut words = vec!["-A".to_owned(), quoted(chain)];
     base(&spec.matches, &mut words);
     extensions(&spec.matches, &mut words);
-    target(&spec.target, &mut words);
+    target::words(&spec.target, &mut words);
     words.join(" ")
 }
 
@@ -82,6 +85,22 @@ pub fn to_save(rules: &RuleSet) -> String {
     text
 }
 
+/// The text `iptables -t TABLE -S` would print; empty when the rule set lacks the table.
+pub fn to_commands(rules: &RuleSet, table: Table) -> String {
+    let Some(table) = rules.tables.get(&table) else {
+        return String::new();
+    };
+    let chains = table.chains().iter().map(|chain| match chain.policy {
+        Some(policy) => format!("-P {} {policy}\n", quoted(&chain.name)),
+        None => format!("-N {}\n", quoted(&chain.name)),
+    });
+    let rules = table.chains().iter().flat_map(|chain| {
+        let specs = chain.rules.iter().map(|rule| &rule.spec);
+        specs.map(|spec| spec_text(&chain.name, spec) + "\n")
+    });
+    chains.chain(rules).collect()
+}
+
 /// Quotes a word when a reader would split it or take it for something else.
 pub(super) fn quoted(word: &str) -> String {
     let plain = |it: char| {
@@ -97,11 +116,20 @@ pub(super) fn quoted(word: &str) -> String {
 }
 
 pub(super) fn state_names(states: &BTreeSet<CtState>) -> String {
-    states
-        .iter()
-        .map(|state| state.name())
-        .collect::<Vec<_>>()
-        .join(",")
+    joined(states)
+}
+
+pub(super) fn port_names(ports: &BTreeSet<PortRange>) -> String {
+    joined(ports)
+}
+
+pub(super) fn kind_names(kinds: &BTreeSet<AddressKind>) -> String {
+    joined(kinds)
+}
+
+fn joined(values: &BTreeSet<impl Display>) -> String {
+    let names: Vec<String> = values.iter().map(ToString::to_string).collect();
+    names.join(",")
 }
 
 fn push<T>(words: &mut Vec<String>, option: &str, condition: &Negatable<T>, value: impl Display) {
@@ -145,16 +173,29 @@ fn extensions(matches: &Matches, words: &mut Vec<String>) {
         let option = match condition {
             Match::SourcePort(_) => "--sport",
             Match::DestinationPort(_) => "--dport",
+            Match::Ports { end, .. } => match end {
+                None => "--ports",
+                Some(End::Source) => "--sports",
+                Some(End::Destination) => "--dports",
+            },
+            Match::TcpFlags(_) => "--tcp-flags",
             Match::OwnerUid(_) => "--uid-owner",
             Match::OwnerGid(_) => "--gid-owner",
+            Match::SocketExists(_) => "--socket-exists",
             Match::CtState(_) => "--ctstate",
-            Match::Mark(_) => "--mark",
+            Match::Mark(_) | Match::ConnMark(_) => "--mark",
+            Match::AddressKind { end, .. } => match end {
+                End::Source => "--src-type",
+                End::Destination => "--dst-type",
+            },
             Match::Comment(_) => "--comment",
             Match::Verbatim { .. } => "",
         };
         // A match takes each of its options once: a second one needs the match loaded again. A match that is kept
         // verbatim stands for its own `-m`.
-        let again = given.contains(&option) || condition.is_whole_match();
+        // `multiport` takes one option at all.
+        let list = matches!(condition, Match::Ports { .. }) && !given.is_empty();
+        let again = given.contains(&option) || condition.is_whole_match() || list;
         if let Some(module) = module.filter(|module| *module != open || again) {
             words.extend(["-m".to_owned(), quoted(module)]);
             module.clone_into(&mut open);
@@ -167,25 +208,18 @@ fn extensions(matches: &Matches, words: &mut Vec<String>) {
                 push(words, option, it, quoted(&it.value.to_string()))
             }
             Match::CtState(it) => push(words, option, it, state_names(&it.value)),
-            Match::Mark(it) => push(words, option, it, it.value),
+            Match::Mark(it) | Match::ConnMark(it) => push(words, option, it, it.value),
+            Match::Ports { ports, .. } => push(words, option, ports, port_names(&ports.value)),
+            Match::TcpFlags(it) => push(words, option, it, it.value),
+            Match::SocketExists(wanted) => {
+                words.extend((!wanted).then(|| "!".to_owned()));
+                words.push(option.to_owned());
+            }
+            Match::AddressKind { kinds, .. } => {
+                push(words, option, kinds, kind_names(&kinds.value))
+            }
             Match::Comment(it) => words.extend([option.to_owned(), quoted(it)]),
             Match::Verbatim { words: kept, .. } => words.extend(kept.iter().cloned()),
         }
-    }
-}
-
-fn target(target: &Target, words: &mut Vec<String>) {
-    match target {
-        Target::None => {}
-        Target::Goto(chain) => words.extend(["-g".to_owned(), quoted(chain)]),
-        Target::Redirect { ports: Some(ports) } => {
-            words.extend(["-j", "REDIRECT", "--to-ports"].map(str::to_owned));
-            words.push(ports.dashed());
-        }
-        Target::Verbatim(kept) => {
-            words.push("-j".to_owned());
-            words.extend(kept.iter().cloned());
-        }
-        other => words.extend(["-j".to_owned(), quoted(other.name())]),
     }
 }

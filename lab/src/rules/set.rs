@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::id::{Family, RuleId, Table};
 use super::matches::RuleSpec;
 use super::render;
+use super::rounded::Rounded;
 
 /// Packets and bytes counted by a rule or a policy. In the nat table a packet is a connection: nat is asked for the
 /// first packet only.
@@ -44,8 +45,21 @@ impl fmt::Display for Policy {
 pub struct Rule {
     /// What it says.
     pub spec: RuleSpec,
-    /// What it counted, when the text tells.
+    /// What it counted, when the text tells exactly.
     pub counters: Option<Counter>,
+    /// What it counted, when the text rounds it.
+    pub rounded: Option<Rounded>,
+}
+
+impl Rule {
+    /// A rule that was not counted.
+    pub fn new(spec: RuleSpec) -> Self {
+        Self {
+            spec,
+            counters: None,
+            rounded: None,
+        }
+    }
 }
 
 /// A chain of rules.
@@ -55,8 +69,10 @@ pub struct Chain {
     pub name: String,
     /// The policy of a built-in chain, `None` for a user chain.
     pub policy: Option<Policy>,
-    /// What the policy counted, when the text tells.
+    /// What the policy counted, when the text tells exactly.
     pub policy_counters: Option<Counter>,
+    /// What the policy counted, when the text rounds it.
+    pub policy_rounded: Option<Rounded>,
     /// The rules; ordinals count from 1.
     pub rules: Vec<Rule>,
 }
@@ -68,6 +84,7 @@ impl Chain {
             name: name.into(),
             policy: None,
             policy_counters: None,
+            policy_rounded: None,
             rules: Vec::new(),
         }
     }
@@ -205,8 +222,10 @@ impl RuleSet {
     pub fn without_counters(&self) -> Self {
         let mut bare = self.clone();
         for chain in bare.tables.values_mut().flat_map(|table| &mut table.chains) {
-            chain.policy_counters = None;
-            chain.rules.iter_mut().for_each(|rule| rule.counters = None);
+            (chain.policy_counters, chain.policy_rounded) = (None, None);
+            for rule in &mut chain.rules {
+                (rule.counters, rule.rounded) = (None, None);
+            }
         }
         bare
     }

@@ -5,6 +5,7 @@ use crate::diagnostic::Diagnostic;
 
 mod compare;
 mod counting;
+mod documents;
 mod errors;
 mod listing;
 mod reading;

@@ -1,4 +1,4 @@
-//! The values match options take: protocol, interface, ports, owner, mark, connection state, and their negation.
+//! The values match options take: protocol, interface, ports, owner, connection state, and their negation.
 //!
 //! `Display` of each is the word `iptables-save` prints.
 
@@ -89,6 +89,11 @@ impl Protocol {
             .find(|(known, _)| known.eq_ignore_ascii_case(name));
         let number = known.map(|(_, number)| *number);
         number.or_else(|| name.parse().ok()).map(Self::from_number)
+    }
+
+    /// Whether iptables knows ports of it: tcp, udp, udplite, dccp, sctp (`multiport`, and `--to-ports`).
+    pub fn has_ports(self) -> bool {
+        matches!(self.number(), 6 | 17 | 33 | 132 | 136)
     }
 
     /// The IANA number.
@@ -238,32 +243,6 @@ impl fmt::Display for OwnerId {
             Self::Range { first, last } => write!(f, "{first}-{last}"),
             Self::Name(name) => f.write_str(name),
         }
-    }
-}
-
-/// A packet mark under a mask: matches when `mark & mask == value`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MarkValue {
-    /// The bits wanted.
-    pub value: u32,
-    /// The bits looked at.
-    pub mask: u32,
-}
-
-impl MarkValue {
-    /// Whether a packet's mark is meant.
-    pub fn matches(self, mark: u32) -> bool {
-        mark & self.mask == self.value
-    }
-}
-
-impl fmt::Display for MarkValue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#x}", self.value)?;
-        if self.mask == u32::MAX {
-            return Ok(());
-        }
-        write!(f, "/{:#x}", self.mask)
     }
 }
 

@@ -33,6 +33,15 @@ pub(super) struct Line<'a> {
     pub text: &'a str,
 }
 
+/// The lines of a text.
+pub(super) fn lines<'a>(text: &'a str, origin: &'a str) -> impl Iterator<Item = Line<'a>> {
+    (1..).zip(text.lines()).map(move |(number, text)| Line {
+        origin,
+        number,
+        text,
+    })
+}
+
 impl Line<'_> {
     /// A complaint about some characters of the line.
     pub fn error_at(&self, column: usize, width: usize, message: impl Into<String>) -> Diagnostic {
@@ -68,6 +77,30 @@ impl Line<'_> {
     /// A complaint about the whole line.
     pub fn error_all(&self, message: impl Into<String>) -> Diagnostic {
         self.error_at(1, self.text.trim_end().chars().count(), message)
+    }
+
+    /// The words of the line with quotes as they stand, for texts that have no quoting.
+    pub fn plain_words(&self) -> Vec<Word> {
+        let mut words: Vec<Word> = Vec::new();
+        let mut inside = false;
+        for (column, character) in (1..).zip(self.text.chars()) {
+            let blank = character.is_whitespace();
+            match words.last_mut().filter(|_| inside && !blank) {
+                Some(word) => {
+                    word.text.push(character);
+                    word.width += 1;
+                }
+                None if blank => {}
+                None => words.push(Word {
+                    text: character.to_string(),
+                    column,
+                    width: 1,
+                    quoted: false,
+                }),
+            }
+            inside = !blank;
+        }
+        words
     }
 
     /// The words of the line. Double quotes join, a backslash inside them takes the next character as it is.

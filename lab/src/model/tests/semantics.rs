@@ -80,10 +80,10 @@ fn a_rule_not_understood_is_unknown_unless_something_else_fails() {
     let expected = "unknown at nat OUTPUT 2: `-m limit --limit 1/s` is not modelled";
     assert_eq!(traversal.decided.to_string(), expected);
     assert_eq!(traversal.tried.len(), 2);
-    let traversal = out("-A OUTPUT -p tcp -j DNAT --to-destination 1.2.3.4\n");
+    let traversal = out("-A OUTPUT -p tcp -j NETMAP --to 1.2.3.0/24\n");
     assert_eq!(
         traversal.decided.to_string(),
-        "unknown at nat OUTPUT 1: target `DNAT --to-destination 1.2.3.4` is not modelled"
+        "unknown at nat OUTPUT 1: target `NETMAP --to 1.2.3.0/24` is not modelled"
     );
     let traversal = out("-A OUTPUT -m owner --uid-owner java -j DROP\n");
     assert!(matches!(traversal.decided, Outcome::Unknown { .. }));

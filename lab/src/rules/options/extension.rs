@@ -2,10 +2,30 @@
 
 use super::{Context, Reader, value};
 use crate::diagnostic::Diagnostic;
+use crate::rules::address_kind::End;
 use crate::rules::matches::{Match, STATELESS};
 use crate::rules::render::quoted;
+use crate::rules::tcp_flags::TcpFlagTest;
 use crate::rules::values::{Negatable, Protocol};
 use crate::rules::words::Word;
+
+/// Modelled options with the one match that has them.
+const OWNERS: [(&str, &str); 14] = [
+    ("--sports", "multiport"),
+    ("--source-ports", "multiport"),
+    ("--dports", "multiport"),
+    ("--destination-ports", "multiport"),
+    ("--ports", "multiport"),
+    ("--tcp-flags", "tcp"),
+    ("--syn", "tcp"),
+    ("--socket-exists", "owner"),
+    ("--ctstate", "conntrack"),
+    ("--state", "state"),
+    ("--mark", "mark"),
+    ("--src-type", "addrtype"),
+    ("--dst-type", "addrtype"),
+    ("--comment", "comment"),
+];
 
 impl<'a> Reader<'a> {
     /// An option of a match or target extension.
@@ -22,6 +42,22 @@ impl<'a> Reader<'a> {
         let transport = transport || matches!(module, Some("tcp" | "udp"));
         let line = self.line;
         match option.text.as_str() {
+            // getopt takes it for an abbreviation while no match with an option of just this name is loaded.
+            name @ ("--sport" | "--source-port" | "--dport" | "--destination-port")
+                if module == Some("multiport") && self.ports.is_none() =>
+            {
+                self.port_list = Some(option);
+                let end = match name.starts_with("--s") {
+                    true => End::Source,
+                    false => End::Destination,
+                };
+                let value = value::port_list(line, self.value(option)?)?;
+                let ports = Negatable { negated, value };
+                self.matches.add(Match::Ports {
+                    end: Some(end),
+                    ports,
+                });
+            }
             name @ ("--sport" | "--source-port" | "--dport" | "--destination-port")
                 if transport =>
             {
@@ -45,6 +81,40 @@ impl<'a> Reader<'a> {
                     format!("`{}` needs `-p tcp` or `-p udp` before it", option.text),
                 ));
             }
+            "--tcp-flags" if transport => {
+                self.ports = Some(option);
+                let (mask, wanted) = (self.value(option)?, self.value(option)?);
+                let value = TcpFlagTest {
+                    mask: value::tcp_flags(line, mask)?,
+                    wanted: value::tcp_flags(line, wanted)?,
+                };
+                self.matches
+                    .add(Match::TcpFlags(Negatable { negated, value }));
+            }
+            "--syn" if transport => {
+                self.ports = Some(option);
+                let value = TcpFlagTest::SYN;
+                self.matches
+                    .add(Match::TcpFlags(Negatable { negated, value }));
+            }
+            name @ ("--sports"
+            | "--source-ports"
+            | "--dports"
+            | "--destination-ports"
+            | "--ports")
+                if loaded("multiport") =>
+            {
+                self.port_list = Some(option);
+                let end = match name {
+                    "--ports" => None,
+                    name if name.starts_with("--s") => Some(End::Source),
+                    _ => Some(End::Destination),
+                };
+                let value = value::port_list(line, self.value(option)?)?;
+                let ports = Negatable { negated, value };
+                self.matches.add(Match::Ports { end, ports });
+            }
+            "--socket-exists" if loaded("owner") => self.matches.add(Match::SocketExists(!negated)),
             name @ ("--uid-owner" | "--gid-owner") if loaded("owner") => {
                 let owner = Negatable {
                     negated,
@@ -69,15 +139,42 @@ impl<'a> Reader<'a> {
                 self.matches
                     .add(Match::CtState(Negatable { negated, value }));
             }
-            "--mark" if module == Some("mark") => {
+            "--state" if loaded("state") => {
+                let value = value::states(line, self.value(option)?)?;
+                self.matches
+                    .add(Match::CtState(Negatable { negated, value }));
+            }
+            name @ ("--src-type" | "--dst-type") if loaded("addrtype") => {
+                let end = match name {
+                    "--src-type" => End::Source,
+                    _ => End::Destination,
+                };
+                let value = value::address_kinds(line, self.value(option)?)?;
+                let kinds = Negatable { negated, value };
+                self.matches.add(Match::AddressKind { end, kinds });
+            }
+            "--mark" if module == Some("connmark") || (loaded("connmark") && !loaded("mark")) => {
+                let value = value::mark(line, self.value(option)?)?;
+                self.matches
+                    .add(Match::ConnMark(Negatable { negated, value }));
+            }
+            "--mark" if loaded("mark") => {
                 let value = value::mark(line, self.value(option)?)?;
                 self.matches.add(Match::Mark(Negatable { negated, value }));
             }
-            "--comment" if module == Some("comment") && !negated => {
+            "--comment" if loaded("comment") && !negated => {
                 let word = self
                     .next()
                     .ok_or_else(|| line.error(option, "`--comment` needs a value"))?;
                 self.matches.add(Match::Comment(word.text.clone()));
+            }
+            name if !matches!(self.context, Context::Target) => {
+                // Kept verbatim in another match, the option would be read as its own match's after sorting.
+                if let Some((_, module)) = OWNERS.iter().find(|(known, _)| *known == name) {
+                    let message = format!("`{name}` needs `-m {module}` before it");
+                    return Err(line.error(option, message));
+                }
+                return self.unmodelled(option, negated);
             }
             _ => return self.unmodelled(option, negated),
         }

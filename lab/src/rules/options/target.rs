@@ -2,10 +2,19 @@
 
 use super::{TARGETS, value};
 use crate::diagnostic::Diagnostic;
+use crate::rules::id::Family;
 use crate::rules::matches::Matches;
 use crate::rules::render::quoted;
 use crate::rules::target::Target;
+use crate::rules::values::Protocol;
 use crate::rules::words::{Line, Word};
+
+mod given;
+mod logging;
+mod marks;
+mod nat;
+
+use self::given::Given;
 
 /// `-j` or `-g` with its options.
 pub(super) struct ReadTarget<'a> {
@@ -21,61 +30,72 @@ impl ReadTarget<'_> {
         self,
         line: Line<'_>,
         matches: &Matches,
+        family: Family,
         jump: &mut Option<Word>,
     ) -> Result<Target, Diagnostic> {
-        let name = self.name.text.clone();
-        let word = |it: &&Word| {
-            if it.is_option() {
-                it.text.clone()
-            } else {
-                quoted(&it.text)
-            }
-        };
-        let verbatim =
-            || Target::Verbatim([self.name].iter().chain(&self.options).map(word).collect());
-        let builtin = TARGETS.contains(&name.as_str());
+        let name = self.name.text.as_str();
+        let builtin = TARGETS.contains(&name);
         if let (true, Some(option)) = (self.goto || builtin, self.options.first()) {
             return Err(line.error(option, format!("`{name}` takes no options")));
         }
-        if self.goto && (builtin || Target::is_extension(&name)) {
+        if self.goto && (builtin || Target::is_extension(name)) {
             return Err(line.error(
                 self.name,
                 format!("`-g` goes to a chain, and `{name}` is a target"),
             ));
         }
-        Ok(match name.as_str() {
+        Ok(match name {
             "ACCEPT" => Target::Accept,
             "DROP" => Target::Drop,
             "RETURN" => Target::Return,
-            "REDIRECT" => match self.options[..] {
-                [] => Target::Redirect { ports: None },
-                [option, ports] if matches!(option.text.as_str(), "--to-ports" | "--to-port") => {
-                    if !matches
-                        .only_protocol()
-                        .is_some_and(|it| matches!(it.number(), 6 | 17 | 33 | 132))
-                    {
-                        return Err(
-                            line.error(option, "redirecting to a port needs `-p tcp` or `-p udp`")
-                        );
-                    }
-                    Target::Redirect {
-                        ports: Some(value::ports(line, ports, '-')?),
-                    }
-                }
-                [option] if option.text.starts_with("--to-port") => {
-                    return Err(line.error(option, format!("`{}` needs a value", option.text)));
-                }
-                _ => verbatim(),
-            },
-            _ if Target::is_extension(&name) || !self.options.is_empty() => verbatim(),
+            _ if Target::is_extension(name) => {
+                // Those `libxt_NAT` takes ports of.
+                let ported = matches.only_protocol().map(Protocol::number);
+                let ported = matches!(ported, Some(6 | 17 | 33 | 132));
+                let mut given = Given::new(line, self.name, family, ported, &self.options);
+                // What is left over was not understood, so neither is the target as a whole.
+                let known = extension(name, &mut given)?;
+                known
+                    .filter(|_| given.is_empty())
+                    .unwrap_or_else(|| self.verbatim())
+            }
+            _ if !self.options.is_empty() => self.verbatim(),
             _ => {
                 *jump = Some(self.name.clone());
                 if self.goto {
-                    Target::Goto(name)
+                    Target::Goto(name.to_owned())
                 } else {
-                    Target::Jump(name)
+                    Target::Jump(name.to_owned())
                 }
             }
         })
+    }
+
+    fn verbatim(&self) -> Target {
+        let word = |it: &&Word| match it.is_option() {
+            true => it.text.clone(),
+            false => quoted(&it.text),
+        };
+        Target::Verbatim([self.name].iter().chain(&self.options).map(word).collect())
+    }
+}
+
+/// A target extension this module knows; `None` for another, or for one without what it needs.
+fn extension(name: &str, given: &mut Given<'_>) -> Result<Option<Target>, Diagnostic> {
+    match name {
+        "REDIRECT" => nat::redirect(given),
+        "DNAT" => nat::dnat(given),
+        "SNAT" => nat::snat(given),
+        "MASQUERADE" => nat::masquerade(given),
+        "TPROXY" => marks::tproxy(given),
+        "MARK" => marks::mark(given),
+        "CONNMARK" => marks::connmark(given),
+        "CT" => marks::ct(given),
+        "NOTRACK" => Ok(Some(Target::Notrack)),
+        "LOG" => logging::log(given),
+        "NFLOG" => logging::nflog(given),
+        "REJECT" => logging::reject(given),
+        "TRACE" => Ok(Some(Target::Trace)),
+        _ => Ok(None),
     }
 }

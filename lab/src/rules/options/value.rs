@@ -6,8 +6,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 
 use crate::diagnostic::{Diagnostic, did_you_mean};
+use crate::rules::address_kind::AddressKind;
 use crate::rules::id::Family;
-use crate::rules::values::{CtState, MarkValue, OwnerId, PortRange};
+use crate::rules::marks::MarkValue;
+use crate::rules::tcp_flags::TcpFlags;
+use crate::rules::values::{CtState, OwnerId, PortRange};
 use crate::rules::words::{Line, Word};
 
 /// `address[/prefix|/mask]`, masked as the kernel does; `None` for a mask with holes.
@@ -88,14 +91,15 @@ pub(super) fn ports(line: Line<'_>, word: &Word, separator: char) -> Result<Port
     }
 }
 
-/// `1337`, `1000-2000` or a name.
+/// `1337`, `1000-2000`, `1000:2000` or a name.
 pub(super) fn owner(line: Line<'_>, word: &Word) -> Result<OwnerId, Diagnostic> {
     let text = word.text.as_str();
     let bad = |why: &str| line.error(word, format!("`{text}` is not a user or group: {why}"));
     if text.is_empty() {
         return Err(bad("it is empty"));
     }
-    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let range = text.split_once(['-', ':']);
+    let (first, last) = range.unwrap_or((text, text));
     let numeric = |part: &str| !part.is_empty() && part.bytes().all(|it| it.is_ascii_digit());
     if !numeric(first) || !numeric(last) {
         return Ok(OwnerId::Name(text.to_owned()));
@@ -107,29 +111,85 @@ pub(super) fn owner(line: Line<'_>, word: &Word) -> Result<OwnerId, Diagnostic> 
     }
 }
 
-/// `0x1` or `0x1/0xff`, hexadecimal, octal or decimal.
+/// A 32-bit number, hexadecimal, octal or decimal.
+pub(super) fn number(text: &str) -> Option<u32> {
+    let (digits, radix) = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => (digits, 16),
+        None if text.len() > 1 && text.starts_with('0') => (&text[1..], 8),
+        None => (text, 10),
+    };
+    let parsed = u32::from_str_radix(digits, radix).ok();
+    parsed.filter(|_| !digits.starts_with('+'))
+}
+
+/// `0x1` or `0x1/0xff`
 pub(super) fn mark(line: Line<'_>, word: &Word) -> Result<MarkValue, Diagnostic> {
-    let number = |text: &str| {
-        let (digits, radix) = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
-            Some(digits) => (digits, 16),
-            None if text.len() > 1 && text.starts_with('0') => (&text[1..], 8),
-            None => (text, 10),
-        };
-        let parsed = u32::from_str_radix(digits, radix)
-            .ok()
-            .filter(|_| !digits.starts_with('+'));
-        parsed.ok_or_else(|| {
-            line.error(
-                word,
-                format!("`{}` is not a mark such as 0x1 or 0x1/0xff", word.text),
-            )
-        })
-    };
     let (value, mask) = match word.text.split_once('/') {
-        Some((value, mask)) => (number(value)?, number(mask)?),
-        None => (number(&word.text)?, u32::MAX),
+        Some((value, mask)) => (number(value), number(mask)),
+        None => (number(&word.text), Some(u32::MAX)),
     };
-    Ok(MarkValue { value, mask })
+    match (value, mask) {
+        (Some(value), Some(mask)) => Ok(MarkValue { value, mask }),
+        _ => Err(line.error(
+            word,
+            format!("`{}` is not a mark such as 0x1 or 0x1/0xff", word.text),
+        )),
+    }
+}
+
+/// `53,15008,30000:32767`
+pub(super) fn port_list(line: Line<'_>, word: &Word) -> Result<BTreeSet<PortRange>, Diagnostic> {
+    /// Slots of `struct xt_multiport_v1`; a range takes two.
+    const SLOTS: usize = 15;
+    let one = |part: &str| {
+        let text = part.to_owned();
+        ports(
+            line,
+            &Word {
+                text,
+                ..word.clone()
+            },
+            ':',
+        )
+    };
+    let list = word
+        .text
+        .split(',')
+        .map(one)
+        .collect::<Result<Vec<_>, _>>()?;
+    let slots: usize = list
+        .iter()
+        .map(|it| if it.first() == it.last() { 1 } else { 2 })
+        .sum();
+    if slots > SLOTS {
+        let message = format!("a list holds at most {SLOTS} ports, a range counting as two");
+        return Err(line.error(word, message));
+    }
+    Ok(list.into_iter().collect())
+}
+
+/// `SYN,ACK`
+pub(super) fn tcp_flags(line: Line<'_>, word: &Word) -> Result<TcpFlags, Diagnostic> {
+    TcpFlags::from_names(&word.text).ok_or_else(|| {
+        let message = format!("`{}` are not TCP flags such as SYN,ACK", word.text);
+        line.error(word, message)
+    })
+}
+
+/// `LOCAL,UNICAST`
+pub(super) fn address_kinds(
+    line: Line<'_>,
+    word: &Word,
+) -> Result<BTreeSet<AddressKind>, Diagnostic> {
+    let kind = |name: &str| {
+        let known = AddressKind::ALL
+            .into_iter()
+            .find(|kind| kind.name().eq_ignore_ascii_case(name));
+        let names = AddressKind::ALL.map(AddressKind::name);
+        let message = || format!("unknown kind of address `{name}`");
+        known.ok_or_else(|| line.error_with(word, message(), did_you_mean(name, names)))
+    };
+    word.text.split(',').map(kind).collect()
 }
 
 /// `NEW,RELATED`

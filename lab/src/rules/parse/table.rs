@@ -3,7 +3,7 @@
 use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::rules::id::{Family, Table};
 use crate::rules::options;
-use crate::rules::set::{Counter, Policy, Rule, TableRules};
+use crate::rules::set::{Chain, Counter, Policy, Rule, TableRules};
 use crate::rules::target::Target;
 use crate::rules::words::{Line, Word};
 
@@ -11,7 +11,7 @@ use crate::rules::words::{Line, Word};
 const CHAIN_NAME_MAX: usize = 28;
 
 /// A table between its header and COMMIT.
-pub(super) struct Open<'a> {
+pub(in crate::rules) struct Open<'a> {
     pub table: Table,
     pub header: Line<'a>,
     pub rules: TableRules,
@@ -19,6 +19,16 @@ pub(super) struct Open<'a> {
 }
 
 impl<'a> Open<'a> {
+    /// A table without lines yet; `header` is the line to complain about when it never ends.
+    pub fn new(table: Table, header: Line<'a>) -> Self {
+        Self {
+            table,
+            header,
+            rules: TableRules::empty(table),
+            jumps: Vec::new(),
+        }
+    }
+
     /// `:CHAIN POLICY [p:b]`
     pub fn declaration(&mut self, line: Line<'a>, words: &[Word]) -> Result<(), Diagnostic> {
         let (first, rest) = (&words[0], &words[1..]);
@@ -96,11 +106,20 @@ impl<'a> Open<'a> {
         let at = match command.text.as_str() {
             "-N" | "--new-chain" => return self.new_chain(line, name, rest),
             "-P" | "--policy" => {
-                let policy = rest.first().ok_or_else(|| needs("a policy"))?;
+                let (policy, rest) = rest.split_first().ok_or_else(|| needs("a policy"))?;
                 let policy = read_policy(line, policy)?;
+                // `-S -v` adds `-c packets bytes`.
+                let counted = match rest {
+                    [] => None,
+                    [option, ..] if option.text == "-c" => {
+                        options::rule(line, rest, family)?.counters
+                    }
+                    [extra, ..] => return Err(line.error(extra, "nothing may follow a policy")),
+                };
                 return match self.rules.chain_mut(&name.text) {
                     Some(chain) if chain.policy.is_some() => {
                         chain.policy = Some(policy);
+                        chain.policy_counters = counted.or(chain.policy_counters);
                         Ok(())
                     }
                     _ => {
@@ -125,8 +144,8 @@ impl<'a> Open<'a> {
             return Err(self.no_such_chain(line, name, ""));
         };
         let rule = Rule {
-            spec: read.spec,
             counters: counters.or(read.counters),
+            ..Rule::new(read.spec)
         };
         match at {
             None => chain.rules.push(rule),
@@ -140,6 +159,36 @@ impl<'a> Open<'a> {
                     chain.rules.len()
                 );
                 return Err(line.error(word, message));
+            }
+        }
+        Ok(())
+    }
+
+    /// The rules of the table, when every jump leads somewhere.
+    pub fn close(self) -> Result<TableRules, Diagnostic> {
+        self.check_jumps()?;
+        Ok(self.rules)
+    }
+
+    fn check_jumps(&self) -> Result<(), Diagnostic> {
+        for (line, word) in &self.jumps {
+            let name = word.text.as_str();
+            match self.rules.chain(name) {
+                Some(Chain { policy: None, .. }) => {}
+                Some(_) => {
+                    let message = format!("a rule cannot jump to the built-in chain `{name}`");
+                    return Err(line.error(word, message));
+                }
+                None => {
+                    let chains = self.rules.chains().iter();
+                    let user = chains.filter(|chain| chain.policy.is_none());
+                    let mut known: Vec<&str> = user.map(|chain| chain.name.as_str()).collect();
+                    for target in options::TARGETS.into_iter().chain(Target::extensions()) {
+                        known.push(target);
+                    }
+                    let message = format!("chain `{name}` does not exist");
+                    return Err(line.error_with(word, message, did_you_mean(name, known)));
+                }
             }
         }
         Ok(())
@@ -168,7 +217,7 @@ impl<'a> Open<'a> {
 }
 
 /// The commands a rule set is made of.
-const COMMANDS: [&str; 8] = [
+pub(in crate::rules) const COMMANDS: [&str; 8] = [
     "-N",
     "--new-chain",
     "-A",
@@ -179,7 +228,7 @@ const COMMANDS: [&str; 8] = [
     "--policy",
 ];
 
-fn check_name(line: Line<'_>, word: &Word) -> Result<(), Diagnostic> {
+pub(in crate::rules) fn check_name(line: Line<'_>, word: &Word) -> Result<(), Diagnostic> {
     let name = word.text.as_str();
     if name.is_empty()
         || name.starts_with(['-', '!', '[', ':', '*', '#'])
@@ -205,7 +254,7 @@ fn check_name(line: Line<'_>, word: &Word) -> Result<(), Diagnostic> {
     Ok(())
 }
 
-fn read_policy(line: Line<'_>, word: &Word) -> Result<Policy, Diagnostic> {
+pub(in crate::rules) fn read_policy(line: Line<'_>, word: &Word) -> Result<Policy, Diagnostic> {
     match word.text.as_str() {
         "ACCEPT" => Ok(Policy::Accept),
         "DROP" => Ok(Policy::Drop),

@@ -53,6 +53,7 @@ fn expectations_find_their_rule_when_others_came_and_went() {
     let extra = Rule {
         spec: one("-o eth9 -j RETURN"),
         counters: None,
+        rounded: None,
     };
     let nat = applied.tables.get_mut(&Table::Nat).expect("nat is there");
     nat.chain_or_new("ISTIO_OUTPUT").rules.insert(0, extra);

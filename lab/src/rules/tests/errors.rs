@@ -138,6 +138,12 @@ fn options_out_of_place_are_refused() {
         "`--uid-owner` needs `-m owner` before it",
         None,
     );
+    refused(
+        "-A OUTPUT -m owner --uid-owner 1 --dports 53 -m multiport --dports 54",
+        34,
+        "`--dports` needs `-m multiport` before it",
+        None,
+    );
     refused("-A OUTPUT -p tcp -p udp", 18, "`-p` is given twice", None);
     refused(
         "-A OUTPUT -t nat",

@@ -44,7 +44,7 @@ COMMIT
         0     0 ACCEPT     all  --  *      lo      0.0.0.0/0           !127.0.0.1            owner UID match 1337
     22906 1374K RETURN     all  --  *      lo      10.0.0.0/8           0.0.0.0/0            ! owner UID match 1337 /* a b */
     99999  100K REDIRECT   tcp  --  *      *       0.0.0.0/0            0.0.0.0/0            tcp spt:5 dpts:!6:7 redir ports 15006
-    9999K   10M LOG        all  --  *      *       0.0.0.0/0            0.0.0.0/0            limit --limit 5/sec --log-level 7
+    9999K   10M LOG        all  --  *      *       0.0.0.0/0            0.0.0.0/0            limit --limit 5/sec LOG flags 0 level 7
     ");
     assert_eq!(list_verbose(&set, Table::Raw), "");
 }

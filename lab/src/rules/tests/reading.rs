@@ -25,6 +25,10 @@ fn spellings_of_one_rule_are_equal() {
         "-p udp -j REDIRECT --to-port 15053",
         "-p udp -j REDIRECT --to-ports 15053",
     );
+    same(
+        "-m mark -m owner --uid-owner 1 --mark 2",
+        "-m owner --uid-owner 1 -m mark --mark 2",
+    );
     same("-d 127.0.0.1/8", "-d 127.0.0.0/255.0.0.0");
     same("-s 0.0.0.0/0 -p all -o +", "");
     same("-p tcp --sport 1024:", "-p tcp --sport 1024:65535");
@@ -37,6 +41,83 @@ fn spellings_of_one_rule_are_equal() {
 }
 
 #[test]
+fn the_words_of_a_rule_and_the_kernels_words_for_it_are_equal() {
+    // Left what a person writes, right what `iptables-save` 1.8.9 prints for it.
+    same(
+        "-j MARK --set-mark 1337",
+        "-j MARK --set-xmark 0x539/0xffffffff",
+    );
+    same(
+        "-j MARK --set-mark 0x1/0xf0",
+        "-j MARK --set-xmark 0x1/0xf1",
+    );
+    same(
+        "-j MARK --and-mark 0xf0",
+        "-j MARK --set-xmark 0x0/0xffffff0f",
+    );
+    same("-j MARK --or-mark 0xf0", "-j MARK --set-xmark 0xf0/0xf0");
+    same("-j MARK --xor-mark 0xf0", "-j MARK --set-xmark 0xf0/0x0");
+    same(
+        "-j CONNMARK --set-mark 0x1/0xf0",
+        "-j CONNMARK --set-xmark 0x1/0xf1",
+    );
+    same(
+        "-j CONNMARK --save-mark",
+        "-j CONNMARK --save-mark --nfmask 0xffffffff --ctmask 0xffffffff",
+    );
+    same(
+        "-j CONNMARK --restore-mark --mask 0xff",
+        "-j CONNMARK --restore-mark --nfmask 0xff --ctmask 0xff",
+    );
+    same(
+        "-p tcp -j TPROXY --tproxy-mark 1337/0xffffffff --on-port 15006",
+        "-p tcp -j TPROXY --on-port 15006 --on-ip 0.0.0.0 --tproxy-mark 0x539/0xffffffff",
+    );
+    same(
+        "-p tcp -j TPROXY --on-port 1",
+        "-p tcp -j TPROXY --on-port 1 --on-ip 0.0.0.0 --tproxy-mark 0x0/0x0",
+    );
+    same(
+        "-p tcp --syn",
+        "-p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN",
+    );
+    same(
+        "-p tcp ! --tcp-flags ALL NONE",
+        "-p tcp -m tcp ! --tcp-flags FIN,SYN,RST,PSH,ACK,URG NONE",
+    );
+    same(
+        "-p tcp -m multiport --dports 80,1:20,53",
+        "-m multiport -p tcp --destination-ports 53,80,1:20",
+    );
+    // As Kuma writes them.
+    same(
+        "-m owner --uid-owner 106:108",
+        "-m owner --uid-owner 106-108",
+    );
+    same(
+        "-m multiport -p tcp --dport 53,3000:5000",
+        "-p tcp -m multiport --dports 53,3000:5000",
+    );
+    same(
+        "-m addrtype --dst-type LOCAL,UNICAST ! --src-type LOCAL",
+        "-m addrtype ! --src-type LOCAL --dst-type UNICAST,LOCAL",
+    );
+    same("-m state --state NEW", "-m conntrack --ctstate NEW");
+    same("-j LOG --log-level debug", "-j LOG --log-level 7");
+    same("-j LOG --log-level warning", "-j LOG");
+    same("-j NOTRACK", "-j CT --notrack");
+    same("-j REJECT", "-j REJECT --reject-with icmp-port-unreachable");
+    same(
+        "-j REJECT --reject-with host-unreach",
+        "-j REJECT --reject-with icmp-host-unreachable",
+    );
+    same(
+        "-j SNAT --to-source 1.2.3.4-1.2.3.4",
+        "-j SNAT --to-source 1.2.3.4",
+    );
+}
+
+#[test]
 fn rules_that_differ_are_not_equal() {
     for (a, b) in [
         ("! -d 127.0.0.1", "-d 127.0.0.1"),
@@ -45,6 +126,15 @@ fn rules_that_differ_are_not_equal() {
         ("-j SUB", "-g SUB"),
         ("-i lo", "-o lo"),
         ("! -s 0/0", ""),
+        ("-m owner ! --socket-exists", "-m owner --socket-exists"),
+        ("-m mark --mark 1", "-m connmark --mark 1"),
+        (
+            "-j MARK --set-mark 0x1/0xff",
+            "-j MARK --set-xmark 0x1/0xfe",
+        ),
+        ("-j CT --zone 1", "-j CT --zone-orig 1"),
+        ("-p tcp -m multiport --dports 1", "-p tcp --dport 1"),
+        ("-j MASQUERADE", "-j MASQUERADE --random-fully"),
         (
             "-m limit --limit 1/s -m owner --uid-owner 1",
             "-m owner --uid-owner 1 -m limit --limit 1/s",
@@ -57,20 +147,20 @@ fn rules_that_differ_are_not_equal() {
 #[test]
 fn what_is_not_modelled_is_kept_word_for_word_and_flagged() {
     for text in [
-        "-p tcp -m multiport ! --dports 53,15008 -m owner --uid-owner 1337 -j SUB",
         "-s 1.0.3.0/255.0.255.0",
         "-f -j ACCEPT",
         "! -f -j ACCEPT",
-        "-p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -j SUB",
-        "-m owner --socket-exists -j RETURN",
         "-p tcp -m socket -j RETURN",
         "-m conntrack --ctstate NEW --ctorigdst 1.2.3.4",
         "-m string --string \"--dport 5\" --algo bm",
-        "-p sctp -m sctp --dport 5 -j DNAT --to-destination 1.2.3.4",
+        "-p sctp -m sctp --dport 5 -j RETURN",
+        "-p tcp -j DNAT --to-destination 1.2.3.4:80-90/100",
+        "-j CT --helper ftp",
+        "-m addrtype --dst-type LOCAL --limit-iface-in",
+        "-m owner --gid-owner 5 --suppl-groups",
+        "-j NFQUEUE --queue-num 5",
         "-p icmp -m icmp --icmp-type 8 -j RETURN",
         "-p tcp -j REDIRECT --to-ports 1-100 --random",
-        "-j LOG --log-prefix \"a b\\\"c\"",
-        "-p udp -j CT --zone 1",
         "-m limit --limit 1/s -m limit --limit 5/m",
     ] {
         let spec = one(text);

@@ -60,60 +60,169 @@ fn mark() -> impl Strategy<Value = MarkValue> {
 }
 
 fn verbatim() -> impl Strategy<Value = Match> {
-    let words = |words: &str| words.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let kept = |module: Option<&str>, words: &str| Match::Verbatim {
+        module: module.map(str::to_owned),
+        words: words.split_whitespace().map(str::to_owned).collect(),
+    };
     prop_oneof![
-        Just(Match::Verbatim {
-            module: Some("limit".to_owned()),
-            words: words("--limit 5/sec")
-        }),
-        Just(Match::Verbatim {
-            module: Some("multiport".to_owned()),
-            words: words("! --dports 53,15008")
-        }),
-        Just(Match::Verbatim {
-            module: Some("socket".to_owned()),
-            words: Vec::new()
-        }),
-        Just(Match::Verbatim {
-            module: Some("owner".to_owned()),
-            words: words("! --socket-exists")
-        }),
-        Just(Match::Verbatim {
-            module: None,
-            words: words("! -f")
-        }),
+        Just(kept(Some("limit"), "--limit 5/sec")),
+        Just(kept(Some("set"), "--match-set probes dst")),
+        Just(kept(Some("socket"), "")),
+        Just(kept(Some("addrtype"), "--limit-iface-in")),
+        Just(kept(Some("conntrack"), "--ctorigdst 1.2.3.4")),
+        Just(kept(None, "! -f")),
     ]
 }
 
-fn condition(transport: bool) -> BoxedStrategy<Match> {
+fn port_list() -> impl Strategy<Value = Negatable<BTreeSet<PortRange>>> {
+    negatable(btree_set(ports(), 1..7))
+}
+
+fn tcp_flags() -> impl Strategy<Value = TcpFlags> {
+    (0..=0x3f_u8).prop_map(|bits| TcpFlags::from_bits(bits).expect("six bits"))
+}
+
+fn condition(protocol: Option<Protocol>) -> BoxedStrategy<Match> {
+    let end = || prop_oneof![Just(End::Source), Just(End::Destination)];
+    let kinds = btree_set(prop::sample::select(AddressKind::ALL.to_vec()), 1..4);
     let other = prop_oneof![
         negatable(owner()).prop_map(Match::OwnerUid),
         negatable(owner()).prop_map(Match::OwnerGid),
+        any::<bool>().prop_map(Match::SocketExists),
         negatable(states()).prop_map(Match::CtState),
         negatable(mark()).prop_map(Match::Mark),
+        negatable(mark()).prop_map(Match::ConnMark),
+        (end(), negatable(kinds)).prop_map(|(end, kinds)| Match::AddressKind { end, kinds }),
         "[ -~]{0,12}".prop_map(Match::Comment),
         verbatim(),
     ];
-    if !transport {
-        return other.boxed();
-    }
-    prop_oneof![
-        other,
+    let test = (tcp_flags(), tcp_flags()).prop_map(|(mask, wanted)| TcpFlagTest { mask, wanted });
+    let lists =
+        (option::of(end()), port_list()).prop_map(|(end, ports)| Match::Ports { end, ports });
+    let ported = prop_oneof![
+        lists,
         negatable(ports()).prop_map(Match::SourcePort),
         negatable(ports()).prop_map(Match::DestinationPort),
-    ]
-    .boxed()
+    ];
+    match protocol {
+        Some(Protocol::Tcp) => {
+            prop_oneof![other, ported, negatable(test).prop_map(Match::TcpFlags)].boxed()
+        }
+        Some(Protocol::Udp) => prop_oneof![other, ported].boxed(),
+        _ => other.boxed(),
+    }
 }
 
-fn target(transport: bool) -> BoxedStrategy<Target> {
-    let chain = || prop::sample::select(&CHAINS[..]).prop_map(str::to_owned);
-    let words =
-        |words: &[&str]| Target::Verbatim(words.iter().map(|it| (*it).to_owned()).collect());
+fn address(family: Family) -> BoxedStrategy<std::net::IpAddr> {
+    match family {
+        Family::V4 => any::<[u8; 4]>().prop_map(Into::into).boxed(),
+        Family::V6 => any::<[u8; 16]>().prop_map(Into::into).boxed(),
+    }
+}
+
+fn nat_range(family: Family, transport: bool) -> impl Strategy<Value = NatRange> {
     let ports = if transport {
         option::of(ports()).boxed()
     } else {
         Just(None).boxed()
     };
+    let pick = any::<[bool; 3]>().prop_map(|[random, random_fully, persistent]| NatPick {
+        random,
+        random_fully,
+        persistent,
+    });
+    let addresses = (address(family), address(family));
+    (addresses, ports, pick).prop_map(|(addresses, ports, pick)| NatRange {
+        addresses: Some(addresses),
+        ports,
+        pick,
+    })
+}
+
+fn marking(family: Family) -> impl Strategy<Value = Target> {
+    let change = || any::<(u32, u32)>().prop_map(|(value, mask)| MarkChange { value, mask });
+    let specified = address(family).prop_filter("stored as none", |it| !it.is_unspecified());
+    let zone = prop_oneof![
+        any::<u16>().prop_map(ZoneId::Number),
+        Just(ZoneId::FromMark)
+    ];
+    let direction = prop_oneof![Just(ZoneDirection::Original), Just(ZoneDirection::Reply)];
+    let masks = || any::<(u32, u32)>();
+    prop_oneof![
+        change().prop_map(Target::Mark),
+        change().prop_map(|it| Target::Connmark(ConnmarkAction::Set(it))),
+        masks()
+            .prop_map(|(nfmask, ctmask)| Target::Connmark(ConnmarkAction::Save { nfmask, ctmask })),
+        masks().prop_map(
+            |(nfmask, ctmask)| Target::Connmark(ConnmarkAction::Restore { nfmask, ctmask })
+        ),
+        (zone, option::of(direction))
+            .prop_map(|(zone, direction)| Target::Zone { zone, direction }),
+        Just(Target::Notrack),
+        (any::<u16>(), option::of(specified), change()).prop_map(|(port, address, mark)| {
+            Target::Tproxy {
+                port,
+                address,
+                mark,
+            }
+        }),
+    ]
+}
+
+fn telling(family: Family) -> impl Strategy<Value = Target> {
+    let details = btree_set(
+        prop::sample::select(LogDetail::ALL.map(|it| it.0).to_vec()),
+        0..5,
+    );
+    let prefix = || "[ -~]{0,8}";
+    let answer = match family {
+        Family::V4 => "icmp-host-unreachable",
+        Family::V6 => "icmp6-no-route",
+    };
+    prop_oneof![
+        (0..8_u8, prefix(), details).prop_map(|(level, prefix, details)| Target::Log(Log {
+            level,
+            prefix,
+            details
+        })),
+        (
+            any::<u16>(),
+            prefix(),
+            option::of(any::<u32>()),
+            any::<u16>()
+        )
+            .prop_map(|(group, prefix, size, threshold)| Target::Nflog(Nflog {
+                group,
+                prefix,
+                size,
+                threshold
+            })),
+        Just(Target::Trace),
+        Just(Target::Reject {
+            with: "tcp-reset".to_owned()
+        }),
+        Just(Target::Reject {
+            with: answer.to_owned()
+        }),
+    ]
+}
+
+fn target(family: Family, transport: bool) -> BoxedStrategy<Target> {
+    let chain = || prop::sample::select(&CHAINS[..]).prop_map(str::to_owned);
+    let words =
+        |words: &[&str]| Target::Verbatim(words.iter().map(|it| (*it).to_owned()).collect());
+    let to_ports = || {
+        if transport {
+            option::of(ports()).boxed()
+        } else {
+            Just(None).boxed()
+        }
+    };
+    let masquerade = (nat_range(family, false), to_ports()).prop_map(|(range, ports)| NatRange {
+        addresses: None,
+        ports,
+        ..range
+    });
     prop_oneof![
         Just(Target::None),
         chain().prop_map(Target::Jump),
@@ -121,9 +230,14 @@ fn target(transport: bool) -> BoxedStrategy<Target> {
         Just(Target::Return),
         Just(Target::Accept),
         Just(Target::Drop),
-        ports.prop_map(|ports| Target::Redirect { ports }),
-        Just(words(&["CT", "--zone", "1"])),
-        Just(words(&["LOG", "--log-prefix", "\"a b\""])),
+        to_ports().prop_map(|ports| Target::Redirect { ports }),
+        nat_range(family, transport).prop_map(Target::Dnat),
+        nat_range(family, transport).prop_map(Target::Snat),
+        masquerade.prop_map(Target::Masquerade),
+        marking(family),
+        telling(family),
+        Just(words(&["CT", "--helper", "ftp"])),
+        Just(words(&["AUDIT", "--type", "\"a b\""])),
     ]
     .boxed()
 }
@@ -150,13 +264,13 @@ fn rule(family: Family) -> impl Strategy<Value = Rule> {
             option::of(negatable(network(family))),
             option::of(negatable(network(family))),
         );
-        let conditions = vec(condition(transport), 0..4);
+        let conditions = vec(condition(named), 0..4);
         let parts = (
             networks,
             interface(),
             interface(),
             conditions,
-            target(transport),
+            target(family, transport),
         );
         parts.prop_map(
             move |((source, destination), in_interface, out_interface, conditions, target)| {
@@ -165,10 +279,7 @@ fn rule(family: Family) -> impl Strategy<Value = Rule> {
                 (matches.source, matches.destination) = (source, destination);
                 (matches.in_interface, matches.out_interface) = (in_interface, out_interface);
                 conditions.into_iter().for_each(|it| matches.add(it));
-                Rule {
-                    spec: RuleSpec { matches, target },
-                    counters: None,
-                }
+                Rule::new(RuleSpec { matches, target })
             },
         )
     })
@@ -284,6 +395,32 @@ fn rule_like() -> impl Strategy<Value = String> {
         "limit",
         "--limit",
         "--limit-burst",
+        "multiport",
+        "--dports",
+        "1,2:3",
+        "--tcp-flags",
+        "SYN,ACK",
+        "ALL",
+        "MARK",
+        "--set-mark",
+        "0x1/0xff",
+        "CONNMARK",
+        "--save-mark",
+        "--mask",
+        "TPROXY",
+        "--on-port",
+        "CT",
+        "--zone",
+        "DNAT",
+        "--to-destination",
+        "1.2.3.4:80-90",
+        ":80",
+        "LOG",
+        "--log-prefix",
+        "addrtype",
+        "--dst-type",
+        "LOCAL",
+        "--socket-exists",
         "\"-x\"",
         "\\",
         "链",

@@ -1,0 +1,67 @@
+//! A packet at one hook: every table asked there, in the order of the kernel.
+
+use serde::{Deserialize, Serialize};
+
+use super::evaluate::evaluate;
+use super::packet::{Hook, Packet};
+use super::traversal::{Outcome, Traversal};
+use crate::rules::{CtState, RuleSet, Table};
+
+/// What a hook did to a packet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Passage {
+    /// Where.
+    pub hook: Hook,
+    /// Each table asked, in order.
+    pub tables: Vec<(Table, Traversal)>,
+}
+
+impl Passage {
+    /// The outcome that matters: the one that ended the packet or turned it, else the last; `None` when no table is
+    /// asked at the hook.
+    pub fn decided(&self) -> Option<&Outcome> {
+        let outcomes = || self.tables.iter().map(|(_, traversal)| &traversal.decided);
+        let turned = outcomes().find(|it| !matches!(it, Outcome::Accepted { .. }));
+        turned.or_else(|| outcomes().next_back())
+    }
+}
+
+/// The tables a hook asks, in the order of their priorities (`NF_IP_PRI_*`); conntrack stands after raw.
+pub(super) fn tables(hook: Hook) -> &'static [Table] {
+    match hook {
+        Hook::Prerouting => &[Table::Raw, Table::Mangle, Table::Nat],
+        Hook::Input => &[Table::Mangle, Table::Filter, Table::Nat],
+        Hook::Forward => &[Table::Mangle, Table::Filter],
+        Hook::Output => &[Table::Raw, Table::Mangle, Table::Nat, Table::Filter],
+        Hook::Postrouting => &[Table::Mangle, Table::Nat],
+    }
+}
+
+/// Asks every table of the hook. nat is asked only of a packet that opens a connection, and only while the
+/// connection has no translation of this kind yet: pass `translated` when an earlier hook asked nat about the same
+/// end (`nf_nat_inet_fn` in net/netfilter/nf_nat_core.c).
+///
+/// The tables after one that did not let the packet go on are not asked.
+pub fn pass(rules: &RuleSet, hook: Hook, packet: &Packet, translated: bool) -> Passage {
+    let mut tables = Vec::new();
+    let mut packet = packet.clone();
+    for table in self::tables(hook) {
+        let opens = matches!(packet.state, CtState::New | CtState::Related);
+        if *table == Table::Nat && (translated || !opens) {
+            continue;
+        }
+        let traversal = evaluate(rules, *table, hook, &packet);
+        packet = traversal.left.clone();
+        let ends = matches!(
+            traversal.decided,
+            Outcome::Dropped { .. } | Outcome::Rejected { .. } | Outcome::Unknown { .. }
+        );
+        // What nat turned, filter sees turned: the rest of the way is the journey's.
+        let turned = *table == Table::Nat && !matches!(traversal.decided, Outcome::Accepted { .. });
+        tables.push((*table, traversal));
+        if ends || turned {
+            break;
+        }
+    }
+    Passage { hook, tables }
+}
