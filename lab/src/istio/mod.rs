@@ -1,7 +1,7 @@
 //! The rules of Istio: what `istio-iptables` and the ambient agent write for a configuration, word for word.
 //!
 //! Pure: variables, resolv.conf and files are read by the caller. The way is [`Settings`] (flags and variables) → [`Config`] (what they mean) → rules in Istio's own order → text: [`restore()`] for
-//! iptables. Which rules a configuration gets also depends on the [`Release`].
+//! iptables, [`nft`] for nftables. Which rules a configuration gets also depends on the [`Release`].
 //!
 //! Istio accepts much in silence. What a person may not expect comes back as a [`Warning`] beside the rules, which
 //! are Istio's all the same; a value no rule can be made of is a [`BadValue`].
@@ -14,6 +14,7 @@ mod emit;
 mod error;
 mod flags;
 mod items;
+pub mod nft;
 mod owners;
 mod ranges;
 mod release;
