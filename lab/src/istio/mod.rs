@@ -1,12 +1,14 @@
 //! The rules of Istio: what `istio-iptables` and the ambient agent write for a configuration, word for word.
 //!
-//! Pure: variables, resolv.conf and files are read by the caller. The way is [`Settings`] (flags and variables) → [`Config`] (what they mean) → rules in Istio's own order → text: [`restore()`] for
+//! Pure: variables, resolv.conf and files are read by the caller. The way is [`Settings`] (flags and variables, or a
+//! pod's [`annotations`]) → [`Config`] (what they mean) → rules in Istio's own order → text: [`restore()`] for
 //! iptables, [`nft`] for nftables. Which rules a configuration gets also depends on the [`Release`].
 //!
 //! Istio accepts much in silence. What a person may not expect comes back as a [`Warning`] beside the rules, which
 //! are Istio's all the same; a value no rule can be made of is a [`BadValue`].
 
 pub mod ambient;
+pub mod annotations;
 mod cidr;
 mod config;
 mod dns;
