@@ -41,3 +41,6 @@ pub use restore::restore;
 pub use settings::{Environment, Settings, VARIABLES_WITHOUT_FLAG};
 pub use sidecar::iptables;
 pub use warning::Warning;
+
+#[cfg(test)]
+mod tests;
