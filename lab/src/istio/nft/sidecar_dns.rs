@@ -4,7 +4,7 @@ use super::{
     ip,
     sidecar::{NAT, RAW, Sidecar},
 };
-use crate::istio::dns::{AGENT_DNS_PORT, DnsTarget};
+use crate::istio::dns::{AGENT_DNS_PORT, DnsCapture};
 
 const OUTPUT_DNS: &str = "istio-output-dns";
 
@@ -48,19 +48,18 @@ impl Sidecar<'_> {
 
     /// `ip daddr SERVER ` for each server of a family that is on, or one empty text for all servers.
     fn dns_addresses(&self, side: &str) -> Vec<String> {
-        let Some(dns) = &self.config.dns else {
-            return Vec::new();
+        let servers = match &self.config.dns {
+            None => return Vec::new(),
+            Some(DnsCapture::All) => return vec![String::new()],
+            Some(servers) => servers,
         };
-        let mut addresses = Vec::new();
-        for &family in self.families {
-            for target in dns.targets(family) {
-                addresses.push(match target {
-                    DnsTarget::Any => String::new(),
-                    DnsTarget::Server(server) => format!("{} {side} {server} ", ip(family)),
-                });
-            }
-        }
-        addresses.dedup();
-        addresses
+        let of_family = |family| {
+            let targets = servers.targets(family).into_iter();
+            targets.map(move |target| format!("{}{} ", ip(family), target.option(side)))
+        };
+        self.families
+            .iter()
+            .flat_map(|family| of_family(*family))
+            .collect()
     }
 }
