@@ -99,6 +99,11 @@ pub enum Warning {
     /// An option that changes what Istio does with the rules.
     #[error("with {0} Istio would not install these rules")]
     NotInstalled(&'static str),
+    /// Meaning and order are Istio's, the spelling may not be.
+    #[error(
+        "the spelling of ambient nft rules is reconstructed: compare what they do with Istio's, not their text"
+    )]
+    AmbientNftReconstructed,
     /// The pod gets no rules from injection.
     #[error("the pod is not captured: {0}")]
     NotInjected(String),

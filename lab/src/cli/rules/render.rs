@@ -158,6 +158,7 @@ fn ambient(args: &Args, place: Place, warnings: &mut Vec<Warning>) -> Result<Ren
     };
     let text = if settings.native_nftables {
         one_transaction(args, args.istio.has_ambient_nftables(), "1.28")?;
+        warnings.push(Warning::AmbientNftReconstructed);
         let (layout, rules) = match place {
             Place::Pod => nft::ambient_pod(&config),
             Place::Host => nft::ambient_host(&config, args.kubelet_uid),
