@@ -3,6 +3,7 @@
 mod doctor;
 mod interrupt;
 mod keep;
+mod rules;
 mod run;
 mod stdout;
 
@@ -31,6 +32,8 @@ Exit codes: 0 as expected, 1 a claim was refuted, 2 a flag or file is wrong, 3 t
 enum Verb {
     /// Bring up a lab, send its flows, judge every hop, take it down
     Run(run::Args),
+    /// Work with rule sets: render Istio's own for a configuration
+    Rules(rules::Args),
     /// Say what this machine can and can't do, and how to repair it
     Doctor(doctor::Args),
 }
@@ -48,6 +51,7 @@ pub fn main() -> ExitCode {
     }
     let outcome = match cli.verb {
         Verb::Run(args) => run::run(&args),
+        Verb::Rules(args) => rules::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
     };
     match outcome {

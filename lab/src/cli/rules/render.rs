@@ -1,0 +1,195 @@
+//! `hoplab rules render`: the rules Istio writes, for flags and variables of `istio-iptables` or for a pod.
+
+mod flags;
+mod host;
+mod pod;
+mod print;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::ValueEnum;
+
+use self::flags::IstioFlags;
+use crate::{
+    cli::Outcome,
+    failure::{Class, Failure},
+    istio::{
+        self, Config, Release, Warning,
+        ambient::{self, Ambient, ProbeSource},
+        nft, routes,
+    },
+    rules::Family,
+};
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+The variables of istio-iptables count too (ISTIO_INBOUND_PORTS, ISTIO_OUTBOUND_OWNER_GROUPS, ...); a flag beats them.
+Rules go to standard output: IPv4, then IPv6. Warnings, and the ip commands the rules need, go to standard error.
+
+Examples:
+  hoplab rules render -b '*' -i '*' -d 15090,15021,15020
+  hoplab rules render --pod pod.yaml --istio 1.24 --family ipv4 | iptables-restore --noflush
+  hoplab rules render --annotation traffic.sidecar.istio.io/excludeOutboundPorts=5432
+  hoplab rules render -m TPROXY -b '*' --native-nftables
+  hoplab rules render --ambient --redirect-dns --ipv6")]
+pub(super) struct Args {
+    /// Release whose rules to write, 1.12 to 1.32
+    #[arg(long, value_name = "RELEASE", default_value_t)]
+    istio: Release,
+    /// Give IPv6 rules too, as Istio does in a pod with an IPv6 address
+    #[arg(long)]
+    ipv6: bool,
+    /// Print one family only
+    #[arg(long, value_parser = family)]
+    family: Option<Family>,
+    /// DNS servers for redirect-dns [default: those of /etc/resolv.conf]
+    #[arg(long, value_name = "ADDRESSES", value_delimiter = ',')]
+    dns_servers: Option<Vec<String>>,
+    /// An annotation of the pod, translated as injection does (repeatable)
+    #[arg(long, value_name = "NAME=VALUE", value_parser = annotation)]
+    annotation: Vec<(String, String)>,
+    /// A manifest with a pod or a pod template, `-` for standard input
+    #[arg(long, value_name = "FILE")]
+    pod: Option<PathBuf>,
+    /// Who translates annotations and the pod
+    #[arg(long, value_name = "WHO", default_value = "init")]
+    injected_by: InjectedBy,
+    /// Write the rules of ambient mode: those in a pod, or the host's
+    #[arg(long, value_name = "WHERE", num_args = 0..=1, require_equals = true, default_missing_value = "pod")]
+    ambient: Option<Place>,
+    /// User kubelet runs as, for the host's nft rules
+    #[arg(long, value_name = "UID", default_value_t = 0)]
+    kubelet_uid: u32,
+    /// Print the ip commands the rules need, not the rules
+    #[arg(long)]
+    routes: bool,
+    #[command(flatten)]
+    flags: IstioFlags,
+    /// Part of every init container's arguments, without effect here
+    #[arg(long = "log_output_level", hide = true)]
+    _log_output_level: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum InjectedBy {
+    /// The init container
+    Init,
+    /// The CNI plugin
+    Cni,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Place {
+    /// In the pod
+    Pod,
+    /// On the host
+    Host,
+}
+
+fn family(text: &str) -> Result<Family, String> {
+    match text {
+        "ipv4" | "4" => Ok(Family::V4),
+        "ipv6" | "6" => Ok(Family::V6),
+        _ => Err("ipv4 or ipv6".into()),
+    }
+}
+
+fn annotation(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text
+        .split_once('=')
+        .ok_or("there is no `=` between name and value")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// What is printed: rules as text, and what they need beside.
+struct Rendered {
+    text: String,
+    steps: Vec<routes::Step>,
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    let mut warnings = Vec::new();
+    let rendered = match args.ambient {
+        None => sidecar(args, &mut warnings),
+        Some(place) => ambient(args, place, &mut warnings),
+    }?;
+    print::print(&rendered, &warnings, args.routes)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn sidecar(args: &Args, warnings: &mut Vec<Warning>) -> Result<Rendered, Failure> {
+    let Some(settings) = pod::settings(args, warnings)? else {
+        return Ok(Rendered {
+            text: String::new(),
+            steps: Vec::new(),
+        });
+    };
+    let host = host::look(args, &settings)?;
+    let config = Config::new(&settings, &host, warnings)?;
+    warnings.extend(config.unknown_to(args.istio));
+    let text = if settings.native_nftables {
+        one_transaction(args, args.istio.has_sidecar_nftables(), "1.27")?;
+        let (layout, rules) = nft::sidecar(&config);
+        nft::transaction(layout, &rules)
+    } else {
+        restore_texts(args, &istio::iptables(&config, args.istio))
+    };
+    Ok(Rendered {
+        text,
+        steps: routes::sidecar(&config),
+    })
+}
+
+fn ambient(args: &Args, place: Place, warnings: &mut Vec<Warning>) -> Result<Rendered, Failure> {
+    if !args.istio.has_ambient_redirect() {
+        let what = format!("the ambient rules of Istio {} are not known", args.istio);
+        return Err(Failure::new(Class::Input, what)
+            .cause("before 1.24 ambient mode did not capture with REDIRECT")
+            .hint("ask for 1.24 or newer"));
+    }
+    let environment = host::environment();
+    let settings = istio::Settings::resolve(&environment, args.flags.pairs(), warnings)?;
+    let overrides = pod::read(args)?.ambient()?;
+    let source = ProbeSource::resolve(&environment)?;
+    let config = Ambient::new(&settings, &overrides, source, args.ipv6, warnings)?;
+    let steps = match place {
+        Place::Pod => routes::ambient(&config),
+        Place::Host => Vec::new(),
+    };
+    let text = if settings.native_nftables {
+        one_transaction(args, args.istio.has_ambient_nftables(), "1.28")?;
+        warnings.push(Warning::AmbientNftReconstructed);
+        let (layout, rules) = match place {
+            Place::Pod => nft::ambient_pod(&config),
+            Place::Host => nft::ambient_host(&config, args.kubelet_uid),
+        };
+        nft::transaction(layout, &rules)
+    } else {
+        let rules = match place {
+            Place::Pod => ambient::pod(&config),
+            Place::Host => ambient::host(&config, args.istio),
+        };
+        restore_texts(args, &rules)
+    };
+    Ok(Rendered { text, steps })
+}
+
+fn restore_texts(args: &Args, rules: &[istio::Emitted]) -> String {
+    let families = [Family::V4, Family::V6].into_iter();
+    let wanted = families.filter(|family| args.family.is_none_or(|only| only == *family));
+    wanted.map(|family| istio::restore(rules, family)).collect()
+}
+
+fn one_transaction(args: &Args, known: bool, since: &str) -> Result<(), Failure> {
+    if !known {
+        let what = format!("Istio {} writes no nft rules here", args.istio);
+        return Err(Failure::new(Class::Input, what).hint(format!("ask for {since} or newer")));
+    }
+    if args.family.is_some() {
+        let what = "--family does not go with --native-nftables";
+        return Err(Failure::new(Class::Input, what)
+            .cause("one transaction holds the rules of both families")
+            .hint("leave --family out; --ipv6 says whether there are IPv6 rules"));
+    }
+    Ok(())
+}
