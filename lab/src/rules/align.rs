@@ -32,14 +32,15 @@ impl Alignment {
 }
 
 /// Aligns two rule sets of one family, chain by chain, by the longest common subsequence of equal rules: order is
-/// kept, so a rule that moved is aligned only if the rules it passed are not.
+/// kept, so a rule that moved is aligned only if the rules it passed are not. Between them, as many rules on both sides
+/// are taken for the same rules in other words, in their order.
 pub fn align(reference: &RuleSet, applied: &RuleSet) -> Alignment {
     let mut alignment = Alignment::default();
     for (&table, rules) in &reference.tables {
         for chain in rules.chains() {
             let here = specs(reference, table, &chain.name);
             let there = specs(applied, table, &chain.name);
-            for (i, j) in common(&here, &there) {
+            for (i, j) in with_reworded(common(&here, &there), here.len(), there.len()) {
                 let meant = RuleId::new(reference.family, table, &chain.name, ordinal(i));
                 let found = RuleId::new(applied.family, table, &chain.name, ordinal(j));
                 alignment.applied.insert(meant.clone(), found.clone());
@@ -48,6 +49,22 @@ pub fn align(reference: &RuleSet, applied: &RuleSet) -> Alignment {
         }
     }
     alignment
+}
+
+/// Adds the pairs of every gap that is as long on both sides.
+fn with_reworded(pairs: Vec<(usize, usize)>, here: usize, there: usize) -> Vec<(usize, usize)> {
+    let mut all = Vec::new();
+    let (mut i, mut j) = (0, 0);
+    for (next_i, next_j) in pairs.into_iter().chain([(here, there)]) {
+        if next_i - i == next_j - j {
+            all.extend((i..next_i).zip(j..next_j));
+        }
+        if (next_i, next_j) != (here, there) {
+            all.push((next_i, next_j));
+        }
+        (i, j) = (next_i + 1, next_j + 1);
+    }
+    all
 }
 
 /// The index pairs of a longest common subsequence.

@@ -74,3 +74,19 @@ fn expectations_find_their_rule_when_others_came_and_went() {
     );
     assert_eq!(alignment.pairs().count(), 17);
 }
+
+#[test]
+fn a_rule_in_other_words_at_its_place_is_the_same_rule_reworded() {
+    let reference = istio(Family::V4);
+    let mut applied = reference.clone();
+    let nat = applied.tables.get_mut(&Table::Nat).expect("nat is there");
+    let chain = nat.chain_or_new("ISTIO_OUTPUT");
+    chain.rules[1].spec = one("-o lo -m owner --uid-owner 1337 -j ISTIO_IN_REDIRECT");
+    chain.rules[8].spec = one("-p tcp -j ISTIO_REDIRECT");
+    let alignment = align(&reference, &applied);
+    for ordinal in 1..=9 {
+        let rule = v4("ISTIO_OUTPUT", ordinal);
+        assert_eq!(alignment.applied(&rule), Some(&rule));
+    }
+    assert_eq!(alignment.pairs().count(), 18);
+}
