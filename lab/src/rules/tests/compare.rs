@@ -81,8 +81,8 @@ fn a_rule_in_other_words_at_its_place_is_the_same_rule_reworded() {
     let mut applied = reference.clone();
     let nat = applied.tables.get_mut(&Table::Nat).expect("nat is there");
     let chain = nat.chain_or_new("ISTIO_OUTPUT");
-    chain.rules[1].spec = one("-o lo -m owner --uid-owner 1337 -j ISTIO_IN_REDIRECT");
-    chain.rules[8].spec = one("-p tcp -j ISTIO_REDIRECT");
+    chain.rules[1].spec = one("-o lo -m owner --uid-owner 1337 -j SUB");
+    chain.rules[8].spec = one("-p tcp -j SUB");
     let alignment = align(&reference, &applied);
     for ordinal in 1..=9 {
         let rule = v4("ISTIO_OUTPUT", ordinal);
