@@ -169,7 +169,14 @@ impl Lab {
     /// iptables failed.
     pub fn observed(&mut self) -> Result<Evidence, Failure> {
         let totals = self.totals()?;
-        Ok(self.evidence(self.windows.clone(), totals))
+        Ok(Evidence {
+            schema: SCHEMA,
+            lab: self.file.topology.name.clone(),
+            machine: self.machine.clone(),
+            up: self.up.clone(),
+            windows: self.windows.clone(),
+            totals,
+        })
     }
 
     /// Reads the counters of every sidecar pod, by pod, one snapshot per family.
@@ -206,22 +213,6 @@ impl Lab {
         self.supervisor.send(&Request::LetGo)?;
         self.supervisor.let_go();
         Ok(())
-    }
-
-    /// Evidence of a run of this lab.
-    pub fn evidence(
-        &self,
-        windows: Vec<Window>,
-        totals: BTreeMap<String, Vec<CounterSnapshot>>,
-    ) -> Evidence {
-        Evidence {
-            schema: SCHEMA,
-            lab: self.file.topology.name.clone(),
-            machine: self.machine.clone(),
-            up: self.up.clone(),
-            windows,
-            totals,
-        }
     }
 }
 

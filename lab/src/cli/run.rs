@@ -9,7 +9,7 @@ use crate::{
     Lab, LabFile, Options, RuleText,
     diagnostic::did_you_mean,
     doctor,
-    evidence::{Evidence, Window},
+    evidence::Evidence,
     failure::{Class, Failure},
     judge::{self, Judgement, Verdict},
     netfilter::BackendChoice,
@@ -138,12 +138,10 @@ fn observe(
     flows: &[String],
 ) -> Result<(Lab, Evidence), Failure> {
     let mut lab = Lab::up_in(supervisor, file, options)?;
-    let windows = flows
-        .iter()
-        .map(|f| lab.drive(f))
-        .collect::<Result<Vec<Window>, _>>()?;
-    let totals = lab.totals()?;
-    let evidence = lab.evidence(windows, totals);
+    for flow in flows {
+        lab.drive(flow)?;
+    }
+    let evidence = lab.observed()?;
     Ok((lab, evidence))
 }
 

@@ -151,10 +151,11 @@ pub(super) fn judge(
             ),
             flow: notes.reply.flow.clone(),
             pod: notes.reply.pod.clone(),
-            steps: inbound::steps(&reply, &notes.reply.caller)
-                .into_iter()
-                .chain(reply::steps(&reply, &notes.reply.caller))
-                .collect(),
+            steps: [
+                inbound::steps(&reply, &notes.reply.caller),
+                reply::steps(&reply, &notes.reply.caller),
+            ]
+            .concat(),
         },
         Reading {
             title: format!(
@@ -163,10 +164,11 @@ pub(super) fn judge(
             ),
             flow: notes.call.flow.clone(),
             pod: notes.call.pod.clone(),
-            steps: inbound::steps(&call, &notes.call.caller)
-                .into_iter()
-                .chain(call::steps(&call, &notes.call.callee))
-                .collect(),
+            steps: [
+                inbound::steps(&call, &notes.call.caller),
+                call::steps(&call, &notes.call.callee),
+            ]
+            .concat(),
         },
     ];
     for reading in &mut readings {
