@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::{ColorChoice, Parser, Subcommand};
 
-use crate::failure::Failure;
+use crate::{failure::Failure, rules::Family};
 
 /// Builds pod-like network namespaces, applies istio-init's rules, sends real traffic, and proves every hop.
 #[derive(Parser)]
@@ -60,5 +60,14 @@ pub fn main() -> ExitCode {
             anstream::eprintln!("error: {failure}");
             ExitCode::from(failure.class.exit_code())
         }
+    }
+}
+
+/// A family as flags spell it.
+fn family(text: &str) -> Result<Family, String> {
+    match text {
+        "ipv4" | "4" => Ok(Family::V4),
+        "ipv6" | "6" => Ok(Family::V6),
+        _ => Err("ipv4 or ipv6".into()),
     }
 }

@@ -1,5 +1,6 @@
 //! `hoplab rules`: rule sets without a lab. One file per subcommand.
 
+mod lint;
 mod render;
 
 use clap::Subcommand;
@@ -16,10 +17,13 @@ pub(super) struct Args {
 enum Verb {
     /// Print the rules Istio writes for a configuration
     Render(Box<render::Args>),
+    /// Say what is wrong with a rule set before any traffic
+    Lint(lint::Args),
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
     match &args.verb {
         Verb::Render(args) => render::run(args),
+        Verb::Lint(args) => lint::run(args),
     }
 }

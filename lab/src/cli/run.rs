@@ -33,7 +33,7 @@ pub(super) struct Args {
     #[arg(long, default_value = "auto")]
     backend: BackendChoice,
     /// Family the flows run over; ipv6 sets the IPv6 rules of every sidecar pod too
-    #[arg(long, default_value = "ipv4", value_parser = family)]
+    #[arg(long, default_value = "ipv4", value_parser = super::family)]
     family: Family,
     /// Send only this flow (repeatable); the notes are judged when all flows run
     #[arg(long = "flow", value_name = "NAME")]
@@ -65,14 +65,6 @@ pub(super) struct Args {
     /// Milliseconds a flow may take until the logs show it closed
     #[arg(long, value_name = "MS", default_value = "5000")]
     deadline: u64,
-}
-
-fn family(text: &str) -> Result<Family, String> {
-    match text {
-        "ipv4" | "4" => Ok(Family::V4),
-        "ipv6" | "6" => Ok(Family::V6),
-        _ => Err("ipv4 or ipv6".into()),
-    }
 }
 
 /// What `--json` prints.
