@@ -76,6 +76,7 @@ fn restore(
     })?;
     let ran = run(backend, family, Tool::Restore, &["--noflush", &path], pod)?;
     log.line(&format!("Running command: {}", ran.command));
+    tracing::debug!(pod, command = ran.command, status = %ran.output.status);
     if ran.output.status.success() {
         return Ok(());
     }

@@ -52,6 +52,7 @@ pub(super) fn drive(
     }
     let (outcome, quiet) = collect(live, id, deadline, queue)?;
     let took_us = micros(started.elapsed());
+    tracing::debug!(flow = order.flow, ?outcome, ?quiet, took_us, "flow is over");
     name_the_dead(live, deadline, queue)?;
     if matches!(order.sender, Sender::As { .. }) {
         dismiss(live, stub, deadline, queue)?;

@@ -11,7 +11,7 @@ mod up;
 
 use std::{
     fs::File,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, IsTerminal, Write},
     os::fd::{FromRawFd, OwnedFd},
     os::unix::net::UnixStream,
     process::ExitCode,
@@ -24,6 +24,7 @@ use std::{
 };
 
 use signal_hook::consts::{SIGINT, SIGTERM};
+use tracing_subscriber::EnvFilter;
 
 use crate::{
     doctor,
@@ -63,6 +64,7 @@ fn orphan_grace() -> Duration {
 
 /// For the kill tests: with `HOPLAB_FREEZE_AT=phase` the supervisor says so and stands still there.
 pub(crate) fn phase(name: &str) {
+    tracing::debug!(phase = name);
     if std::env::var("HOPLAB_FREEZE_AT").is_ok_and(|at| at == name) {
         eprintln!("frozen at {name}");
         loop {
@@ -81,6 +83,14 @@ pub(crate) fn main() -> ExitCode {
         nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC),
     );
     let control = UnixStream::from(control);
+    // RUST_LOG=hoplab=debug shows what the supervisor does and when.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_thread_names(true)
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+        .with_writer(std::io::stderr)
+        .init();
     let (events, queue) = mpsc::channel();
     match listen(&control, &events) {
         Ok(()) => serve(control, events, &queue),
