@@ -202,13 +202,14 @@ fn write_files(args: &Args, run: &Run) -> Result<(), Failure> {
     let failed = |path: &PathBuf, e: String| {
         Failure::new(Class::Input, format!("could not write {}", path.display())).cause(e)
     };
+    // The directory first: the JUnit file may be meant to go into it.
+    if let Some(dir) = &args.out {
+        report::write_run(dir, run).map_err(|e| failed(dir, e.to_string()))?;
+    }
     if let Some(path) = &args.junit {
         let xml = report::junit(&run.evidence.lab, run.judgement)
             .map_err(|e| failed(path, e.to_string()))?;
         std::fs::write(path, xml).map_err(|e| failed(path, e.to_string()))?;
-    }
-    if let Some(dir) = &args.out {
-        report::write_run(dir, run).map_err(|e| failed(dir, e.to_string()))?;
     }
     Ok(())
 }
