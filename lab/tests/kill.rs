@@ -112,7 +112,8 @@ fn the_watchdog_works_without_being_told_how_long_to_wait() {
 }
 
 #[rstest]
-fn an_interrupted_command_leaves_nothing_and_exits_as_interrupted_even_if_its_lab_hangs(
+fn a_signalled_command_leaves_nothing_and_exits_with_the_signals_code_even_if_its_lab_hangs(
+    #[values((Signal::SIGINT, 130), (Signal::SIGTERM, 143))] (signal, code): (Signal, i32),
     #[values(
         "mounted",
         "node",
@@ -127,29 +128,8 @@ fn an_interrupted_command_leaves_nothing_and_exits_as_interrupted_even_if_its_la
     phase: &str,
 ) {
     let frozen = frozen_at(phase);
-    send(frozen.command.pid(), Signal::SIGINT);
-    frozen.command.ended().failed_with(130, &["interrupted"]);
-    frozen.traces.assert_vanish();
-}
-
-#[rstest]
-fn a_terminated_command_leaves_nothing_and_exits_as_terminated_even_if_its_lab_hangs(
-    #[values(
-        "mounted",
-        "node",
-        "namespace",
-        "links",
-        "rules",
-        "processes",
-        "up",
-        "flow",
-        "down"
-    )]
-    phase: &str,
-) {
-    let frozen = frozen_at(phase);
-    send(frozen.command.pid(), Signal::SIGTERM);
-    frozen.command.ended().failed_with(143, &["interrupted"]);
+    send(frozen.command.pid(), signal);
+    frozen.command.ended().failed_with(code, &["interrupted"]);
     frozen.traces.assert_vanish();
 }
 

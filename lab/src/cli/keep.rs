@@ -1,12 +1,12 @@
 //! How to enter a lab that was kept: process ids as seen from outside.
 
-use std::{fmt::Write as _, fs};
+use std::fmt::Write as _;
 
-use crate::{evidence::Evidence, netfilter::Backend, topology::Topology};
+use crate::{evidence::Evidence, netfilter::Backend, sandbox, topology::Topology};
 
 /// Lines that show how to enter each pod, and how to end the lab.
 pub(super) fn how_to_enter(supervisor: i32, topology: &Topology, evidence: &Evidence) -> String {
-    let processes = processes_of(supervisor);
+    let processes = sandbox::processes(supervisor);
     let outside = |inner: u32| {
         processes
             .iter()
@@ -53,22 +53,4 @@ pub(super) fn how_to_enter(supervisor: i32, topology: &Topology, evidence: &Evid
          end it: kill {supervisor}"
     );
     out
-}
-
-/// Outer and inner id of every process in the supervisor's PID namespace.
-fn processes_of(supervisor: i32) -> Vec<(i32, u32)> {
-    let namespace = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
-    let Some(wanted) = namespace(supervisor) else {
-        return Vec::new();
-    };
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries
-        .filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok())
-        .filter(|pid| namespace(*pid).as_ref() == Some(&wanted))
-        .filter_map(|pid| {
-            let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-            let line = status.lines().find_map(|l| l.strip_prefix("NSpid:"))?;
-            Some((pid, line.split_whitespace().last()?.parse().ok()?))
-        })
-        .collect()
 }

@@ -4,6 +4,7 @@
 mod error;
 mod idmap;
 mod mounts;
+mod processes;
 pub mod protocol;
 mod refusal;
 mod spawn;
@@ -12,6 +13,7 @@ pub use error::SandboxError;
 pub(crate) use idmap::of_caller as subordinate_ids;
 pub use mounts::RUN_DIR;
 pub(crate) use mounts::prepare_mounts;
+pub use processes::processes;
 pub(crate) use refusal::namespaces_fix;
 pub(crate) use spawn::SUPERVISOR_ARG;
 pub use spawn::{CONTROL_FD, Supervisor};
