@@ -2,6 +2,7 @@
 
 mod lint;
 mod render;
+mod show;
 
 use clap::Subcommand;
 
@@ -17,6 +18,8 @@ pub(super) struct Args {
 enum Verb {
     /// Print the rules Istio writes for a configuration
     Render(Box<render::Args>),
+    /// Show rules in another form, or in words
+    Show(show::Args),
     /// Say what is wrong with a rule set before any traffic
     Lint(lint::Args),
 }
@@ -24,6 +27,7 @@ enum Verb {
 pub(super) fn run(args: &Args) -> Outcome {
     match &args.verb {
         Verb::Render(args) => render::run(args),
+        Verb::Show(args) => show::run(args),
         Verb::Lint(args) => lint::run(args),
     }
 }
