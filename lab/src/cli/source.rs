@@ -10,8 +10,8 @@ use crate::{
 
 /// What the help of a verb says of its SOURCE.
 pub(super) const HELP: &str = "\
-Rules in any form a person has (restore file, iptables-save, -S, -L -v, istio-init log); \
-`-` is standard input";
+Rules in any form a person has: a restore file, iptables-save, iptables -S or -L -v, an istio-init log, \
+nft list ruleset as text or JSON; `-` is standard input";
 
 /// Rules as a person names them. A file called `-` is `./-`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,12 +43,17 @@ pub(super) struct Text {
 }
 
 impl Text {
-    /// The rules in it. `family` is taken where the text itself does not tell.
+    /// The rules in it. `family` is taken where the text itself does not tell. What of the text is set aside is said
+    /// on standard error.
     ///
     /// # Errors
     /// The first complaint about the text as a whole: no rules, or something else among them.
     pub fn read(&self, family: Family) -> Result<Document, Failure> {
-        rules::read(&self.text, &self.origin, family).map_err(complaint)
+        let document = rules::read(&self.text, &self.origin, family).map_err(complaint)?;
+        for remark in &document.remarks {
+            anstream::eprintln!("note: {remark}");
+        }
+        Ok(document)
     }
 }
 

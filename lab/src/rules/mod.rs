@@ -46,7 +46,7 @@ pub use parse::parse;
 pub use read::{Document, Dump, Form, read};
 pub use render::{spec_text, to_commands, to_restore, to_save};
 pub use rounded::{CountRange, Rounded};
-pub use set::{Chain, Counter, Policy, Rule, RuleSet, TableRules};
+pub use set::{Chain, Counter, NftBase, Policy, Rule, RuleSet, TableRules};
 pub use target::{Flow, Target, ZoneDirection, ZoneId};
 pub use tcp_flags::{TcpFlagTest, TcpFlags};
 pub use values::{CtState, Interface, Negatable, OwnerId, PortRange, Protocol};
