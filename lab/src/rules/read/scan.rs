@@ -1,6 +1,6 @@
 //! Finds the lines of a text that are rules.
 
-use super::{Form, nft};
+use super::{Form, guess, nft};
 use crate::diagnostic::Diagnostic;
 use crate::rules::id::Table;
 use crate::rules::words::Line;
@@ -105,12 +105,15 @@ pub(super) fn blocks<'l, 'a>(all: &'l [Line<'a>]) -> Result<Vec<Block<'l, 'a>>, 
     Ok(blocks)
 }
 
-/// Tables up to their COMMITs; a table that comes again is of another dump.
+/// Tables up to their COMMITs; a table that comes again is of another dump, and so is one that the command of the
+/// other family printed.
 fn tables(all: &[Line<'_>], start: usize) -> (Form, usize) {
     let mut seen = vec![all[start].text.trim()];
     let mut form = Form::Restore;
     let mut end = start + 1;
     let mut open = true;
+    let printed_by = |line: &Line<'_>| guess::command(line.text).map(|it| it.family);
+    let family = all[..start].iter().rev().find_map(printed_by);
     for (index, line) in all.iter().enumerate().skip(start + 1) {
         let text = line.text.trim();
         if open {
@@ -122,6 +125,10 @@ fn tables(all: &[Line<'_>], start: usize) -> (Form, usize) {
             continue;
         }
         if is_silent(line) {
+            let other = |it| family.is_some_and(|family| family != it);
+            if printed_by(line).is_some_and(other) {
+                break;
+            }
             continue;
         }
         let same =
