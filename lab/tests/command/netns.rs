@@ -3,6 +3,7 @@
 use std::{
     ffi::OsStr,
     io::{BufRead, BufReader, Write},
+    path::PathBuf,
     process::{Child, Command, Output, Stdio},
 };
 
@@ -18,7 +19,8 @@ impl Netns {
     pub fn new() -> Self {
         let mut command = Command::new("unshare");
         if !Uid::effective().is_root() {
-            command.args(["--user", "--map-root-user", "--map-auto"]);
+            // One after the other: /proc/net of a network namespace is for the root its user namespace has by then.
+            command.args(["--user", "--map-root-user", "--map-auto", "unshare"]);
         }
         // `cat` ends when its standard input does.
         let mut process = command
@@ -42,7 +44,7 @@ impl Netns {
     /// A command in it.
     pub fn inside<S: AsRef<OsStr>>(&self, words: &[S]) -> Command {
         let mut command = self.nsenter(&["--net"]);
-        command.args(words);
+        command.args(words).env("XTABLES_LOCKFILE", self.lock());
         command
     }
 
@@ -85,6 +87,11 @@ impl Netns {
         String::from_utf8(stdout).expect("text")
     }
 
+    /// Legacy iptables would lock, or fail to lock, the file of the machine.
+    fn lock(&self) -> PathBuf {
+        std::env::temp_dir().join(format!("hoplab-test-{}.lock", self.pid()))
+    }
+
     fn nsenter(&self, more: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["--target", &self.pid().to_string()]);
@@ -100,5 +107,6 @@ impl Drop for Netns {
     fn drop(&mut self) {
         drop(self.process.stdin.take());
         let _ = self.process.wait();
+        let _ = std::fs::remove_file(self.lock());
     }
 }
