@@ -5,6 +5,7 @@ mod interrupt;
 mod keep;
 mod rules;
 mod run;
+mod source;
 mod stdout;
 
 use std::process::ExitCode;

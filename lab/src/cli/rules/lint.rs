@@ -1,10 +1,13 @@
 //! `hoplab rules lint`: what is wrong with a rule set before any traffic. Needs no root and no lab.
 
-use std::{io::Read, process::ExitCode};
+use std::{fmt::Write as _, process::ExitCode};
 
-use super::super::{Outcome, stdout::say};
+use super::super::{
+    Outcome,
+    source::{self, Source, complaint},
+    stdout::say,
+};
 use crate::{
-    failure::{Class, Failure},
     lint::{self, Finding, Proxy},
     rules::{self, Family},
 };
@@ -16,8 +19,8 @@ Examples:
   nsenter -t PID -n iptables-save -c | hoplab rules lint -
 Exit code 1 when there is a finding.")]
 pub(super) struct Args {
-    /// Rules in any form a person has (restore file, iptables-save, -S, -L -v, istio-init log); `-` is standard input
-    file: String,
+    #[arg(help = source::HELP)]
+    source: Source,
     /// Family of a form that does not tell it
     #[arg(long, default_value = "ipv4", value_parser = crate::cli::family)]
     family: Family,
@@ -30,35 +33,25 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    let text = text_of(&args.file)?;
-    let input =
-        |error: crate::diagnostic::Diagnostic| Failure::new(Class::Input, error.to_string());
-    let document = rules::read(&text, &args.file, args.family).map_err(input)?;
-    let sets = document.rules().map_err(input)?;
     let proxy = Proxy {
         uid: args.proxy_uid,
         gid: args.proxy_gid,
     };
-    let findings: Vec<Finding> = lint::lint(&sets, proxy);
-    let count: usize = sets.iter().map(rules::RuleSet::len).sum();
-    let mut out = String::new();
-    for finding in &findings {
-        out.push_str(&format!("{finding}\n"));
-    }
-    out.push_str(&format!("{count} rules, {} findings\n", findings.len()));
-    say(&out)?;
-    Ok(ExitCode::from(u8::from(!findings.is_empty())))
-}
-
-fn text_of(file: &str) -> Result<String, Failure> {
-    let read = match file {
-        "-" => {
-            let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text).map(|_| text)
+    let texts = args.source.open()?;
+    let (mut out, mut any) = (String::new(), false);
+    for text in &texts {
+        let sets = text.read(args.family)?.rules().map_err(complaint)?;
+        let findings: Vec<Finding> = lint::lint(&sets, proxy);
+        any |= !findings.is_empty();
+        if texts.len() > 1 {
+            let _ = writeln!(out, "{}:", text.origin);
         }
-        file => std::fs::read_to_string(file),
-    };
-    read.map_err(|error| {
-        Failure::new(Class::Input, format!("could not read {file}")).cause(error.to_string())
-    })
+        for finding in &findings {
+            let _ = writeln!(out, "{finding}");
+        }
+        let count: usize = sets.iter().map(rules::RuleSet::len).sum();
+        let _ = writeln!(out, "{count} rules, {} findings", findings.len());
+    }
+    say(&out)?;
+    Ok(ExitCode::from(u8::from(any)))
 }
