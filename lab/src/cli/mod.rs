@@ -3,6 +3,7 @@
 mod doctor;
 mod interrupt;
 mod keep;
+mod predict;
 mod rules;
 mod run;
 mod source;
@@ -33,6 +34,8 @@ Exit codes: 0 as expected, 1 a claim was refuted, 2 a flag or file is wrong, 3 t
 enum Verb {
     /// Bring up a lab, send its flows, judge every hop, take it down
     Run(run::Args),
+    /// Say what rules do to a packet, and why, without root and without traffic
+    Predict(predict::Args),
     /// Work with rule sets: render Istio's own for a configuration
     Rules(rules::Args),
     /// Say what this machine can and can't do, and how to repair it
@@ -52,6 +55,7 @@ pub fn main() -> ExitCode {
     }
     let outcome = match cli.verb {
         Verb::Run(args) => run::run(&args),
+        Verb::Predict(args) => predict::run(&args),
         Verb::Rules(args) => rules::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
     };

@@ -2,6 +2,7 @@
 
 mod counters;
 mod files;
+mod journey;
 mod junit;
 mod notes;
 mod style;
@@ -9,6 +10,7 @@ mod text;
 
 pub use counters::counters;
 pub use files::write_run;
+pub use journey::{end_words, journey_json, journey_text, packet_words};
 pub use junit::junit;
 pub use style::Style;
 pub use text::{Detail, Run, summary};

@@ -31,7 +31,7 @@ mod words;
 
 pub use address_kind::{AddressKind, End};
 pub use align::{Alignment, align};
-pub use annotate::annotated;
+pub use annotate::{annotated, effect};
 pub use conservation::{Imbalance, conservation};
 pub use counters::{CounterDelta, CounterError, CounterSnapshot};
 pub use diff::{Difference, diff};

@@ -206,7 +206,6 @@ impl Asked<'_> {
         let out = said.outbound.as_ref().map(|it| it.value.as_str());
         let told = match (sent, out) {
             (true, Some("lo")) if !is_loopback(dst) => Some((dst, "it is reached by lo")),
-            (true, Some("lo")) | (true, None) if is_loopback(dst) => None,
             (true, _) => src.map(|src| (src, "it sends the packet")),
             (false, _) if !is_loopback(dst) => Some((dst, "the packet comes in for it")),
             (false, _) => None,

@@ -155,12 +155,12 @@ fn word(said: &mut Said, text: &str, origin: &str, span: Range<usize>) -> Result
         "connmark" => put(&mut said.connmark, number(value).ok_or_else(wrong)?, span),
         "state" => put(&mut said.state, state(value).ok_or_else(wrong)?, span),
         "zone" => put(&mut said.zone, value.parse().map_err(|_| wrong())?, span),
-        "flags" => put(
+        // The last of the keys.
+        _ => put(
             &mut said.flags,
             TcpFlags::from_names(value).ok_or_else(wrong)?,
             span,
         ),
-        _ => None,
     };
     put.ok_or_else(twice)
 }
