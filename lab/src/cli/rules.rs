@@ -1,6 +1,7 @@
 //! `hoplab rules`: rule sets without a lab. One file per subcommand.
 
 mod lint;
+mod read_counters;
 mod render;
 
 use clap::Subcommand;
@@ -19,11 +20,14 @@ enum Verb {
     Render(Box<render::Args>),
     /// Say what is wrong with a rule set before any traffic
     Lint(lint::Args),
+    /// Say what the counters of a dump mean: connections per kind of flow, sums, rules never hit
+    ReadCounters(read_counters::Args),
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
     match &args.verb {
         Verb::Render(args) => render::run(args),
         Verb::Lint(args) => lint::run(args),
+        Verb::ReadCounters(args) => read_counters::run(args),
     }
 }
