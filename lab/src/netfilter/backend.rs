@@ -3,22 +3,13 @@
 //! A namespace gets one backend only: with both loaded, nft decides PREROUTING, both count in OUTPUT, and each
 //! tool's save is blind to the other.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{path::PathBuf, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
 use super::NetfilterError;
+pub use crate::rules::Backend;
 use crate::rules::Family;
-
-/// An iptables backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Backend {
-    /// iptables-nft: rules become nftables rules.
-    Nft,
-    /// iptables-legacy: the ip_tables interface.
-    Legacy,
-}
 
 /// What a person asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,15 +103,6 @@ impl BackendChoice {
                 },
             },
         }
-    }
-}
-
-impl fmt::Display for Backend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Nft => "nft",
-            Self::Legacy => "legacy",
-        })
     }
 }
 

@@ -8,6 +8,7 @@
 mod address_kind;
 mod align;
 mod annotate;
+mod backend;
 mod conservation;
 mod counters;
 mod diff;
@@ -33,6 +34,7 @@ mod words;
 pub use address_kind::{AddressKind, End};
 pub use align::{Alignment, align};
 pub use annotate::{annotated, effect};
+pub use backend::Backend;
 pub use conservation::{Imbalance, balance, conservation};
 pub use counters::{CounterDelta, CounterError, CounterSnapshot};
 pub use diff::{Difference, diff};
