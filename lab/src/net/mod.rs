@@ -6,6 +6,6 @@ mod namespace;
 mod sysctl;
 
 pub use error::NetError;
-pub use links::{LinkPlan, Netlink};
+pub use links::Netlink;
 pub use namespace::{Inside, Job, Namespace, Sender};
 pub use sysctl::write_sysctls;

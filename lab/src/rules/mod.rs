@@ -34,7 +34,7 @@ mod words;
 pub use address_kind::{AddressKind, End};
 pub use align::{Alignment, align};
 pub use annotate::{annotated, effect};
-pub use backend::Backend;
+pub use backend::{Backend, BackendChoice, Chosen};
 pub use conservation::{Imbalance, balance, conservation};
 pub use counters::{CounterDelta, CounterError, CounterSnapshot};
 pub use diff::{Difference, diff};
