@@ -17,7 +17,7 @@ use crate::{
         Supervisor,
         protocol::{Down, Message, Order, Request},
     },
-    topology::{Flow, Target, Topology},
+    topology::{Ask, Flow, Target, Topology},
 };
 
 /// How a lab is brought up.
@@ -242,6 +242,7 @@ fn order(topology: &Topology, flow: &Flow, options: &Options, number: u64) -> Or
             service,
         ),
         Target::Localhost { .. } => (family_localhost(family), "localhost"),
+        Target::Dns => unimplemented!("lookups"),
     };
     Order {
         flow: flow.name.clone(),
@@ -250,7 +251,10 @@ fn order(topology: &Topology, flow: &Flow, options: &Options, number: u64) -> Or
         sender: flow.from.sender,
         to: SocketAddr::new(ip, flow.to.port()),
         host: host.to_string(),
-        path: flow.path.clone(),
+        path: match &flow.ask {
+            Ask::Get { path } => path.clone(),
+            Ask::Lookup { .. } => unimplemented!("lookups"),
+        },
         request_id: format!("{}-{number}", flow.name),
         watch: flow.nat.keys().cloned().collect(),
         deadline_ms: options.deadline_ms,

@@ -6,10 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     builtin,
     diagnostic::{Diagnostic, did_you_mean},
     failure::{Class, Failure},
+    interception::Interception,
     plan::RuleTexts,
     rules::{self, Family, RuleSet, Table},
     topology::{Expected, RuleSource, Topology},
@@ -29,8 +32,22 @@ pub struct RuleText {
 pub struct LabFile {
     /// What the file describes.
     pub topology: Topology,
+    /// How its sidecars intercept.
+    pub interception: Interception,
+    /// What the flows are judged by.
+    pub expect: Expect,
     /// The lab's own rules, per family.
     texts: BTreeMap<Family, RuleText>,
+}
+
+/// What flows are judged by, beside what the kernel did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Expect {
+    /// Answers and paths of the lab file, which a person wrote for the lab's own rules.
+    File,
+    /// What the model reads from the rules that were meant to be applied: for rules the file was not written for.
+    Rules,
 }
 
 impl LabFile {
@@ -69,7 +86,12 @@ impl LabFile {
                 texts.insert(family, rules);
             }
         }
-        Ok(Self { topology, texts })
+        Ok(Self {
+            topology,
+            interception: Interception::default(),
+            expect: Expect::File,
+            texts,
+        })
     }
 
     /// The lab's own rules of a family, parsed: what expectations name.

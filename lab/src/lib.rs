@@ -11,6 +11,7 @@ pub mod doctor;
 pub mod entry;
 pub mod evidence;
 pub mod failure;
+pub mod interception;
 pub mod istio;
 pub mod judge;
 mod lab;

@@ -8,6 +8,7 @@ use hoplab_proxies::wire::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    interception::INBOUND_SOURCE,
     net::LinkPlan,
     netfilter::BackendChoice,
     ports,
@@ -145,12 +146,6 @@ pub fn plan(topology: &Topology, rules: RuleTexts, backend: BackendChoice) -> Pl
     }
 }
 
-/// Source of inbound upstream connections, IPv4 and IPv6 (Istio's InboundPassthroughBindIpv4 and -Ipv6).
-pub const INBOUND_SOURCE: [std::net::IpAddr; 2] = [
-    std::net::IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 6)),
-    std::net::IpAddr::V6(std::net::Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6)),
-];
-
 /// What every namespace of a lab sets, and why: addresses usable at once (accept_dad), no reverse path surprises,
 /// low ports free for anyone as in container runtimes.
 fn sysctls(more: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -249,6 +244,7 @@ fn proxy_config(topology: &Topology, proxy: &Proxy) -> ProxyConfig {
                 outbound: ports::OUTBOUND,
                 inbound: ports::INBOUND,
                 inbound_source: INBOUND_SOURCE,
+                tproxy_mark: None,
             }),
             None,
         ),
@@ -267,6 +263,7 @@ fn proxy_config(topology: &Topology, proxy: &Proxy) -> ProxyConfig {
         metrics_port: ports::METRICS,
         admin_port: ports::ADMIN,
         services: routes(topology),
+        dns: None,
         max_connections: MAX_CONNECTIONS,
     }
 }

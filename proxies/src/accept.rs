@@ -71,6 +71,7 @@ async fn log_accept(
     let conn = log.next_conn();
     tracing::debug!(conn, listener = %listener.address, %peer, %local, ?original_dst, "accepted");
     let event = Event::Accept {
+        transport: crate::record::Transport::Tcp,
         listener: listener.address,
         peer,
         local,

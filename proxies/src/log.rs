@@ -91,6 +91,8 @@ impl Log {
             conn,
             request_id,
             Event::Connect {
+                transport: crate::record::Transport::Tcp,
+                mark: 0,
                 parent,
                 remote,
                 bound,

@@ -88,6 +88,7 @@ fn role(part: &Part) -> Role {
         Part::App(_) => Role::App,
         Part::Proxy(_) => Role::Proxy,
         Part::Probe => Role::Probe,
+        Part::Dns(_) => Role::Dns,
     }
 }
 
@@ -111,6 +112,7 @@ pub(crate) async fn play(
             ready(&log, &pod, proxy.listeners()).await;
             proxy.serve(&log, &level);
         }
+        Part::Dns(_) => unimplemented!("the cluster's DNS server"),
         Part::Probe => ready(&log, &pod, [].iter()).await,
     }
     while let Some(command) = commands.recv().await {
@@ -123,6 +125,7 @@ pub(crate) async fn play(
                 request_id,
                 timeout_ms,
             } => (id, to, host, path, request_id, timeout_ms),
+            Command::Lookup { .. } => unimplemented!("lookups"),
             Command::Sync { id } => {
                 log.output().send(Line::Synced { id }).await;
                 continue;

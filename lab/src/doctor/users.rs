@@ -127,6 +127,9 @@ impl Probe {
         match outcome {
             CallOutcome::Answer { .. } | CallOutcome::Closed(_) => Ok(()),
             CallOutcome::ConnectFailed(errno) => Err(self.failure("could not connect", errno)),
+            CallOutcome::Resolved(_) | CallOutcome::Unresolved(_) => {
+                Err(self.failure("could not connect", "a DNS answer".into()))
+            }
             CallOutcome::Timeout => Err(self.failure("could not connect", "no answer".into())),
         }
     }

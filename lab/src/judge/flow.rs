@@ -92,6 +92,7 @@ fn answer_claim(flow: &Flow, window: &Window, matching: &Matching) -> Claim {
         (Answer::Status(wanted), CallOutcome::Answer { status, .. }) => wanted == *status,
         (Answer::Refused, CallOutcome::ConnectFailed(errno)) => errno == "ECONNREFUSED",
         (Answer::Closed, CallOutcome::Closed(_)) => true,
+        (Answer::NoName, CallOutcome::Unresolved(code)) => code == "NXDOMAIN",
         _ => false,
     };
     let answer = if matches {
@@ -116,9 +117,10 @@ fn answer_claim(flow: &Flow, window: &Window, matching: &Matching) -> Claim {
         (Some(ConnectResult::Connected { .. }), Answer::Refused) => {
             Check::contradicts(witness, "connect refused", "connected")
         }
-        (Some(ConnectResult::Failed { errno }), Answer::Status(_) | Answer::Closed) => {
-            Check::contradicts(witness, "connected", errno.clone())
-        }
+        (
+            Some(ConnectResult::Failed { errno }),
+            Answer::Status(_) | Answer::Closed | Answer::Resolved | Answer::NoName,
+        ) => Check::contradicts(witness, "connected", errno.clone()),
         _ => Check::agrees(witness),
     };
     Claim::new(
@@ -134,6 +136,11 @@ pub(super) fn answer_words(outcome: &CallOutcome) -> String {
         CallOutcome::ConnectFailed(errno) => errno.clone(),
         CallOutcome::Closed(_) => "closed".into(),
         CallOutcome::Timeout => "timeout".into(),
+        CallOutcome::Resolved(addresses) => {
+            let words: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+            words.join(", ")
+        }
+        CallOutcome::Unresolved(code) => code.clone(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use super::connections::End;
 use crate::{
     evidence::{ConntrackEntry, Window},
-    plan::INBOUND_SOURCE,
+    interception::INBOUND_SOURCE,
     predict::{Leg, LegEnd},
 };
 

@@ -6,11 +6,11 @@ use hoplab_proxies::record::Role;
 
 use super::{Listener, Turns, listener_at};
 use crate::{
+    interception::INBOUND_SOURCE,
     model::{self, Hook, Outcome, Packet, Traversal, redirect_landing},
-    plan::INBOUND_SOURCE,
     ports,
     rules::{Family, RuleSet, Table},
-    topology::{Flow, Pod, Proxy, Sender, Target, Topology},
+    topology::{Ask, Flow, Pod, Proxy, Sender, Target, Topology},
 };
 
 /// Legs of one flow; a rule set that sends a proxy to itself ends here at the latest.
@@ -118,6 +118,7 @@ pub fn predict(topology: &Topology, rules: &RuleSet, flow: &Flow, turns: &mut Tu
         Target::Pod { pod, .. } => topology.pod(pod).map(|p| at(p.addr.of(family))),
         Target::Service { service, .. } => topology.service(service).map(|s| at(s.vip.of(family))),
         Target::Localhost { .. } => Some(at(localhost)),
+        Target::Dns => topology.dns.as_ref().map(|d| at(d.addr.of(family))),
     };
     let Some(remote) = remote else {
         return Vec::new();
@@ -134,7 +135,10 @@ pub fn predict(topology: &Topology, rules: &RuleSet, flow: &Flow, turns: &mut Tu
         parent: None,
         opener,
         remote,
-        path: &flow.path,
+        path: match &flow.ask {
+            Ask::Get { path } => path,
+            Ask::Lookup { .. } => unimplemented!("lookups"),
+        },
         on_behalf_of: None,
     });
     walk.legs

@@ -67,7 +67,7 @@ impl Input {
 
 /// Name of a process for people: `app of reviews-v2`.
 pub fn name_of(config: &StubConfig) -> String {
-    format!("{} of {}", role_word(role_of(&config.part)), config.pod)
+    format!("{} of {}", role_of(&config.part), config.pod)
 }
 
 /// Role of a part.
@@ -76,14 +76,7 @@ pub fn role_of(part: &Part) -> Role {
         Part::App(_) => Role::App,
         Part::Proxy(_) => Role::Proxy,
         Part::Probe => Role::Probe,
-    }
-}
-
-fn role_word(role: Role) -> &'static str {
-    match role {
-        Role::App => "app",
-        Role::Proxy => "proxy",
-        Role::Probe => "probe",
+        Part::Dns(_) => Role::Dns,
     }
 }
 
@@ -97,7 +90,7 @@ pub fn spawn(plan: &ProcessPlan, stub: Stub, reports: &Sink) -> Result<Input, Pr
         name: name.clone(),
         source,
     };
-    let role = role_word(role_of(&plan.config.part));
+    let role = role_of(&plan.config.part).name();
     let mut child = Command::new("/proc/self/exe")
         .arg0(format!("hoplab-{role}"))
         .args([STUB_ARG, role, &plan.config.pod])

@@ -72,7 +72,7 @@ impl<'a> Scene<'a> {
     }
 
     pub fn inbound_source(&self) -> std::net::IpAddr {
-        crate::plan::INBOUND_SOURCE[usize::from(self.case.family == Family::V6)]
+        crate::interception::INBOUND_SOURCE[usize::from(self.case.family == Family::V6)]
     }
 
     pub fn counters(&self) -> Witness {

@@ -21,6 +21,7 @@ fn config() -> ProxyConfig {
                 "127.0.0.6".parse().expect("literal"),
                 "::6".parse().expect("literal"),
             ],
+            tproxy_mark: None,
         }),
         gateway: Some(GatewayRoute {
             port: 8080,
@@ -29,6 +30,7 @@ fn config() -> ProxyConfig {
         health_ports: vec![15021],
         metrics_port: 15090,
         admin_port: 15000,
+        dns: None,
         services: vec![
             route("10.96.0.3:9080", &["10.77.3.2:9080", "10.77.4.2:9080"]),
             route("[fd77::96:3]:9080", &["[fd77:3::2]:9080"]),

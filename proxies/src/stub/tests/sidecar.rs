@@ -10,11 +10,13 @@ async fn sidecar() -> Stub {
             outbound: 0,
             inbound: 0,
             inbound_source,
+            tproxy_mark: None,
         }),
         gateway: None,
         health_ports: Vec::new(),
         metrics_port: 0,
         admin_port: 0,
+        dns: None,
         services: Vec::new(),
         max_connections: 10,
     }))
