@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use thiserror::Error;
 
+use crate::dial::Way;
 use crate::wire::{GatewayRoute, ProxyConfig, ServiceRoute};
 
 use super::Direction;
@@ -16,14 +17,6 @@ pub(crate) enum RouteError {
     UnknownService { port: u16, service: String },
     #[error("inbound source: {0} and {1} are of one family, one of each is needed")]
     SameFamily(IpAddr, IpAddr),
-}
-
-/// Where to connect, and from which address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Upstream {
-    pub(super) remote: SocketAddr,
-    /// Source address to bind; none leaves the choice to the kernel.
-    pub(super) bind: Option<IpAddr>,
 }
 
 /// No upstream for a connection, in words.
@@ -83,18 +76,15 @@ impl Routes {
         &self,
         direction: Direction,
         dst: SocketAddr,
-    ) -> Result<Upstream, NoUpstream> {
+    ) -> Result<Way, NoUpstream> {
         match direction {
-            Direction::Inbound => Ok(Upstream {
-                remote: dst,
+            Direction::Inbound => Ok(Way {
                 bind: self.source_for(dst),
+                ..Way::to(dst)
             }),
             Direction::Outbound => match self.services.iter().find(|(route, _)| route.vip == dst) {
                 Some(service) => next_endpoint(service),
-                None => Ok(Upstream {
-                    remote: dst,
-                    bind: None,
-                }),
+                None => Ok(Way::to(dst)),
             },
             Direction::Gateway => {
                 let name = self.gateway.as_ref().map_or("", |gateway| &gateway.service);
@@ -119,13 +109,13 @@ impl Routes {
     }
 }
 
-fn next_endpoint((route, turn): &(ServiceRoute, AtomicUsize)) -> Result<Upstream, NoUpstream> {
+fn next_endpoint((route, turn): &(ServiceRoute, AtomicUsize)) -> Result<Way, NoUpstream> {
     let turn = turn.fetch_add(1, Ordering::Relaxed);
     let position = turn.checked_rem(route.endpoints.len());
     let remote = position
         .map(|at| route.endpoints[at])
         .ok_or_else(|| NoUpstream::NoEndpoints(route.service.clone()))?;
-    Ok(Upstream { remote, bind: None })
+    Ok(Way::to(remote))
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ fn config() -> ProxyConfig {
         metrics_port: 15090,
         admin_port: 15000,
         dns: None,
+        upstream_mark: None,
         services: vec![
             route("10.96.0.3:9080", &["10.77.3.2:9080", "10.77.4.2:9080"]),
             route("[fd77::96:3]:9080", &["[fd77:3::2]:9080"]),
@@ -80,13 +81,7 @@ fn each_family_of_a_service_keeps_its_own_turn() {
 #[test]
 fn an_outbound_connection_to_anything_else_is_passed_through() {
     let upstream = routes().upstream(Direction::Outbound, at("10.96.0.3:80"));
-    assert_eq!(
-        upstream,
-        Ok(Upstream {
-            remote: at("10.96.0.3:80"),
-            bind: None
-        })
-    );
+    assert_eq!(upstream, Ok(Way::to(at("10.96.0.3:80"))));
 }
 
 #[test]
@@ -95,9 +90,9 @@ fn an_inbound_connection_goes_to_its_destination_from_the_source_of_its_family()
     let source: IpAddr = "::6".parse().expect("literal");
     assert_eq!(
         upstream,
-        Ok(Upstream {
-            remote: at("[fd77:1::2]:9080"),
-            bind: Some(source)
+        Ok(Way {
+            bind: Some(source),
+            ..Way::to(at("[fd77:1::2]:9080"))
         })
     );
 }
