@@ -17,12 +17,33 @@ use crate::log::ConnectEvent;
 use crate::record::{ConnectResult, Owner, Transport};
 use crate::socket_facts::{comparable, owner, process_owner};
 
+/// Source address of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The kernel chooses.
+    Kernel,
+    /// An address of this namespace; 127.0.0.6 is one.
+    Own(IpAddr),
+    /// That of a client, which need not be an address of this namespace (IP_TRANSPARENT), with a port of our own.
+    Client(SocketAddr),
+}
+
+impl Source {
+    /// Address to bind.
+    fn ip(self) -> Option<IpAddr> {
+        match self {
+            Self::Kernel => None,
+            Self::Own(ip) => Some(ip),
+            Self::Client(client) => Some(client.ip()),
+        }
+    }
+}
+
 /// Where to connect to, from where, and how its packets are marked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Way {
     pub(crate) remote: SocketAddr,
-    /// Source address to bind; none leaves the choice to the kernel.
-    pub(crate) bind: Option<IpAddr>,
+    pub(crate) source: Source,
     /// `SO_MARK`; none leaves the socket alone.
     pub(crate) mark: Option<u32>,
 }
@@ -32,7 +53,7 @@ impl Way {
     pub(crate) fn to(remote: SocketAddr) -> Self {
         Self {
             remote,
-            bind: None,
+            source: Source::Kernel,
             mark: None,
         }
     }
@@ -173,7 +194,7 @@ impl<S: Dialed> Dial<S> {
             transport: S::TRANSPORT,
             parent,
             remote: way.remote,
-            bound: way.bind,
+            bound: way.source.ip(),
             mark: facts.mark,
             owner: facts.owner,
             result,
@@ -190,10 +211,14 @@ fn start<S: Dialed>(way: Way, facts: &mut Facts) -> io::Result<Started<S>> {
         socket.set_mark(mark)?;
     }
     facts.mark = socket.mark()?;
-    if let Some(address) = way.bind {
-        // Let connect(2) choose the port: it then needs to be unique per destination only, not per source address.
-        setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
-        socket.bind(&SocketAddr::new(address, 0).into())?;
+    match way.source {
+        Source::Kernel => {}
+        Source::Own(address) => {
+            // Let connect(2) choose the port: it then needs to be unique per destination only, not per source address.
+            setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
+            socket.bind(&SocketAddr::new(address, 0).into())?;
+        }
+        Source::Client(client) => bind_as_client(&socket, client)?,
     }
     match socket.connect(&way.remote.into()) {
         Ok(()) => {}
@@ -203,4 +228,31 @@ fn start<S: Dialed>(way: Way, facts: &mut Facts) -> io::Result<Started<S>> {
     let socket = S::take(socket)?;
     let local = comparable(socket.local()?);
     Ok(Started { socket, local })
+}
+
+/// Binds to a client's address and any port but the client's own.
+///
+/// From the client's port, the connection would have the very tuple of the one it is opened for, and conntrack knows only
+/// one of a tuple. So that port is kept taken while bind(2), not connect(2), chooses another.
+fn bind_as_client(socket: &Socket, client: SocketAddr) -> io::Result<()> {
+    set_transparent(socket, client)?;
+    let taken = Socket::new(Domain::for_address(client), Type::STREAM, None)?;
+    set_transparent(&taken, client)?;
+    match taken.bind(&client.into()) {
+        Ok(()) => {}
+        // The client is in this namespace: its socket keeps the port.
+        Err(error) if error.raw_os_error() == Some(Errno::EADDRINUSE as i32) => {}
+        Err(error) => return Err(error),
+    }
+    let mut address = client;
+    address.set_port(0);
+    socket.bind(&address.into())
+}
+
+/// Lets a socket have, or take connections to, addresses that are not of this namespace. Needs CAP_NET_ADMIN.
+pub(crate) fn set_transparent(socket: &Socket, family: SocketAddr) -> io::Result<()> {
+    match family {
+        SocketAddr::V4(_) => socket.set_ip_transparent_v4(true),
+        SocketAddr::V6(_) => socket.set_ip_transparent_v6(true),
+    }
 }

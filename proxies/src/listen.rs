@@ -8,6 +8,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 use tokio::net::{TcpListener, UdpSocket};
 
+use crate::dial::set_transparent;
 use crate::errno::errno_name;
 use crate::record::Transport;
 
@@ -51,6 +52,13 @@ pub(crate) fn bind_any(port: u16) -> Result<Vec<Listener>, BindError> {
     bind_families(Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED, port, bind)
 }
 
+/// Listens on `port` of every address, also of those that are not of this namespace: what TPROXY hands over arrives
+/// untranslated. Needs CAP_NET_ADMIN.
+pub(crate) fn bind_any_transparent(port: u16) -> Result<Vec<Listener>, BindError> {
+    let bind = |address| bind_with(address, |socket| set_transparent(socket, address));
+    bind_families(Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED, port, bind)
+}
+
 /// Listens on `port` of 127.0.0.1 and ::1.
 pub(crate) fn bind_loopback(port: u16) -> Result<Vec<Listener>, BindError> {
     bind_families(Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST, port, bind)
@@ -89,6 +97,13 @@ fn has_no_ipv6(error: &BindError) -> bool {
 
 /// Listens on exactly `address`. Must run inside the runtime.
 pub(crate) fn bind(address: SocketAddr) -> Result<Listener, BindError> {
+    bind_with(address, |_| Ok(()))
+}
+
+fn bind_with(
+    address: SocketAddr,
+    prepare: impl Fn(&Socket) -> io::Result<()>,
+) -> Result<Listener, BindError> {
     let open = || -> io::Result<Listener> {
         let socket = Socket::new(
             Domain::for_address(address),
@@ -98,6 +113,7 @@ pub(crate) fn bind(address: SocketAddr) -> Result<Listener, BindError> {
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
         }
+        prepare(&socket)?;
         // A restarted stub must not fail on its predecessor's connections in TIME_WAIT.
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;

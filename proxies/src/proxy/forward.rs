@@ -118,7 +118,7 @@ impl Forwarder {
         if accepted.stream.peer_addr().is_err() {
             return CloseOutcome::Reset;
         }
-        let upstream = match self.routes.upstream(direction, dst) {
+        let upstream = match self.routes.upstream(direction, peer, dst) {
             Ok(upstream) => upstream,
             Err(reason) => {
                 metrics.upstream_failed("none".to_owned());
@@ -129,7 +129,7 @@ impl Forwarder {
             .guard
             .open::<TcpStream>(Step::Relay(direction), upstream);
         let child = self.log.next_conn();
-        tracing::trace!(conn, child, remote = %upstream.remote, bind = ?upstream.bind, local = ?dial.local(), "dialing");
+        tracing::trace!(conn, child, remote = %upstream.remote, source = ?upstream.source, mark = ?upstream.mark, local = ?dial.local(), "dialing");
         let (stream, event) = dial.finish(Some(conn), CONNECT_LIMIT).await;
         self.log.connect(child, None, event).await;
         let stream = match stream {

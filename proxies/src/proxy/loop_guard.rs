@@ -5,6 +5,11 @@
 //! 2. the peer is one of the proxy's own open upstream sockets, opened by a listener not before this one on the path;
 //! 3. the source address of its own inbound upstreams arrives at the inbound listener.
 //!
+//! In TPROXY mode the inbound listener is transparent. A connection then arrives at its destination untranslated, so only
+//! an own listener's port is the first sign; and inbound upstreams have their client's address, so there is no third.
+//! The second holds as it is, since TPROXY changes neither end. A mark is no sign: TPROXY gives the packets it takes the
+//! same one as the proxy gives its upstreams.
+//!
 //! Direction matters for the second. A proxy that calls its own pod's address is legitimate: the outbound upstream
 //! meets `! -d 127.0.0.1/32 -o lo --uid-owner 1337 -j ISTIO_IN_REDIRECT` and arrives at the inbound listener. So does a
 //! call of the process itself, which no listener opened and which therefore is not in the books. Every other step back
@@ -28,6 +33,7 @@ use nix::sys::socket::SockaddrStorage;
 
 use crate::dial::{Dial, Dialed, Way};
 use crate::record::Transport;
+use crate::wire::SidecarPorts;
 
 use super::{DNS, Direction};
 
@@ -130,6 +136,8 @@ type Books = Arc<Mutex<HashMap<Ends, Step>>>;
 /// The guard of one proxy.
 pub(super) struct LoopGuard {
     own_ports: HashSet<u16>,
+    /// The inbound listener takes connections to any address.
+    transparent: bool,
     own_sources: Vec<IpAddr>,
     open: Books,
 }
@@ -147,10 +155,15 @@ impl Drop for OpenUpstream {
 }
 
 impl LoopGuard {
-    /// `listeners` are the interception listeners, `sources` the addresses inbound upstreams are bound to.
-    pub(super) fn new(listeners: &[SocketAddr], sources: Vec<IpAddr>) -> Self {
+    /// Guard of the interception listeners at `listeners`; `sidecar` says how inbound connections come and go on.
+    pub(super) fn new(listeners: &[SocketAddr], sidecar: Option<&SidecarPorts>) -> Self {
+        let transparent = sidecar.is_some_and(|sidecar| sidecar.tproxy_mark.is_some());
+        let sources = sidecar
+            .filter(|_| !transparent)
+            .map_or_else(Vec::new, |sidecar| sidecar.inbound_source.to_vec());
         Self {
             own_ports: listeners.iter().map(SocketAddr::port).collect(),
+            transparent,
             own_sources: sources
                 .into_iter()
                 .filter(|ip| !ip.is_unspecified())
@@ -164,13 +177,20 @@ impl LoopGuard {
         // The far end of our upstream has its addresses swapped, and our remote is what was dialed before translation.
         let ends = Ends::new(arrival.transport, arrival.peer, arrival.dst);
         let opened_by = lock(&self.open).get(&ends).copied();
+        let untranslated = arrival.dst == arrival.local;
         let own_port = self.own_ports.contains(&arrival.dst.port());
-        judge(
-            arrival,
-            opened_by,
-            own_port && is_local(arrival.dst.ip()),
-            &self.own_sources,
-        )
+        let own_listener = match arrival.step {
+            // Clients address these.
+            Step::Dns | Step::Relay(Direction::Gateway) => false,
+            Step::Relay(Direction::Inbound) if self.transparent => {
+                own_port && (untranslated || is_local(arrival.dst.ip()))
+            }
+            // Only a REDIRECT leads here.
+            Step::Relay(Direction::Outbound | Direction::Inbound) => {
+                untranslated || own_port && is_local(arrival.dst.ip())
+            }
+        };
+        judge(arrival, opened_by, own_listener, &self.own_sources)
     }
 
     /// Starts the connection to an upstream and notes it before anybody can have accepted it.
@@ -196,17 +216,9 @@ fn judge(
     dst_is_own_listener: bool,
     own_sources: &[IpAddr],
 ) -> Option<Evidence> {
-    let Arrival {
-        step,
-        peer,
-        local,
-        dst,
-        ..
-    } = *arrival;
-    // Clients may address a gateway and the DNS listener; an intercepting one is only ever reached by a REDIRECT.
-    let intercepted = matches!(step, Step::Relay(Direction::Outbound | Direction::Inbound));
-    if intercepted && (dst_is_own_listener || dst == local) {
-        return Some(Evidence::Listener(dst));
+    let Arrival { step, peer, .. } = *arrival;
+    if dst_is_own_listener {
+        return Some(Evidence::Listener(arrival.dst));
     }
     if let Some(opened_by) = opened_by.filter(|opened_by| *opened_by >= step) {
         return Some(Evidence::Upstream {

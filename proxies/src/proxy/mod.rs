@@ -6,6 +6,7 @@ mod forward;
 mod health;
 mod loop_guard;
 mod metrics;
+mod privilege;
 mod relay;
 mod route;
 mod site;
@@ -27,6 +28,7 @@ use dns::{DnsProxyError, Resolver};
 use forward::Forwarder;
 use loop_guard::LoopGuard;
 use metrics::Metrics;
+use privilege::NoPrivilege;
 use route::{RouteError, Routes};
 use site::{Answering, Site};
 
@@ -39,6 +41,8 @@ pub(crate) enum ProxyError {
     Route(#[from] RouteError),
     #[error(transparent)]
     Dns(#[from] DnsProxyError),
+    #[error(transparent)]
+    Privilege(#[from] NoPrivilege),
 }
 
 /// Name of the DNS listener in metrics and messages.
@@ -100,6 +104,7 @@ pub(crate) struct Proxy {
 /// Checks the routes and binds every listener.
 pub(crate) fn bind(config: ProxyConfig) -> Result<Proxy, ProxyError> {
     let routes = Routes::new(&config)?;
+    privilege::check(&config)?;
     let mut listeners = Vec::new();
     let mut add = |purpose: Purpose, bound: Vec<Listener>| {
         listeners.extend(bound.into_iter().map(|listener| (purpose, listener)));
@@ -109,10 +114,12 @@ pub(crate) fn bind(config: ProxyConfig) -> Result<Proxy, ProxyError> {
             Purpose::Relay(Direction::Outbound),
             listen::bind_any(sidecar.outbound)?,
         );
-        add(
-            Purpose::Relay(Direction::Inbound),
-            listen::bind_any(sidecar.inbound)?,
-        );
+        let inbound = if sidecar.tproxy_mark.is_some() {
+            listen::bind_any_transparent(sidecar.inbound)?
+        } else {
+            listen::bind_any(sidecar.inbound)?
+        };
+        add(Purpose::Relay(Direction::Inbound), inbound);
     }
     if let Some(gateway) = &config.gateway {
         add(
@@ -162,13 +169,9 @@ impl Proxy {
             })
             .map(|(_, listener)| listener.address)
             .collect();
-        let sources = self
-            .config
-            .sidecar
-            .map_or_else(Vec::new, |sidecar| sidecar.inbound_source.to_vec());
         let names = self.listeners.iter().map(|(purpose, _)| purpose.name());
         let metrics = Metrics::new(names.chain(self.dns.iter().map(|_| DNS)));
-        let guard = Arc::new(LoopGuard::new(&intercepting, sources));
+        let guard = Arc::new(LoopGuard::new(&intercepting, self.config.sidecar.as_ref()));
         let places = Arc::new(Semaphore::new(
             self.config.max_connections.min(Semaphore::MAX_PERMITS),
         ));

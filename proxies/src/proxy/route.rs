@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use thiserror::Error;
 
-use crate::dial::Way;
-use crate::wire::{GatewayRoute, ProxyConfig, ServiceRoute};
+use crate::dial::{Source, Way};
+use crate::wire::{GatewayRoute, ProxyConfig, ServiceRoute, SidecarPorts};
 
 use super::Direction;
 
@@ -32,7 +32,17 @@ pub(super) enum NoUpstream {
 pub(super) struct Routes {
     services: Vec<(ServiceRoute, AtomicUsize)>,
     gateway: Option<GatewayRoute>,
-    inbound_source: Vec<IpAddr>,
+    inbound: Inbound,
+    /// `SO_MARK` of every upstream without one of its own.
+    mark: Option<u32>,
+}
+
+/// How inbound upstreams are opened.
+enum Inbound {
+    /// REDIRECT: from these addresses, one per family.
+    From(Vec<IpAddr>),
+    /// TPROXY: from the client's address, with this mark.
+    AsClient { mark: u32 },
 }
 
 impl Routes {
@@ -64,24 +74,28 @@ impl Routes {
                 .map(|route| (route.clone(), AtomicUsize::new(0)))
                 .collect(),
             gateway: config.gateway.clone(),
-            inbound_source: config
-                .sidecar
-                .as_ref()
-                .map_or_else(Vec::new, |sidecar| sidecar.inbound_source.to_vec()),
+            inbound: match &config.sidecar {
+                Some(SidecarPorts {
+                    tproxy_mark: Some(mark),
+                    ..
+                }) => Inbound::AsClient { mark: *mark },
+                Some(sidecar) => Inbound::From(sidecar.inbound_source.to_vec()),
+                None => Inbound::From(Vec::new()),
+            },
+            mark: config.upstream_mark,
         })
     }
 
-    /// Upstream of a connection whose destination before translation is `dst`. Takes the service's next endpoint.
+    /// Upstream of a client's connection whose destination before translation is `dst`. Takes the service's next
+    /// endpoint.
     pub(super) fn upstream(
         &self,
         direction: Direction,
+        client: SocketAddr,
         dst: SocketAddr,
     ) -> Result<Way, NoUpstream> {
-        match direction {
-            Direction::Inbound => Ok(Way {
-                bind: self.source_for(dst),
-                ..Way::to(dst)
-            }),
+        let way = match direction {
+            Direction::Inbound => Ok(self.inbound(client, dst)),
             Direction::Outbound => match self.services.iter().find(|(route, _)| route.vip == dst) {
                 Some(service) => next_endpoint(service),
                 None => Ok(Way::to(dst)),
@@ -97,15 +111,28 @@ impl Routes {
                     .ok_or_else(|| NoUpstream::NoFamily(name.to_owned()))?;
                 next_endpoint(service)
             }
-        }
+        };
+        way.map(|way| Way {
+            mark: way.mark.or(self.mark),
+            ..way
+        })
     }
 
-    /// Source address of the family of `dst`; an unspecified one (`0.0.0.0`, `::`) means not to bind.
-    fn source_for(&self, dst: SocketAddr) -> Option<IpAddr> {
-        self.inbound_source
-            .iter()
-            .copied()
-            .find(|ip| ip.is_ipv4() == dst.is_ipv4() && !ip.is_unspecified())
+    fn inbound(&self, client: SocketAddr, dst: SocketAddr) -> Way {
+        let (source, mark) = match &self.inbound {
+            Inbound::AsClient { mark } => (Source::Client(client), Some(*mark)),
+            Inbound::From(sources) => {
+                let same_family = sources.iter().find(|ip| ip.is_ipv4() == dst.is_ipv4());
+                // An unspecified one (`0.0.0.0`, `::`) means not to bind.
+                let source = same_family.filter(|ip| !ip.is_unspecified());
+                (source.map_or(Source::Kernel, |ip| Source::Own(*ip)), None)
+            }
+        };
+        Way {
+            source,
+            mark,
+            ..Way::to(dst)
+        }
     }
 }
 
