@@ -248,7 +248,7 @@ fn pod_up(plan: &PodPlan, applied: Option<Applied>) -> Result<PodUp, NetfilterEr
         Some(applied) => (Some(applied.log), applied.saved),
         None => (None, Vec::new()),
     };
-    let counters = saved.iter().map(|s| netfilter::nat_counters(s, &plan.name));
+    let counters = saved.iter().map(|s| netfilter::counters(s, &plan.name));
     Ok(PodUp {
         name: plan.name.clone(),
         rules: saved.iter().map(|s| (s.family, to_restore(s))).collect(),
