@@ -24,6 +24,8 @@ pub struct Evidence {
     pub schema: u32,
     /// Name of the lab.
     pub lab: String,
+    /// Where the rules in the pods come from, for people.
+    pub rules_from: String,
     /// Where it ran.
     pub machine: Machine,
     /// What came up.

@@ -1,5 +1,7 @@
 //! A lab file with its rules: read, checked against each other, ready to be brought up or judged by.
 
+mod given;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -13,10 +15,13 @@ use crate::{
     diagnostic::{Diagnostic, did_you_mean},
     failure::{Class, Failure},
     interception::Interception,
+    istio::{self, Config, DnsServers, Release},
     plan::RuleTexts,
     rules::{self, Family, RuleSet, Table},
     topology::{Expected, RuleSource, Topology},
 };
+
+pub use given::GivenRules;
 
 /// A restore text and where it comes from.
 #[derive(Debug, Clone)]
@@ -36,8 +41,48 @@ pub struct LabFile {
     pub interception: Interception,
     /// What the flows are judged by.
     pub expect: Expect,
-    /// The lab's own rules, per family.
+    /// Where the rules in the pods come from, for people.
+    pub rules_from: String,
+    /// The rules that expectations name, per family.
     texts: BTreeMap<Family, RuleText>,
+    /// Applied in place of those, per family.
+    given: BTreeMap<Family, RuleText>,
+}
+
+/// Families that the flows of a run go over: one, or each flow over both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Families {
+    /// One. IPv6 has the IPv4 rules beside it, as in a pod whose first address is an IPv6 one.
+    One(Family),
+    /// Both.
+    Dual,
+}
+
+impl Families {
+    /// The families, IPv4 first.
+    pub fn iter(self) -> impl Iterator<Item = Family> {
+        let all = [Family::V4, Family::V6].into_iter();
+        all.filter(move |family| self.has(*family))
+    }
+
+    /// True when flows go over this family.
+    pub fn has(self, family: Family) -> bool {
+        self == Self::Dual || self == Self::One(family)
+    }
+
+    /// The one a flow goes over when nobody says which.
+    pub fn first(self) -> Family {
+        match self {
+            Self::One(family) => family,
+            Self::Dual => Family::V4,
+        }
+    }
+}
+
+impl From<Family> for Families {
+    fn from(family: Family) -> Self {
+        Self::One(family)
+    }
 }
 
 /// What flows are judged by, beside what the kernel did.
@@ -86,12 +131,66 @@ impl LabFile {
                 texts.insert(family, rules);
             }
         }
+        let rules_from = match &topology.rules {
+            RuleSource::Profile(name) => format!("{name}, the lab's own"),
+            RuleSource::Files { .. } => "the lab's own".to_owned(),
+        };
         Ok(Self {
             topology,
             interception: Interception::default(),
             expect: Expect::File,
+            rules_from,
             texts,
+            given: BTreeMap::new(),
         })
+    }
+
+    /// What istio-init finds out in a pod of this lab: its DNS servers, and whether it has IPv6.
+    pub fn host(&self, families: Families) -> istio::Host {
+        let mut dns_servers = DnsServers::default();
+        for family in [Family::V4, Family::V6] {
+            let server = self.topology.dns.as_ref().map(|dns| dns.addr.of(family));
+            // An address is always taken.
+            let _ = server.is_some_and(|server| dns_servers.push(&server.to_string()));
+        }
+        istio::Host {
+            envoy_user_uid: None,
+            dns_servers,
+            ipv6: families.has(Family::V6),
+        }
+    }
+
+    /// The same lab under the rules that Istio writes for a configuration. What flows are to do is then what these
+    /// rules say: the paths of the lab file are about the lab's own.
+    pub fn configured(mut self, config: &Config, release: Release) -> Self {
+        let rules = istio::iptables(config, release);
+        let text = |family| {
+            let text = istio::restore(&rules, family);
+            let origin = format!("Istio {release} ({family})");
+            (!text.is_empty()).then_some((family, RuleText { origin, text }))
+        };
+        self.texts = [Family::V4, Family::V6]
+            .into_iter()
+            .filter_map(text)
+            .collect();
+        self.given.clear();
+        self.interception = Interception::of(config);
+        self.expect = Expect::Rules;
+        self.rules_from = format!("Istio {release}, {}", self.interception);
+        self
+    }
+
+    /// The same lab with other rules in its pods. The lab's own stay what expectations name, unless `expect` is
+    /// [`Expect::Rules`].
+    pub fn with_rules(mut self, given: GivenRules, expect: Expect) -> Self {
+        self.interception = Interception::of_rules(&given.sets);
+        self.rules_from = format!("{}, {}", given.origin, self.interception);
+        self.expect = expect;
+        match expect {
+            Expect::File => self.given = given.texts,
+            Expect::Rules => self.texts = given.texts,
+        }
+        self
     }
 
     /// The lab's own rules of a family, parsed: what expectations name.
@@ -99,46 +198,61 @@ impl LabFile {
     /// # Errors
     /// The lab has none for this family, or the file does not parse.
     pub fn reference(&self, family: Family) -> Result<RuleSet, Failure> {
-        let text = self.texts.get(&family).ok_or_else(|| {
-            Failure::new(
-                Class::Input,
-                format!("lab `{}` has no {family} rules", self.topology.name),
-            )
-            .hint("name them with `file_ipv6` in [rules]")
-        })?;
+        let text = self
+            .texts
+            .get(&family)
+            .ok_or_else(|| self.no_rules(family))?;
         parse_rules(text, family)
     }
 
-    /// Texts to apply: the lab's own or the one given, and IPv6 only when flows run over it.
+    /// The same lab, judged by something else. Paths of the lab file name the lab's own rules, so [`Expect::File`]
+    /// makes sense where these, or rules like them, are applied.
+    pub fn expecting(mut self, expect: Expect) -> Self {
+        self.expect = expect;
+        self
+    }
+
+    /// Texts to apply: what was given, else the lab's own; IPv6 where flows run over it or a person gave some.
     ///
     /// # Errors
-    /// There is none for the family, or the text given does not parse.
-    pub(crate) fn texts_to_apply(
-        &self,
-        family: Family,
-        given: Option<&RuleText>,
-    ) -> Result<RuleTexts, Failure> {
-        // Expectations name the lab's own rules: without them there is nothing to judge by.
-        self.reference(family)?;
-        let mut texts = self.texts.clone();
-        if let Some(given) = given {
-            parse_rules(given, family)?;
-            texts.insert(family, given.clone());
+    /// There is none for a family that flows run over.
+    pub(crate) fn texts_to_apply(&self, families: Families) -> Result<RuleTexts, Failure> {
+        for family in families.iter() {
+            // Expectations name these rules: without them there is nothing to judge by.
+            self.reference(family)?;
+            if !self.given.is_empty() && !self.given.contains_key(&family) {
+                return Err(self.no_rules(family));
+            }
         }
-        if family == Family::V4 {
-            texts.remove(&Family::V6);
-        }
+        let text = |family: &Family| {
+            let text = self.given.get(family).or(self.texts.get(family));
+            text.map(|it| it.text.clone())
+        };
+        let v6 = families.has(Family::V6) || self.given.contains_key(&Family::V6);
+        let own = self.given.is_empty() && self.expect == Expect::File;
         Ok(RuleTexts {
-            v4: texts
-                .remove(&Family::V4)
-                .map(|t| t.text)
-                .unwrap_or_default(),
-            v6: texts.remove(&Family::V6).map(|t| t.text),
+            v4: text(&Family::V4).unwrap_or_default(),
+            v6: text(&Family::V6).filter(|_| v6),
             profile: match &self.topology.rules {
-                RuleSource::Profile(name) if given.is_none() => Some(name.clone()),
+                RuleSource::Profile(name) if own => Some(name.clone()),
                 _ => None,
             },
         })
+    }
+
+    fn no_rules(&self, family: Family) -> Failure {
+        let given = self.given.values().next();
+        let (what, hint) = match given {
+            Some(text) => (
+                format!("{} has no {family} rules", text.origin),
+                "flows run over the families of --family or --dual-stack: choose those the file has",
+            ),
+            None => (
+                format!("lab `{}` has no {family} rules", self.topology.name),
+                "name them with `file_ipv6` in [rules]",
+            ),
+        };
+        Failure::new(Class::Input, what).hint(hint)
     }
 }
 
