@@ -264,6 +264,7 @@ fn proxy_config(topology: &Topology, proxy: &Proxy) -> ProxyConfig {
         admin_port: ports::ADMIN,
         services: routes(topology),
         dns: None,
+        upstream_mark: None,
         max_connections: MAX_CONNECTIONS,
     }
 }
