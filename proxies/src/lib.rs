@@ -12,6 +12,7 @@ mod app;
 mod call;
 mod counted_io;
 mod dial;
+mod dns;
 mod errno;
 mod http_server;
 mod listen;

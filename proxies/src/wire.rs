@@ -102,6 +102,10 @@ pub struct ProxyConfig {
     /// Present when DNS is captured.
     #[serde(default)]
     pub dns: Option<DnsProxy>,
+    /// `SO_MARK` of every upstream connection (ztunnel's is 0x539); needs CAP_NET_ADMIN. [`SidecarPorts::tproxy_mark`]
+    /// goes before it.
+    #[serde(default)]
+    pub upstream_mark: Option<u32>,
     /// Connections served at once; one more is closed with `OverLimit`.
     pub max_connections: usize,
 }

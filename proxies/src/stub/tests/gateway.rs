@@ -25,6 +25,7 @@ pub(super) async fn gateway(endpoints: Vec<SocketAddr>, max_connections: usize) 
         metrics_port: 0,
         admin_port: 0,
         dns: None,
+        upstream_mark: None,
         services: vec![ServiceRoute {
             service: "reviews".to_owned(),
             vip,

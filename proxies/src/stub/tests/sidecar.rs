@@ -17,6 +17,7 @@ async fn sidecar() -> Stub {
         metrics_port: 0,
         admin_port: 0,
         dns: None,
+        upstream_mark: None,
         services: Vec::new(),
         max_connections: 10,
     }))
