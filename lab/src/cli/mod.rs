@@ -2,6 +2,7 @@
 
 mod doctor;
 mod interrupt;
+mod istio;
 mod keep;
 mod rules;
 mod run;

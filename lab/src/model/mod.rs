@@ -7,19 +7,23 @@ mod condition;
 mod evaluate;
 mod journey;
 mod kind;
+mod known;
 mod landing;
 mod mismatch;
 mod packet;
 mod passage;
+mod question;
 mod space;
 mod traversal;
 
 pub use evaluate::evaluate;
 pub use journey::{Host, Journey, JourneyEnd, journey};
+pub use known::{Known, Turned, journey_of_known};
 pub use landing::redirect_landing;
 pub use mismatch::{Field, Mismatch};
 pub use packet::{Hook, Packet};
-pub use passage::{Passage, pass};
+pub use passage::{Passage, WithoutNat, pass};
+pub use question::{Given, Question, local_marks, mark_value, question};
 pub use space::{PodAddresses, interesting_packets};
 pub use traversal::{By, Outcome, Traversal, Try, TryResult};
 

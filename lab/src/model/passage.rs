@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::evaluate::evaluate;
+use super::known::Known;
 use super::packet::{Hook, Packet};
 use super::traversal::{Outcome, Traversal};
 use crate::rules::{CtState, RuleSet, Table};
@@ -14,6 +15,18 @@ pub struct Passage {
     pub hook: Hook,
     /// Each table asked, in order.
     pub tables: Vec<(Table, Traversal)>,
+    /// Why nat was not asked at a hook where it has a chain.
+    pub without_nat: Option<WithoutNat>,
+}
+
+/// Why the nat table is not asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WithoutNat {
+    /// nat is asked for the first packet of a connection only.
+    NotFirst,
+    /// An earlier hook asked nat about this end of the connection.
+    Settled,
 }
 
 impl Passage {
@@ -43,11 +56,29 @@ pub(super) fn tables(hook: Hook) -> &'static [Table] {
 ///
 /// The tables after one that did not let the packet go on are not asked.
 pub fn pass(rules: &RuleSet, hook: Hook, packet: &Packet, translated: bool) -> Passage {
+    pass_known(rules, hook, packet.clone(), translated, None).0
+}
+
+/// [`pass`], for a packet whose connection may be known already; gives the packet as it leaves the hook, too.
+pub(super) fn pass_known(
+    rules: &RuleSet,
+    hook: Hook,
+    mut packet: Packet,
+    translated: bool,
+    known: Option<Known>,
+) -> (Passage, Packet) {
     let mut tables = Vec::new();
-    let mut packet = packet.clone();
+    let mut without_nat = None;
     for table in self::tables(hook) {
         let opens = matches!(packet.state, CtState::New | CtState::Related);
         if *table == Table::Nat && (translated || !opens) {
+            if let Some(known) = known {
+                known.apply(hook, &mut packet);
+            }
+            without_nat = Some(match opens {
+                true => WithoutNat::Settled,
+                false => WithoutNat::NotFirst,
+            });
             continue;
         }
         let traversal = evaluate(rules, *table, hook, &packet);
@@ -63,5 +94,10 @@ pub fn pass(rules: &RuleSet, hook: Hook, packet: &Packet, translated: bool) -> P
             break;
         }
     }
-    Passage { hook, tables }
+    let passage = Passage {
+        hook,
+        tables,
+        without_nat,
+    };
+    (passage, packet)
 }

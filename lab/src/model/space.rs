@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
+use super::landing::is_loopback;
 use super::packet::{Hook, Packet};
 use crate::rules::{Family, Match, OwnerId, PortRange, RuleSet, Table, Target};
 
@@ -59,17 +60,6 @@ pub fn interesting_packets(
         }
     }
     packets
-}
-
-/// What reaches this machine by `lo` without being its interface's address: 127.0.0.0/8, and Istio's `::6`, which
-/// istio-init puts on `lo` (ISTIO-RULES 1.4).
-fn is_loopback(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => address.is_loopback(),
-        IpAddr::V6(address) => {
-            address.is_loopback() || address.segments() == [0, 0, 0, 0, 0, 0, 0, 6]
-        }
-    }
 }
 
 struct Named {

@@ -10,4 +10,4 @@ pub use backend::{Backend, BackendChoice, Chosen, Tool};
 pub use conntrack::ConntrackWatch;
 pub use error::NetfilterError;
 pub use istio_init::{Applied, apply};
-pub use tables::{nat_counters, save, version};
+pub use tables::{counters, save, version};

@@ -48,7 +48,7 @@ impl fmt::Display for Imbalance {
     }
 }
 
-/// Checks every user chain of the delta's table; empty when all is accounted for.
+/// Checks every user chain of every table; empty when all is accounted for.
 ///
 /// The packets left for a rule are those that entered less those decided before it. A rule counts no more than are
 /// left, and a rule that matches everything that can enter the chain counts exactly them. A jump decides as many
@@ -57,17 +57,18 @@ impl fmt::Display for Imbalance {
 ///
 /// The built-in chains are not checked: what enters them is not counted by a rule.
 pub fn conservation(rules: &RuleSet, delta: &CounterDelta) -> Vec<Imbalance> {
-    let Some(table) = rules.tables.get(&delta.table()) else {
-        return Vec::new();
-    };
-    let account = Account {
-        rules,
-        delta,
-        shape: Shape::new(table),
-        name: delta.table(),
-    };
-    let user = table.chains().iter().filter(|chain| chain.policy.is_none());
-    user.filter_map(|chain| account.check(chain)).collect()
+    let mut found = Vec::new();
+    for (name, table) in &rules.tables {
+        let account = Account {
+            rules,
+            delta,
+            shape: Shape::new(table),
+            name: *name,
+        };
+        let user = table.chains().iter().filter(|chain| chain.policy.is_none());
+        found.extend(user.filter_map(|chain| account.check(chain)));
+    }
+    found
 }
 
 struct Account<'a> {
