@@ -9,7 +9,7 @@ use crate::{
     evidence::{Evidence, Machine, SCHEMA, Up, Window},
     failure::{Class, Failure},
     judge::{self, Judgement},
-    lab_file::{LabFile, RuleText},
+    lab_file::{Families, LabFile},
     netfilter::BackendChoice,
     plan,
     rules::{CounterSnapshot, Family},
@@ -25,11 +25,8 @@ use crate::{
 pub struct Options {
     /// Which iptables.
     pub backend: BackendChoice,
-    /// Family the flows run over. IPv6 also sets the IPv6 rules of every sidecar pod.
-    pub family: Family,
-    /// Apply this restore text in place of the lab's own rules, for [`Self::family`]. Expectations still name the
-    /// lab's own.
-    pub rules: Option<RuleText>,
+    /// Families the flows run over. IPv6 also sets the IPv6 rules of every sidecar pod.
+    pub families: Families,
     /// Milliseconds a flow may take until the logs show it closed.
     pub deadline_ms: u64,
 }
@@ -38,8 +35,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             backend: BackendChoice::Auto,
-            family: Family::V4,
-            rules: None,
+            families: Families::One(Family::V4),
             deadline_ms: 5_000,
         }
     }
@@ -85,8 +81,8 @@ impl Lab {
         file: LabFile,
         options: Options,
     ) -> Result<Self, Failure> {
-        let texts = file.texts_to_apply(options.family, options.rules.as_ref())?;
-        let plan = plan::plan(&file.topology, texts, options.backend);
+        let texts = file.texts_to_apply(options.families)?;
+        let plan = plan::plan(&file.topology, &file.interception, texts, options.backend);
         supervisor.send(&Request::Up(Box::new(plan)))?;
         match supervisor.receive()? {
             Message::Up(up) => Ok(Self {
@@ -122,27 +118,40 @@ impl Lab {
         self.supervisor.pid()
     }
 
-    /// Sends a flow of the lab file and returns what was observed.
+    /// Sends a flow of the lab file, over IPv4 where the lab's flows go over both families, and returns what was
+    /// observed.
     ///
     /// # Errors
-    /// No such flow, or something of the lab broke.
+    /// As [`Self::drive_over`].
     pub fn drive(&mut self, flow: &str) -> Result<Window, Failure> {
+        self.drive_over(flow, self.options.families.first())
+    }
+
+    /// Sends a flow of the lab file over a family and returns what was observed.
+    ///
+    /// # Errors
+    /// No such flow, a family that this lab has no rules for, or something of the lab broke.
+    pub fn drive_over(&mut self, flow: &str, family: Family) -> Result<Window, Failure> {
         let flow = self.file.topology.flow(flow).cloned().ok_or_else(|| {
             Failure::new(
                 Class::Input,
                 format!("lab `{}` has no flow `{flow}`", self.file.topology.name),
             )
         })?;
-        self.drive_flow(&flow)
+        self.drive_flow(&flow, family)
     }
 
-    /// Sends any flow and returns what was observed.
+    /// Sends any flow over a family and returns what was observed.
     ///
     /// # Errors
-    /// Something of the lab broke.
-    pub fn drive_flow(&mut self, flow: &Flow) -> Result<Window, Failure> {
+    /// A family that this lab has no rules for, or something of the lab broke.
+    pub fn drive_flow(&mut self, flow: &Flow, family: Family) -> Result<Window, Failure> {
+        if !self.options.families.has(family) {
+            let what = format!("the flows of this lab do not go over {family}");
+            return Err(Failure::new(Class::Input, what));
+        }
         self.sent += 1;
-        let order = order(&self.file.topology, flow, &self.options, self.sent);
+        let order = order(&self.file.topology, flow, family, &self.options, self.sent);
         self.supervisor.send(&Request::Drive(order))?;
         match self.supervisor.receive()? {
             Message::Window(window) => {
@@ -172,6 +181,7 @@ impl Lab {
         Ok(Evidence {
             schema: SCHEMA,
             lab: self.file.topology.name.clone(),
+            rules_from: self.file.rules_from.clone(),
             machine: self.machine.clone(),
             up: self.up.clone(),
             windows: self.windows.clone(),
@@ -226,38 +236,39 @@ fn unexpected(message: Message) -> Failure {
     }
 }
 
-fn order(topology: &Topology, flow: &Flow, options: &Options, number: u64) -> Order {
-    let family = options.family;
-    let (ip, host): (IpAddr, &str) = match &flow.to {
-        Target::Pod { pod, .. } => (
-            topology
-                .pod(pod)
-                .map_or(family_localhost(family), |p| p.addr.of(family)),
-            pod,
-        ),
-        Target::Service { service, .. } => (
-            topology
-                .service(service)
-                .map_or(family_localhost(family), |s| s.vip.of(family)),
-            service,
-        ),
-        Target::Localhost { .. } => (family_localhost(family), "localhost"),
+fn order(
+    topology: &Topology,
+    flow: &Flow,
+    family: Family,
+    options: &Options,
+    number: u64,
+) -> Order {
+    let ip = match &flow.to {
+        Target::Pod { pod, .. } => topology.pod(pod).map(|p| p.addr.of(family)),
+        Target::Service { service, .. } => topology.service(service).map(|s| s.vip.of(family)),
+        Target::Localhost { .. } => None,
+        Target::Dns => topology.dns.as_ref().map(|dns| dns.addr.of(family)),
     };
+    let host = match &flow.to {
+        Target::Pod { pod: name, .. } | Target::Service { service: name, .. } => name,
+        Target::Localhost { .. } | Target::Dns => "localhost",
+    };
+    let to = SocketAddr::new(ip.unwrap_or(localhost(family)), flow.to.port());
     Order {
         flow: flow.name.clone(),
         family,
         pod: flow.from.pod.clone(),
         sender: flow.from.sender,
-        to: SocketAddr::new(ip, flow.to.port()),
+        to,
         host: host.to_string(),
-        path: flow.path.clone(),
+        ask: flow.ask.clone(),
         request_id: format!("{}-{number}", flow.name),
         watch: flow.nat.keys().cloned().collect(),
         deadline_ms: options.deadline_ms,
     }
 }
 
-fn family_localhost(family: Family) -> IpAddr {
+fn localhost(family: Family) -> IpAddr {
     match family {
         Family::V4 => Ipv4Addr::LOCALHOST.into(),
         Family::V6 => Ipv6Addr::LOCALHOST.into(),

@@ -17,6 +17,7 @@ pub mod entry;
 pub mod evidence;
 pub mod failure;
 pub mod figures;
+pub mod interception;
 pub mod istio;
 pub mod judge;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
@@ -43,4 +44,4 @@ pub mod topology;
 
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 pub use lab::{Lab, Options};
-pub use lab_file::{LabFile, RuleText};
+pub use lab_file::{Expect, Families, GivenRules, LabFile, RuleText};

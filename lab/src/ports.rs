@@ -10,8 +10,12 @@ pub const AGENT: u16 = 15020;
 pub const READINESS: u16 = 15021;
 /// Prometheus metrics of the proxy.
 pub const METRICS: u16 = 15090;
+/// DNS, at a server.
+pub const DNS_SERVER: u16 = 53;
+/// DNS listener, when DNS is captured.
+pub const DNS: u16 = 15053;
 /// Admin, loopback only.
 pub const ADMIN: u16 = 15000;
 
 /// All of them.
-pub const PROXY: [u16; 6] = [ADMIN, OUTBOUND, INBOUND, AGENT, READINESS, METRICS];
+pub const PROXY: [u16; 7] = [ADMIN, OUTBOUND, INBOUND, AGENT, READINESS, DNS, METRICS];

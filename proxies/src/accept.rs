@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use crate::errno::errno_name;
 use crate::listen::Listener;
 use crate::log::Log;
-use crate::record::{Event, OriginalDst};
+use crate::record::{Event, OriginalDst, Transport};
 use crate::socket_facts::{comparable, original_dst, owner};
 
 /// Pause after an accept that failed for want of a resource: long enough not to spin, short enough to recover.
@@ -71,6 +71,7 @@ async fn log_accept(
     let conn = log.next_conn();
     tracing::debug!(conn, listener = %listener.address, %peer, %local, ?original_dst, "accepted");
     let event = Event::Accept {
+        transport: Transport::Tcp,
         listener: listener.address,
         peer,
         local,

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use crate::counted_io::{CountedIo, Traffic};
-use crate::dial::Dial;
+use crate::dial::{Dial, Way};
 use crate::errno::errno_name;
 use crate::http_server::REQUEST_ID;
 use crate::log::Log;
@@ -47,7 +47,7 @@ pub(crate) async fn get(log: &Log, call: Call) -> CallOutcome {
     };
     let request_id = call.request_id.as_deref();
     let conn = log.next_conn();
-    let (stream, event) = Dial::start(call.to, None)
+    let (stream, event) = Dial::<TcpStream>::start(Way::to(call.to))
         .finish(call.parent, call.limit)
         .await;
     log.connect(conn, request_id, event).await;

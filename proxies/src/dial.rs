@@ -1,6 +1,7 @@
 //! Opening a connection in two steps: start it, which fixes the local address, then wait for the handshake.
 //!
 //! The steps are apart so that the loop guard can note the local address before anybody can accept the connection.
+//! Over UDP there is no handshake: connect(2) fixes both ends, and ICMP errors come back to the socket.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -9,36 +10,145 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UdpSocket};
 
 use crate::errno::errno_name;
 use crate::log::ConnectEvent;
-use crate::record::{ConnectResult, Owner};
+use crate::record::{ConnectResult, Owner, Transport};
 use crate::socket_facts::{comparable, owner, process_owner};
 
-/// A connection that was started, or failed to start.
-pub(crate) struct Dial {
-    remote: SocketAddr,
-    bound: Option<IpAddr>,
-    owner: Owner,
-    started: io::Result<Started>,
+/// Source address of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The kernel chooses.
+    Kernel,
+    /// An address of this namespace; 127.0.0.6 is one.
+    Own(IpAddr),
+    /// That of a client, which need not be an address of this namespace (IP_TRANSPARENT), with a port of our own.
+    Client(SocketAddr),
 }
 
-struct Started {
-    stream: TcpStream,
+impl Source {
+    /// Address to bind.
+    fn ip(self) -> Option<IpAddr> {
+        match self {
+            Self::Kernel => None,
+            Self::Own(ip) => Some(ip),
+            Self::Client(client) => Some(client.ip()),
+        }
+    }
+}
+
+/// Where to connect to, from where, and how its packets are marked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Way {
+    pub(crate) remote: SocketAddr,
+    pub(crate) source: Source,
+    /// `SO_MARK`; none leaves the socket alone.
+    pub(crate) mark: Option<u32>,
+}
+
+impl Way {
+    /// To `remote`, with everything else left to the kernel.
+    pub(crate) fn to(remote: SocketAddr) -> Self {
+        Self {
+            remote,
+            source: Source::Kernel,
+            mark: None,
+        }
+    }
+}
+
+/// A socket that can be dialed.
+pub(crate) trait Dialed: Sized {
+    const TRANSPORT: Transport;
+    const KIND: Type;
+    const PROTOCOL: Protocol;
+
+    /// Takes over a non-blocking socket. Must run inside the runtime.
+    fn take(socket: Socket) -> io::Result<Self>;
+    fn local(&self) -> io::Result<SocketAddr>;
+    fn peer(&self) -> io::Result<SocketAddr>;
+    /// Waits for the handshake.
+    fn established(&self) -> impl Future<Output = io::Result<()>> + Send;
+}
+
+impl Dialed for TcpStream {
+    const TRANSPORT: Transport = Transport::Tcp;
+    const KIND: Type = Type::STREAM;
+    const PROTOCOL: Protocol = Protocol::TCP;
+
+    fn take(socket: Socket) -> io::Result<Self> {
+        socket.set_tcp_nodelay(true)?;
+        Self::from_std(socket.into())
+    }
+
+    fn local(&self) -> io::Result<SocketAddr> {
+        self.local_addr()
+    }
+
+    fn peer(&self) -> io::Result<SocketAddr> {
+        self.peer_addr()
+    }
+
+    async fn established(&self) -> io::Result<()> {
+        self.writable().await?;
+        self.take_error()?.map_or(Ok(()), Err)
+    }
+}
+
+impl Dialed for UdpSocket {
+    const TRANSPORT: Transport = Transport::Udp;
+    const KIND: Type = Type::DGRAM;
+    const PROTOCOL: Protocol = Protocol::UDP;
+
+    fn take(socket: Socket) -> io::Result<Self> {
+        Self::from_std(socket.into())
+    }
+
+    fn local(&self) -> io::Result<SocketAddr> {
+        self.local_addr()
+    }
+
+    fn peer(&self) -> io::Result<SocketAddr> {
+        self.peer_addr()
+    }
+
+    async fn established(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A connection that was started, or failed to start.
+pub(crate) struct Dial<S> {
+    way: Way,
+    facts: Facts,
+    started: io::Result<Started<S>>,
+}
+
+struct Started<S> {
+    socket: S,
     local: SocketAddr,
 }
 
-impl Dial {
-    /// Starts to connect to `remote`, from `bound` if given. Never blocks. Must run inside the runtime.
-    pub(crate) fn start(remote: SocketAddr, bound: Option<IpAddr>) -> Self {
+/// What the kernel says of the socket, whatever becomes of its connection.
+struct Facts {
+    owner: Owner,
+    mark: u32,
+}
+
+impl<S: Dialed> Dial<S> {
+    /// Starts to connect. Never blocks. Must run inside the runtime.
+    pub(crate) fn start(way: Way) -> Self {
         // Without a socket there is no owner to read; the one it would have had is the process's.
-        let mut seen_owner = process_owner();
-        let started = start(remote, bound, &mut seen_owner);
+        let mut facts = Facts {
+            owner: process_owner(),
+            mark: 0,
+        };
+        let started = start(way, &mut facts);
         Self {
-            remote,
-            bound,
-            owner: seen_owner,
+            way,
+            facts,
             started,
         }
     }
@@ -48,20 +158,19 @@ impl Dial {
         self.started.as_ref().ok().map(|started| started.local)
     }
 
-    /// Waits for the handshake, at most `limit`. Gives the stream, or the error, and what to log in either case.
+    /// Waits for the handshake, at most `limit`. Gives the socket, or the error, and what to log in either case.
     pub(crate) async fn finish(
         self,
         parent: Option<u64>,
         limit: Duration,
-    ) -> (io::Result<TcpStream>, ConnectEvent) {
+    ) -> (io::Result<S>, ConnectEvent) {
         let Self {
-            remote,
-            bound,
-            owner,
+            way,
+            facts,
             started,
         } = self;
         let connected = match started {
-            Ok(started) => match tokio::time::timeout(limit, established(&started.stream)).await {
+            Ok(started) => match tokio::time::timeout(limit, started.socket.established()).await {
                 Ok(Ok(())) => Ok(started),
                 Ok(Err(error)) => Err(error),
                 Err(_) => Err(io::ErrorKind::TimedOut.into()),
@@ -69,9 +178,9 @@ impl Dial {
             Err(error) => Err(error),
         };
         let result = match &connected {
-            Ok(Started { stream, local }) => {
+            Ok(Started { socket, local }) => {
                 // getpeername(2) fails when a reset already followed the handshake; the answer is known anyway.
-                let remote = stream.peer_addr().map_or(remote, comparable);
+                let remote = socket.peer().map_or(way.remote, comparable);
                 ConnectResult::Connected {
                     local: *local,
                     remote,
@@ -82,41 +191,68 @@ impl Dial {
             },
         };
         let event = ConnectEvent {
+            transport: S::TRANSPORT,
             parent,
-            remote,
-            bound,
-            owner,
+            remote: way.remote,
+            bound: way.source.ip(),
+            mark: facts.mark,
+            owner: facts.owner,
             result,
         };
-        (connected.map(|started| started.stream), event)
+        (connected.map(|started| started.socket), event)
     }
 }
 
-fn start(remote: SocketAddr, bound: Option<IpAddr>, seen_owner: &mut Owner) -> io::Result<Started> {
-    let socket = Socket::new(
-        Domain::for_address(remote),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    *seen_owner = owner(&socket)?;
+fn start<S: Dialed>(way: Way, facts: &mut Facts) -> io::Result<Started<S>> {
+    let socket = Socket::new(Domain::for_address(way.remote), S::KIND, Some(S::PROTOCOL))?;
+    facts.owner = owner(&socket)?;
     socket.set_nonblocking(true)?;
-    socket.set_tcp_nodelay(true)?;
-    if let Some(address) = bound {
-        // Let connect(2) choose the port: it then needs to be unique per destination only, not per source address.
-        setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
-        socket.bind(&SocketAddr::new(address, 0).into())?;
+    if let Some(mark) = way.mark {
+        socket.set_mark(mark)?;
     }
-    match socket.connect(&remote.into()) {
+    facts.mark = socket.mark()?;
+    match way.source {
+        Source::Kernel => {}
+        Source::Own(address) => {
+            // Let connect(2) choose the port: it then needs to be unique per destination only, not per source address.
+            setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
+            socket.bind(&SocketAddr::new(address, 0).into())?;
+        }
+        Source::Client(client) => bind_as_client(&socket, client)?,
+    }
+    match socket.connect(&way.remote.into()) {
         Ok(()) => {}
         Err(error) if error.raw_os_error() == Some(Errno::EINPROGRESS as i32) => {}
         Err(error) => return Err(error),
     }
-    let stream = TcpStream::from_std(socket.into())?;
-    let local = comparable(stream.local_addr()?);
-    Ok(Started { stream, local })
+    let socket = S::take(socket)?;
+    let local = comparable(socket.local()?);
+    Ok(Started { socket, local })
 }
 
-async fn established(stream: &TcpStream) -> io::Result<()> {
-    stream.writable().await?;
-    stream.take_error()?.map_or(Ok(()), Err)
+/// Binds to a client's address and any port but the client's own.
+///
+/// From the client's port, the connection would have the very tuple of the one it is opened for, and conntrack knows only
+/// one of a tuple. So that port is kept taken while bind(2), not connect(2), chooses another.
+fn bind_as_client(socket: &Socket, client: SocketAddr) -> io::Result<()> {
+    set_transparent(socket, client)?;
+    let taken = Socket::new(Domain::for_address(client), Type::STREAM, None)?;
+    set_transparent(&taken, client)?;
+    match taken.bind(&client.into()) {
+        Ok(()) => {}
+        // The client is in this namespace: its socket keeps the port.
+        Err(error) if error.raw_os_error() == Some(Errno::EADDRINUSE as i32) => {}
+        Err(error) => return Err(error),
+    }
+    let mut address = client;
+    address.set_port(0);
+    socket.bind(&address.into())
+}
+
+/// Lets a socket have, or take connections to, addresses that are not of this namespace. Needs CAP_NET_ADMIN.
+pub(crate) fn set_transparent(socket: &Socket, family: SocketAddr) -> io::Result<()> {
+    match family {
+        SocketAddr::V4(_) => socket.set_ip_transparent_v4(true),
+        SocketAddr::V6(_) => socket.set_ip_transparent_v6(true),
+    }
 }

@@ -18,6 +18,8 @@ mod counted_io;
 #[cfg(all(feature = "stubs", target_os = "linux"))]
 mod dial;
 #[cfg(all(feature = "stubs", target_os = "linux"))]
+mod dns;
+#[cfg(all(feature = "stubs", target_os = "linux"))]
 mod errno;
 #[cfg(all(feature = "stubs", target_os = "linux"))]
 mod http_server;

@@ -11,7 +11,7 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::counted_io::Traffic;
 use crate::output::Output;
-use crate::record::{CloseOutcome, ConnectResult, Event, Owner, Record, Role};
+use crate::record::{CloseOutcome, ConnectResult, Event, Owner, Record, Role, Transport};
 use crate::wire::Line;
 
 /// Handle to the log; clones share the numbering.
@@ -29,9 +29,11 @@ struct Shared {
 
 /// An attempt to connect, as the log wants to know it.
 pub(crate) struct ConnectEvent {
+    pub(crate) transport: Transport,
     pub(crate) parent: Option<u64>,
     pub(crate) remote: SocketAddr,
     pub(crate) bound: Option<IpAddr>,
+    pub(crate) mark: u32,
     pub(crate) owner: Owner,
     pub(crate) result: ConnectResult,
 }
@@ -81,9 +83,11 @@ impl Log {
     /// Writes the connect record of `conn`.
     pub(crate) async fn connect(&self, conn: u64, request_id: Option<&str>, event: ConnectEvent) {
         let ConnectEvent {
+            transport,
             parent,
             remote,
             bound,
+            mark,
             owner,
             result,
         } = event;
@@ -91,9 +95,11 @@ impl Log {
             conn,
             request_id,
             Event::Connect {
+                transport,
                 parent,
                 remote,
                 bound,
+                mark,
                 owner,
                 result,
             },

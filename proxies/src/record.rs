@@ -6,6 +6,7 @@
 //!   REDIRECT had to rewrite the source port (two tuples would collide); then the original destination
 //!   and conntrack's reply tuple decide.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,56 @@ pub enum Role {
     Proxy,
     /// A short-lived process that sends one flow as a given uid and gid.
     Probe,
+    /// The cluster's DNS server, in the node.
+    Dns,
+}
+
+impl Role {
+    /// One word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::App => "app",
+            Self::Proxy => "proxy",
+            Self::Probe => "probe",
+            Self::Dns => "dns",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What carries a connection. A UDP query and its answer count as one connection: the first datagram a listener takes
+/// is its accept, the answer (or giving up) its close.
+///
+/// At the sender's end, connect(2) of a UDP socket asks nobody: `Connected` says no more than that it has two ends. That
+/// nobody listens at the other one comes later, by ICMP, and is in the close: `Error("ECONNREFUSED")`.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// TCP.
+    #[default]
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl Transport {
+    /// True for TCP, which logs leave out.
+    #[allow(clippy::trivially_copy_pass_by_ref)] // the shape serde wants
+    fn is_tcp(&self) -> bool {
+        *self == Self::Tcp
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // the shape serde wants
+fn is_zero(mark: &u32) -> bool {
+    *mark == 0
 }
 
 /// User and group the kernel stored with a socket: what `-m owner` compares.
@@ -58,6 +109,9 @@ pub struct Record {
 pub enum Event {
     /// A listener took a connection from its queue.
     Accept {
+        /// What carries it.
+        #[serde(default, skip_serializing_if = "Transport::is_tcp")]
+        transport: Transport,
         /// Address the listener is bound to, such as `0.0.0.0:15006`.
         listener: SocketAddr,
         /// Remote end as the accepted socket sees it.
@@ -71,6 +125,9 @@ pub enum Event {
     },
     /// The process opened a connection, or tried to.
     Connect {
+        /// What carries it.
+        #[serde(default, skip_serializing_if = "Transport::is_tcp")]
+        transport: Transport,
         /// Accepted connection on whose behalf it was opened.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         parent: Option<u64>,
@@ -79,6 +136,9 @@ pub enum Event {
         /// Source address the socket was bound to before connecting.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         bound: Option<IpAddr>,
+        /// `SO_MARK` of the socket; 0 is none.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        mark: u32,
         /// Owner of the socket.
         owner: Owner,
         /// How it ended.

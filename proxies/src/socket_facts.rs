@@ -42,6 +42,10 @@ pub(crate) fn original_dst(socket: impl AsFd, local: SocketAddr) -> OriginalDst 
     };
     match answer {
         Ok(address) => OriginalDst::Known(comparable(address)),
+        // What getsockopt(2) says of a UDP socket.
+        Err(Errno::ENOPROTOOPT) => {
+            OriginalDst::None("the kernel tells it of TCP and SCTP only".to_owned())
+        }
         Err(Errno::ENOENT) => OriginalDst::None("no conntrack in this namespace".to_owned()),
         Err(other) => OriginalDst::None(errno_name(&other.into())),
     }

@@ -13,8 +13,10 @@ use tokio::sync::mpsc;
 
 use crate::app;
 use crate::call::{self, Call};
+use crate::dns::cluster::{self, DnsError};
+use crate::dns::lookup::{Lookup, lookup};
 use crate::errno::errno_name;
-use crate::listen::{BindError, Listener};
+use crate::listen::BindError;
 use crate::log::Log;
 use crate::log_level::LogLevel;
 use crate::open_files;
@@ -22,7 +24,7 @@ use crate::output::{Writer, exit_without_reader};
 use crate::proxy::{self, ProxyError};
 use crate::record::Role;
 use crate::socket_facts::process_owner;
-use crate::wire::{Command, Line, Part, StubConfig};
+use crate::wire::{CallOutcome, Command, Line, Part, StubConfig};
 
 /// Why a stub ended other than by the end of its input.
 #[derive(Debug, Error)]
@@ -44,6 +46,8 @@ pub(crate) enum StubError {
     Bind(#[from] BindError),
     #[error(transparent)]
     Proxy(#[from] ProxyError),
+    #[error(transparent)]
+    Dns(#[from] DnsError),
 }
 
 /// A command, or why there are no more.
@@ -88,6 +92,7 @@ fn role(part: &Part) -> Role {
         Part::App(_) => Role::App,
         Part::Proxy(_) => Role::Proxy,
         Part::Probe => Role::Probe,
+        Part::Dns(_) => Role::Dns,
     }
 }
 
@@ -103,51 +108,83 @@ pub(crate) async fn play(
     match config.part {
         Part::App(app) => {
             let listeners = app::bind(&app)?;
-            ready(&log, &pod, listeners.iter()).await;
+            ready(&log, &pod, listeners.iter().map(|it| it.address)).await;
             app::serve(app, &log, listeners);
         }
         Part::Proxy(proxy) => {
             let proxy = proxy::bind(proxy)?;
-            ready(&log, &pod, proxy.listeners()).await;
+            ready(&log, &pod, proxy.addresses()).await;
             proxy.serve(&log, &level);
         }
-        Part::Probe => ready(&log, &pod, [].iter()).await,
+        Part::Dns(dns) => {
+            let server = cluster::bind(&dns)?;
+            ready(&log, &pod, server.sockets.addresses()).await;
+            server.serve(&log);
+        }
+        Part::Probe => ready(&log, &pod, [].into_iter()).await,
     }
     while let Some(command) = commands.recv().await {
-        let (id, to, host, path, request_id, timeout_ms) = match command? {
-            Command::Call {
-                id,
-                to,
-                host,
-                path,
-                request_id,
-                timeout_ms,
-            } => (id, to, host, path, request_id, timeout_ms),
-            Command::Sync { id } => {
-                log.output().send(Line::Synced { id }).await;
-                continue;
-            }
-        };
-        let log = log.clone();
-        let limit = Duration::from_millis(timeout_ms);
-        tokio::spawn(async move {
+        obey(command?, &log).await;
+    }
+    Ok(())
+}
+
+/// Starts what takes time in the background.
+async fn obey(command: Command, log: &Log) {
+    match command {
+        Command::Call {
+            id,
+            to,
+            host,
+            path,
+            request_id,
+            timeout_ms,
+        } => {
             let call = Call {
                 parent: None,
                 to,
                 host,
                 path,
                 request_id: Some(request_id),
-                limit,
+                limit: Duration::from_millis(timeout_ms),
             };
-            let outcome = call::get(&log, call).await;
-            log.output().send(Line::Reply { id, outcome }).await;
-        });
+            let log = log.clone();
+            tokio::spawn(async move { reply(&log, id, call::get(&log, call).await).await });
+        }
+        Command::Lookup {
+            id,
+            to,
+            transport,
+            name,
+            request_id,
+            timeout_ms,
+        } => {
+            let wanted = Lookup {
+                to,
+                transport,
+                name,
+                request_id,
+                limit: Duration::from_millis(timeout_ms),
+            };
+            let log = log.clone();
+            tokio::spawn(async move { reply(&log, id, lookup(&log, wanted).await).await });
+        }
+        Command::Sync { id } => log.output().send(Line::Synced { id }).await,
     }
-    Ok(())
 }
 
-async fn ready(log: &Log, pod: &str, listeners: impl Iterator<Item = &Listener>) {
-    let listeners: Vec<SocketAddr> = listeners.map(|listener| listener.address).collect();
+async fn reply(log: &Log, id: u64, outcome: CallOutcome) {
+    log.output().send(Line::Reply { id, outcome }).await;
+}
+
+async fn ready(log: &Log, pod: &str, addresses: impl Iterator<Item = SocketAddr>) {
+    let mut listeners: Vec<SocketAddr> = Vec::new();
+    for address in addresses {
+        // One that TCP and UDP are bound to is named once.
+        if !listeners.contains(&address) {
+            listeners.push(address);
+        }
+    }
     let owner = process_owner();
     tracing::info!(pod, ?listeners, uid = owner.uid, gid = owner.gid, "ready");
     log.output()

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::record::{Owner, Record};
+use crate::record::{Owner, Record, Transport};
 
 /// First line on a stub's standard input.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +29,39 @@ pub enum Part {
     Proxy(ProxyConfig),
     /// No listener; only sends what it is told to.
     Probe,
+    /// The cluster's DNS server.
+    Dns(DnsConfig),
+}
+
+/// The cluster's DNS server: port 53, UDP and TCP.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DnsConfig {
+    /// Addresses to listen on, none of them unspecified: an answer leaves from the address that was asked.
+    pub listen: Vec<SocketAddr>,
+    /// Every name it knows, each once; any other does not exist.
+    pub names: Vec<NameRecord>,
+}
+
+/// A name and its addresses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameRecord {
+    /// Without the final dot, such as `ratings.default.svc.cluster.local`.
+    pub name: String,
+    /// IPv4 and IPv6 addresses.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// The DNS proxy of a sidecar, as Istio's agent has it: answers for names of the mesh, asks upstream for others, and for
+/// anything but addresses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DnsProxy {
+    /// Port it listens on, UDP and TCP, on 127.0.0.1 and ::1: 15053.
+    pub port: u16,
+    /// Names it answers itself.
+    pub names: Vec<NameRecord>,
+    /// Servers it asks for any other name, over the transport it was asked over and in the family it was asked in: one
+    /// after the other until one answers.
+    pub upstream: Vec<SocketAddr>,
 }
 
 /// A Bookinfo workload.
@@ -68,6 +101,13 @@ pub struct ProxyConfig {
     pub admin_port: u16,
     /// Service addresses it balances over their endpoints, in turn.
     pub services: Vec<ServiceRoute>,
+    /// Present when DNS is captured.
+    #[serde(default)]
+    pub dns: Option<DnsProxy>,
+    /// `SO_MARK` of every upstream connection (ztunnel's is 0x539); needs CAP_NET_ADMIN. [`SidecarPorts::tproxy_mark`]
+    /// goes before it.
+    #[serde(default)]
+    pub upstream_mark: Option<u32>,
     /// Connections served at once; one more is closed with `OverLimit`.
     pub max_connections: usize,
 }
@@ -81,6 +121,10 @@ pub struct SidecarPorts {
     pub inbound: u16,
     /// Source of inbound upstream connections: 127.0.0.6 and `::6` in Istio.
     pub inbound_source: [IpAddr; 2],
+    /// In TPROXY mode, the mark of inbound upstream connections, which then keep the client's source address in place
+    /// of [`Self::inbound_source`]; the inbound listener is transparent.
+    #[serde(default)]
+    pub tproxy_mark: Option<u32>,
 }
 
 /// What a gateway listens on and where it sends it.
@@ -122,6 +166,21 @@ pub enum Command {
         /// Give up after this many milliseconds.
         timeout_ms: u64,
     },
+    /// Ask a DNS server for the addresses of a name, from this very process, and answer with [`Line::Reply`].
+    Lookup {
+        /// Chosen by the caller, repeated in the reply.
+        id: u64,
+        /// Server.
+        to: SocketAddr,
+        /// UDP or TCP.
+        transport: Transport,
+        /// Name, without the final dot.
+        name: String,
+        /// Written to the log as the request id of the connection.
+        request_id: String,
+        /// Give up after this many milliseconds.
+        timeout_ms: u64,
+    },
     /// Answer with [`Line::Synced`] after every line that was handed over before.
     Sync {
         /// Chosen by the caller, repeated in the answer.
@@ -135,7 +194,7 @@ pub enum Command {
 pub enum Line {
     /// Every listener is bound; connections succeed from now on.
     Ready {
-        /// Bound addresses.
+        /// Bound addresses; one that both TCP and UDP are bound to is named once.
         listeners: Vec<SocketAddr>,
         /// Process id in the lab's PID namespace.
         pid: u32,
@@ -144,7 +203,7 @@ pub enum Line {
     },
     /// A connection log record.
     Record(Record),
-    /// The end of a [`Command::Call`].
+    /// The end of a [`Command::Call`] or a [`Command::Lookup`].
     Reply {
         /// Id of the command.
         id: u64,
@@ -169,10 +228,14 @@ pub enum CallOutcome {
         /// Body as text.
         body: String,
     },
-    /// `connect(2)` failed; symbolic errno.
+    /// `connect(2)` failed, or ICMP refused the datagram; symbolic errno.
     ConnectFailed(String),
     /// The connection was made and ended (or was reset) before an answer came.
     Closed(String),
     /// No answer within the time given.
     Timeout,
+    /// The addresses of a name, sorted: those of the family the server was asked in.
+    Resolved(Vec<IpAddr>),
+    /// A DNS answer without addresses; its response code in words, such as `NXDOMAIN`.
+    Unresolved(String),
 }

@@ -18,7 +18,7 @@ pub fn bookinfo(
 ) -> Lab {
     let options = Options {
         backend: BackendChoice::Fixed(backend),
-        family,
+        families: family.into(),
         ..Options::default()
     };
     up(bookinfo_file(), options)

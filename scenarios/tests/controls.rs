@@ -2,10 +2,10 @@
 //! holds with every rule in place proves little unless it fails without any one of them.
 
 use hoplab::{
-    RuleText,
+    Expect, GivenRules,
     judge::{Claim, Verdict},
     netfilter::BackendChoice,
-    rules::{self, RuleId, Table},
+    rules::{RuleId, Table},
 };
 use hoplab_scenarios::{
     Backend, Family, LabFile, Observed, Options, bookinfo_file, up, with_pod_setting,
@@ -18,7 +18,7 @@ const DEADLINE_MS: u64 = 1_000;
 fn options(backend: Backend, family: Family) -> Options {
     Options {
         backend: BackendChoice::Fixed(backend),
-        family,
+        families: family.into(),
         deadline_ms: DEADLINE_MS,
         ..Options::default()
     }
@@ -28,12 +28,9 @@ fn options(backend: Backend, family: Family) -> Options {
 fn run_without(rule: &RuleId, file: LabFile, backend: Backend) -> Observed {
     let whole = file.reference(rule.family).expect("the lab has rules");
     assert!(whole.rule(rule).is_some(), "there is no rule {rule}");
-    let mut options = options(backend, rule.family);
-    options.rules = Some(RuleText {
-        origin: format!("istio-1.13 without {rule}"),
-        text: rules::to_restore(&whole.without(rule)),
-    });
-    let mut lab = up(file, options);
+    let rest = GivenRules::of(whole.without(rule), &format!("istio-1.13 without {rule}"));
+    let file = file.with_rules(rest, Expect::File);
+    let mut lab = up(file, options(backend, rule.family));
     for pod in &lab.came_up().pods {
         let held = pod
             .rules

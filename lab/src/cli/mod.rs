@@ -4,6 +4,7 @@
 mod doctor;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 mod interrupt;
+mod istio;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 mod keep;
 #[cfg(not(all(feature = "kernel", target_os = "linux")))]

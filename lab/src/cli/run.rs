@@ -2,15 +2,25 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Instant};
 
+use clap::ValueEnum;
 use serde::Serialize;
 
-use super::{Outcome, interrupt::Interrupt, keep, stdout::say};
+mod rules;
+
+use super::{
+    Outcome,
+    interrupt::Interrupt,
+    istio::{IstioFlags, PodArgs},
+    keep,
+    stdout::say,
+};
 use crate::{
-    Lab, LabFile, Options, RuleText,
+    Lab, LabFile, Options,
     diagnostic::did_you_mean,
     doctor,
     evidence::Evidence,
     failure::{Class, Failure},
+    istio::Release,
     judge::{self, Judgement, Verdict},
     netfilter::BackendChoice,
     report::{self, Detail, Run},
@@ -24,6 +34,9 @@ Examples:
   hoplab run bookinfo                        the main job, on whatever backend istio-init would take
   hoplab run bookinfo --family ipv6          the IPv6 half: the pods get IPv6 rules too
   hoplab run bookinfo --rules my.rules       what would my rules do to Bookinfo's traffic?
+  hoplab run bookinfo --istio 1.32           under the rules injection gives a pod with Istio 1.32
+  hoplab run bookinfo --istio 1.32 --inbound-interception-mode TPROXY --redirect-dns --dual-stack
+  hoplab run bookinfo --istio 1.24 --annotation traffic.sidecar.istio.io/excludeInboundPorts=9080
   hoplab run bookinfo --flow app-to-own-ip -v
   hoplab run ./my-lab.toml --out out --junit junit.xml")]
 pub(super) struct Args {
@@ -32,15 +45,28 @@ pub(super) struct Args {
     /// Which iptables to run: nft, legacy or auto
     #[arg(long, default_value = "auto")]
     backend: BackendChoice,
-    /// Family the flows run over; ipv6 sets the IPv6 rules of every sidecar pod too
-    #[arg(long, default_value = "ipv4", value_parser = super::family)]
-    family: Family,
+    /// Family the flows run over [default: ipv4]; ipv6 sets the IPv6 rules of every sidecar pod too, and with
+    /// --dual-stack each flow runs over both
+    #[arg(long, value_parser = super::family)]
+    family: Option<Family>,
     /// Send only this flow (repeatable); the notes are judged when all flows run
     #[arg(long = "flow", value_name = "NAME")]
     flows: Vec<String>,
-    /// Apply this restore file in the sidecar pods, in place of the lab's own rules
+    /// Apply the rules of this file in the sidecar pods, in place of the lab's own: a restore file, a dump, a listing
+    /// or a log of istio-init
     #[arg(long, value_name = "FILE")]
     rules: Option<PathBuf>,
+    /// Apply the rules of this Istio release, 1.12 to 1.32; flags, a pod or annotations alone mean the newest one
+    #[arg(long, value_name = "RELEASE")]
+    istio: Option<Release>,
+    /// What flows are judged by: the lab file's paths, or what the applied rules are to do [default: the file's, but
+    /// with an Istio configuration what its rules are to do]
+    #[arg(long, value_name = "WHAT")]
+    expect: Option<Judged>,
+    #[command(flatten)]
+    pod: PodArgs,
+    #[command(flatten)]
+    flags: IstioFlags<false>,
     /// Show each sidecar pod's nat table with its final counters
     #[arg(long)]
     counters: bool,
@@ -67,6 +93,14 @@ pub(super) struct Args {
     deadline: u64,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Judged {
+    /// Answers and paths of the lab file
+    File,
+    /// What the model reads from the rules that were meant to be applied
+    Rules,
+}
+
 /// What `--json` prints.
 #[derive(Serialize)]
 struct Json<'a> {
@@ -78,15 +112,19 @@ struct Json<'a> {
 
 pub(super) fn run(args: &Args) -> Outcome {
     let started = Instant::now();
-    let file = LabFile::open(&args.lab)?;
-    let flows = flows(args, &file)?;
+    let lab = LabFile::open(&args.lab)?;
+    let flows = flows(args, &lab)?;
+    let rules::Ruled {
+        file,
+        families,
+        backend,
+    } = rules::choose(args, lab)?;
     let options = Options {
-        backend: args.backend,
-        family: args.family,
-        rules: args.rules.as_ref().map(rule_text).transpose()?,
+        backend,
+        families,
         deadline_ms: args.deadline,
     };
-    let explain = |failure| doctor::explain(failure, args.backend, args.family);
+    let explain = |failure| doctor::explain(failure, backend, families.first());
     let supervisor = Supervisor::start().map_err(|e| explain(e.into()))?;
     let interrupt = Interrupt::watch(&supervisor)?;
     let observed = observe(supervisor, file.clone(), options, &flows);
@@ -129,9 +167,11 @@ fn observe(
     options: Options,
     flows: &[String],
 ) -> Result<(Lab, Evidence), Failure> {
-    let mut lab = Lab::up_in(supervisor, file, options)?;
-    for flow in flows {
-        lab.drive(flow)?;
+    let mut lab = Lab::up_in(supervisor, file, options.clone())?;
+    for family in options.families.iter() {
+        for flow in flows {
+            lab.drive_over(flow, family)?;
+        }
     }
     let evidence = lab.observed()?;
     Ok((lab, evidence))
@@ -161,17 +201,6 @@ fn flows(args: &Args, file: &LabFile) -> Result<Vec<String>, Failure> {
         known
     } else {
         args.flows.clone()
-    })
-}
-
-fn rule_text(path: &PathBuf) -> Result<RuleText, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|e| {
-        Failure::new(Class::Input, format!("could not read {}", path.display()))
-            .cause(e.to_string())
-    })?;
-    Ok(RuleText {
-        origin: path.display().to_string(),
-        text,
     })
 }
 

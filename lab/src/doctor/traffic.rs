@@ -220,7 +220,7 @@ impl Scene {
             .namespace
             .job(move |inside| {
                 let saved = netfilter::save(backend, family, &inside.name)?;
-                netfilter::nat_counters(&saved, &inside.name)
+                netfilter::counters(&saved, &inside.name)
             })
             .wait()??;
         let rule = RuleId::new(family, Table::Nat, "OUTPUT", 1);

@@ -74,6 +74,7 @@ impl Probe {
         let plan = ProcessPlan {
             uid,
             gid,
+            net_admin: false,
             config: StubConfig {
                 pod: namespace.name().into(),
                 part: Part::Probe,
@@ -127,6 +128,9 @@ impl Probe {
         match outcome {
             CallOutcome::Answer { .. } | CallOutcome::Closed(_) => Ok(()),
             CallOutcome::ConnectFailed(errno) => Err(self.failure("could not connect", errno)),
+            CallOutcome::Resolved(_) | CallOutcome::Unresolved(_) => {
+                Err(self.failure("could not connect", "a DNS answer".into()))
+            }
             CallOutcome::Timeout => Err(self.failure("could not connect", "no answer".into())),
         }
     }

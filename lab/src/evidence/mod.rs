@@ -23,6 +23,8 @@ pub struct Evidence {
     pub schema: u32,
     /// Name of the lab.
     pub lab: String,
+    /// Where the rules in the pods come from, for people.
+    pub rules_from: String,
     /// Where it ran.
     pub machine: Machine,
     /// What came up.
@@ -51,6 +53,8 @@ pub struct Machine {
 pub struct Up {
     /// Pods in the order of the lab file.
     pub pods: Vec<PodUp>,
+    /// Processes in the node: the DNS server.
+    pub node: Vec<ProcessUp>,
     /// Microseconds from the first namespace to the last process that said it was ready.
     pub took_us: u64,
 }

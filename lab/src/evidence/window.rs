@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
-use hoplab_proxies::{record::Record, wire::CallOutcome};
+use hoplab_proxies::{
+    record::{Record, Transport},
+    wire::CallOutcome,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::rules::{Counter, CounterSnapshot, Family};
@@ -34,7 +37,7 @@ pub struct Window {
     pub took_us: u64,
 }
 
-/// nat counters of a pod around a flow.
+/// Counters of a pod around a flow, all tables.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PodCounters {
     /// Before; the same snapshot as the end of the window before, so that windows leave no gap.
@@ -53,13 +56,19 @@ pub enum Quiet {
     Deadline(Vec<String>),
 }
 
-/// A TCP entry of a conntrack table.
+/// A TCP or UDP entry of a conntrack table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConntrackEntry {
     /// Kernel's id of the entry.
     pub id: u32,
     /// Address family.
     pub family: Family,
+    /// TCP or UDP.
+    #[serde(default)]
+    pub transport: Transport,
+    /// Zone, where a rule put the connection in one.
+    #[serde(default)]
+    pub zone: Option<u16>,
     /// As the first packet came.
     pub original: ConntrackTuple,
     /// As answers come; differs from the mirror of `original` when something was translated.

@@ -167,11 +167,6 @@ impl fmt::Display for Verdict {
 
 /// `reviews-v2/proxy`: a process by its pod and role.
 pub(super) fn process_words(pod: &str, role: Role) -> String {
-    let role = match role {
-        Role::App => "app",
-        Role::Proxy => "proxy",
-        Role::Probe => "probe",
-    };
     format!("{pod}/{role}")
 }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use hoplab_proxies::record::{
-    CloseOutcome, ConnectResult, Event, OriginalDst, Owner, Record, Role,
+    CloseOutcome, ConnectResult, Event, OriginalDst, Owner, Record, Role, Transport,
 };
 
 use super::Witness;
@@ -29,6 +29,7 @@ pub(super) enum Began {
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Accepted {
+    pub transport: Transport,
     pub listener: SocketAddr,
     pub peer: SocketAddr,
     pub local: SocketAddr,
@@ -38,6 +39,8 @@ pub(super) struct Accepted {
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Opened {
+    pub transport: Transport,
+    pub mark: u32,
     pub parent: Option<u64>,
     pub remote: SocketAddr,
     pub bound: Option<std::net::IpAddr>,
@@ -117,6 +120,7 @@ pub(super) fn ends(records: &[Record]) -> Vec<End> {
         let end = &mut ends[index];
         match record.event.clone() {
             Event::Accept {
+                transport,
                 listener,
                 peer,
                 local,
@@ -124,6 +128,7 @@ pub(super) fn ends(records: &[Record]) -> Vec<End> {
                 owner,
             } => {
                 end.began = Some(Began::Accepted(Accepted {
+                    transport,
                     listener,
                     peer,
                     local,
@@ -132,6 +137,8 @@ pub(super) fn ends(records: &[Record]) -> Vec<End> {
                 }));
             }
             Event::Connect {
+                transport,
+                mark,
                 parent,
                 remote,
                 bound,
@@ -139,6 +146,8 @@ pub(super) fn ends(records: &[Record]) -> Vec<End> {
                 result,
             } => {
                 end.began = Some(Began::Opened(Opened {
+                    transport,
+                    mark,
                     parent,
                     remote,
                     bound,

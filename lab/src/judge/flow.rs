@@ -1,21 +1,25 @@
 //! The verdict on one flow: the answer, every leg, every pod, and that nothing else happened.
 
 use hoplab_proxies::{
-    record::{ConnectResult, Role},
+    record::{ConnectResult, Role, Transport},
     wire::CallOutcome,
 };
 use serde::Serialize;
 
 use super::{
-    Case, Check, Claim, Finding, Verdict, Witness,
+    Agreement, Case, Check, Claim, Finding, Verdict, Witness,
+    agreement::Predicted,
     connections::{End, ends},
     matching::{Matching, match_legs},
+    pods::PodMoves,
 };
 use crate::{
     evidence::{Quiet, Window},
     failure::{Class, Failure},
-    predict::{Turns, predict},
-    topology::{Answer, Flow, Sender},
+    lab_file::Expect,
+    predict::{Reply, Turns, is_unreachable, predict},
+    rules::{CounterDelta, Family, Table},
+    topology::{Flow, Sender},
 };
 
 /// The verdict on one flow.
@@ -23,16 +27,23 @@ use crate::{
 pub struct FlowVerdict {
     /// Name of the flow.
     pub flow: String,
+    /// Family it ran over.
+    pub family: Family,
     /// The lab file's line about it.
     pub about: String,
     /// Worst of its claims.
     pub verdict: Verdict,
     /// What the sender got, in words.
     pub answer: String,
-    /// TCP connections it opened, or tried to, by the logs.
+    /// Where the lab file, written for its own rules, expects another answer than the rules that were meant give: that
+    /// answer. The file is no witness then.
+    pub file_expects: Option<String>,
+    /// Connections it opened, or tried to, by the logs.
     pub legs: usize,
     /// nat rules that moved in all pods, packets.
     pub moved: u64,
+    /// Rules whose moves the model predicted from the rules in the pods.
+    pub agreement: Agreement,
     /// Everything that was claimed and looked at.
     pub claims: Vec<Claim>,
     /// Microseconds from the first byte to the last record.
@@ -40,8 +51,12 @@ pub struct FlowVerdict {
 }
 
 impl Case<'_> {
-    /// Judges one flow; `turns` is where the proxies stood before it.
-    pub(super) fn flow(&self, window: &Window, turns: &Turns) -> Result<FlowVerdict, Failure> {
+    /// Judges one flow; `turns` is where the proxies stood before it. Gives what the model predicts of the pods, too.
+    pub(super) fn flow(
+        &self,
+        window: &Window,
+        turns: &Turns,
+    ) -> Result<(FlowVerdict, Predicted), Failure> {
         let flow = self.topology.flow(&window.flow).ok_or_else(|| {
             Failure::new(
                 Class::Input,
@@ -51,16 +66,29 @@ impl Case<'_> {
                 ),
             )
         })?;
-        let legs = predict(self.topology, &self.reference, flow, &mut turns.clone());
-        let applied_legs = predict(self.topology, &self.applied, flow, &mut turns.clone());
+        let (meant, held) = (self.meant(), self.held());
+        let legs = predict(&meant, flow, &mut turns.clone());
+        let held_legs = predict(&held, flow, &mut turns.clone());
         let ends = ends(&window.records);
         let matching = match_legs(&legs, &ends, window);
-        let moves = self.pod_moves(flow, window);
-        let mut claims = vec![answer_claim(flow, window, &matching)];
+        let held_matching = match_legs(&held_legs, &ends, window);
+        let moves = self.pod_moves(flow, window, &matching, &held_matching);
+        let predicted = Reply::predicted(&meant, flow, &legs);
+        let of_file = Reply::expected(&meant, flow);
+        let expected = match self.expect {
+            Expect::File => &of_file,
+            Expect::Rules => &predicted,
+        };
+        let mut claims = vec![answer_claim(flow, window, &matching, expected)];
+        if self.expect == Expect::File {
+            claims[0]
+                .checks
+                .extend(model_on_answer(&of_file, &predicted));
+        }
         claims.extend(matching.legs.iter().map(|leg| self.leg_claim(leg, &moves)));
         for (pod, of_pod) in &moves {
             let others = nothing_else_in(pod, &matching, window);
-            claims.push(self.pod_claim(pod, of_pod, &legs, &applied_legs, others));
+            claims.push(self.pod_claim(pod, of_pod, &matching, others));
         }
         let elsewhere = self
             .topology
@@ -69,8 +97,11 @@ impl Case<'_> {
         let elsewhere = elsewhere.flat_map(|pod| nothing_else_in(pod, &matching, window));
         claims.push(nothing_else(&matching, window, elsewhere.collect()));
         let moved = moves.values().filter_map(|m| m.observed.as_ref().ok());
-        Ok(FlowVerdict {
+        let moved = moved.flat_map(CounterDelta::moved);
+        let nat = moved.filter(|(rule, _)| rule.table == Table::Nat);
+        let verdict = FlowVerdict {
             flow: flow.name.clone(),
+            family: self.family,
             about: flow.about.clone(),
             verdict: claims
                 .iter()
@@ -78,26 +109,38 @@ impl Case<'_> {
                 .max()
                 .unwrap_or(Verdict::Unproven),
             answer: answer_words(&window.outcome),
+            file_expects: (*expected != of_file).then(|| of_file.to_string()),
             legs: ends.iter().filter(|e| e.opened().is_some()).count(),
-            moved: moved.flat_map(|d| d.moved()).map(|(_, c)| c.packets).sum(),
+            moved: nat.map(|(_, c)| c.packets).sum(),
+            agreement: moves.values().map(PodMoves::agreement).sum(),
             claims,
             took_us: window.took_us,
-        })
+        };
+        let predicted = moves.into_iter().map(|(pod, it)| (pod, it.predicted));
+        Ok((verdict, predicted.collect()))
     }
 }
 
-fn answer_claim(flow: &Flow, window: &Window, matching: &Matching) -> Claim {
+/// The person and the model on the answer, by the lab's own rules.
+fn model_on_answer(of_file: &Reply, predicted: &Reply) -> Option<Check> {
+    match predicted {
+        // What the model can't tell, the claim about the connection says.
+        Reply::Unknown(_) => None,
+        predicted if predicted == of_file => Some(Check::agrees(Witness::Model)),
+        predicted => Some(Check::contradicts(
+            Witness::Model,
+            format!("by the lab file {of_file}"),
+            format!("by the model of the lab's own rules {predicted}"),
+        )),
+    }
+}
+
+fn answer_claim(flow: &Flow, window: &Window, matching: &Matching, expected: &Reply) -> Claim {
     let had = answer_words(&window.outcome);
-    let matches = match (flow.answer, &window.outcome) {
-        (Answer::Status(wanted), CallOutcome::Answer { status, .. }) => wanted == *status,
-        (Answer::Refused, CallOutcome::ConnectFailed(errno)) => errno == "ECONNREFUSED",
-        (Answer::Closed, CallOutcome::Closed(_)) => true,
-        _ => false,
-    };
-    let answer = if matches {
-        Check::agrees(Witness::Answer)
-    } else {
-        Check::contradicts(Witness::Answer, flow.answer.to_string(), had)
+    let answer = match expected {
+        Reply::Unknown(why) => Check::missing(Witness::Model, format!("a prediction: {why}")),
+        expected if expected.is(&window.outcome) => Check::agrees(Witness::Answer),
+        expected => Check::contradicts(Witness::Answer, expected.to_string(), had),
     };
     let role = match flow.from.sender {
         Sender::App => Role::App,
@@ -111,18 +154,22 @@ fn answer_claim(flow: &Flow, window: &Window, matching: &Matching) -> Claim {
         .first()
         .and_then(|l| l.opener)
         .and_then(End::opened);
-    let log = match (first.map(|o| &o.result), flow.answer) {
+    // A UDP socket connects to anything.
+    let connects = expected
+        .connects()
+        .filter(|_| flow.ask.transport() == Transport::Tcp);
+    let log = match (first.map(|o| &o.result), connects) {
         (None, _) => Check::missing(witness, "the sender's connect"),
-        (Some(ConnectResult::Connected { .. }), Answer::Refused) => {
-            Check::contradicts(witness, "connect refused", "connected")
+        (Some(ConnectResult::Connected { .. }), Some(false)) => {
+            Check::contradicts(witness, format!("connect {expected}"), "connected")
         }
-        (Some(ConnectResult::Failed { errno }), Answer::Status(_) | Answer::Closed) => {
+        (Some(ConnectResult::Failed { errno }), Some(true)) => {
             Check::contradicts(witness, "connected", errno.clone())
         }
         _ => Check::agrees(witness),
     };
     Claim::new(
-        format!("{} → {}: {}", flow.from, flow.to, flow.answer),
+        format!("{} → {}: {expected}", flow.from, flow.to),
         vec![answer, log],
     )
 }
@@ -131,9 +178,16 @@ pub(super) fn answer_words(outcome: &CallOutcome) -> String {
     match outcome {
         CallOutcome::Answer { status, .. } => status.to_string(),
         CallOutcome::ConnectFailed(errno) if errno == "ECONNREFUSED" => "refused".into(),
+        CallOutcome::ConnectFailed(errno) if is_unreachable(errno) => "unreachable".into(),
         CallOutcome::ConnectFailed(errno) => errno.clone(),
         CallOutcome::Closed(_) => "closed".into(),
         CallOutcome::Timeout => "timeout".into(),
+        CallOutcome::Resolved(addresses) => {
+            let words: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+            words.join(", ")
+        }
+        CallOutcome::Unresolved(code) if code == "NXDOMAIN" => "no such name".into(),
+        CallOutcome::Unresolved(code) => code.clone(),
     }
 }
 

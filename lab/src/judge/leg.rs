@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
-use hoplab_proxies::record::{CloseOutcome, ConnectResult, Role};
+use hoplab_proxies::record::{CloseOutcome, ConnectResult, Transport};
 
 use super::{
     Case, Check, Claim, Witness,
@@ -13,8 +13,7 @@ use super::{
 };
 use crate::{
     evidence::ConntrackEntry,
-    model::Outcome,
-    predict::{Leg, LegEnd},
+    predict::{Crossing, Leg, LegEnd, is_unreachable},
 };
 
 impl Case<'_> {
@@ -31,21 +30,16 @@ impl Case<'_> {
                 format!("a prediction: {why}"),
             ));
         }
-        if let Some(output) = &leg.output {
-            checks.extend(self.counter_checks(&leg.opener.pod, output, moves));
+        for crossing in leg.crossings() {
+            checks.extend(self.counter_checks(crossing, matched, moves));
         }
-        if let (Some(prerouting), Some(pod)) = (&leg.prerouting, leg.end.pod()) {
-            checks.extend(self.counter_checks(pod, prerouting, moves));
-        }
-        if let LegEnd::Accepted { pod, local, .. } | LegEnd::Refused { pod, local } = &leg.end {
-            if let Some(output) = &leg.output {
-                let turned = matches!(output.decided, Outcome::Redirected { .. });
-                let landing = if turned { *local } else { leg.remote };
-                checks.push(conntrack_check(&leg.opener.pod, leg, matched.near, landing));
-            }
-            if leg.prerouting.is_some() {
-                checks.push(conntrack_check(pod, leg, matched.far, *local));
-            }
+        if !matches!(leg.end, LegEnd::Unknown { .. }) {
+            let crossings = leg.crossings();
+            checks.extend(crossings.map(|crossing| conntrack_check(matched, crossing)));
+            let apart = leg.near.iter().zip([0]).chain(leg.far.iter().zip([1]));
+            checks.extend(
+                apart.filter_map(|(crossing, at)| apart_check(crossing, matched.apart[at])),
+            );
         }
         Claim::new(leg_words(leg), checks)
     }
@@ -64,19 +58,16 @@ fn leg_words(leg: &Leg) -> String {
         LegEnd::Accepted {
             pod,
             listener,
+            port,
             local,
             refused_as_loop,
             ..
         } => {
-            let role = if listener.role() == Role::App {
-                "app"
-            } else {
-                "proxy"
-            };
-            let turned = if *local == leg.remote {
-                "accepted"
-            } else {
-                "redirected"
+            let role = listener.role();
+            let turned = match *local == leg.remote {
+                true if local.port() != *port => format!("intercepted by port {port}, accepted"),
+                true => "accepted".to_string(),
+                false => "redirected, accepted".to_string(),
             };
             let refused = if *refused_as_loop {
                 ", refused there as a loop"
@@ -86,9 +77,21 @@ fn leg_words(leg: &Leg) -> String {
             format!("{turned} at {local} by {pod}/{role}{refused}")
         }
         LegEnd::Refused { pod, local } => format!("refused at {local} by {pod}"),
+        LegEnd::Unreachable => "unreachable, says the node".to_string(),
         LegEnd::Unknown { why } => format!("unknown: {why}"),
     };
-    format!("{who} ({uid}:{gid}){source} → {}: {end}", leg.remote)
+    let mark = match leg.opener.mark {
+        0 => String::new(),
+        mark => format!(" marked {mark:#x}"),
+    };
+    let over = match leg.transport {
+        Transport::Tcp => "",
+        Transport::Udp => " over UDP",
+    };
+    format!(
+        "{who} ({uid}:{gid}){source}{mark} → {}{over}: {end}",
+        leg.remote
+    )
 }
 
 fn opener_check(matched: &Matched) -> Check {
@@ -116,7 +119,40 @@ fn opener_check(matched: &Matched) -> Check {
         };
         return Check::contradicts(witness, words(leg.opener.bound), words(bound));
     }
+    if opened.mark != leg.opener.mark {
+        let hex = |mark: u32| format!("{mark:#x}");
+        return Check::equal(
+            witness,
+            "socket mark",
+            &hex(leg.opener.mark),
+            &hex(opened.mark),
+        );
+    }
     match (&leg.end, &opened.result) {
+        (LegEnd::Unreachable, ConnectResult::Failed { errno }) if is_unreachable(errno) => {
+            Check::agrees(witness)
+        }
+        (LegEnd::Unreachable, ConnectResult::Failed { errno }) => {
+            Check::contradicts(witness, "connect ENETUNREACH", format!("connect {errno}"))
+        }
+        (LegEnd::Unreachable, ConnectResult::Connected { local, .. }) => Check::contradicts(
+            witness,
+            "connect ENETUNREACH",
+            format!("connected from {local}"),
+        ),
+        // A UDP socket connects to anything; the refusal comes later.
+        (LegEnd::Refused { .. }, _) if leg.transport == Transport::Udp => match &end.closed {
+            None => Check::missing(
+                witness,
+                format!("the close of the connection to {}", leg.remote),
+            ),
+            Some(closed) => match &closed.outcome {
+                CloseOutcome::Error(words) if words.contains("ECONNREFUSED") => {
+                    Check::agrees(witness)
+                }
+                other => Check::contradicts(witness, "refused", format!("{other:?}")),
+            },
+        },
         (LegEnd::Refused { .. }, ConnectResult::Failed { errno }) => {
             Check::equal(witness, "connect", &"ECONNREFUSED".to_string(), errno)
         }
@@ -143,6 +179,7 @@ fn accepter_check(matched: &Matched) -> Check {
     let LegEnd::Accepted {
         pod,
         listener,
+        port,
         local,
         original_dst,
         refused_as_loop,
@@ -167,6 +204,9 @@ fn accepter_check(matched: &Matched) -> Check {
         let by = process_words(&end.pod, end.role);
         let had = format!("accepted at {} by {by}", accepted.local);
         return Check::contradicts(witness, format!("accepted at {local}"), had);
+    }
+    if accepted.listener.port() != *port {
+        return Check::equal(witness, "listener", port, &accepted.listener.port());
     }
     if accepted.peer.ip() != matched.leg.opener.source {
         return Check::equal(
@@ -237,18 +277,52 @@ fn bytes_check(witness: Witness, opener: Option<&End>, accepter: &End) -> Check 
     Check::agrees(witness)
 }
 
-/// `landing` is where the kernel is expected to have turned the connection to.
-fn conntrack_check(
-    pod: &str,
-    leg: &Leg,
-    entry: Option<&ConntrackEntry>,
-    landing: SocketAddr,
-) -> Check {
+/// The entry of a connection in a pod: where answers come from, its zone, its mark.
+fn conntrack_check(matched: &Matched, crossing: &Crossing) -> Check {
     let witness = Witness::Conntrack {
-        pod: pod.to_string(),
+        pod: crossing.pod.clone(),
     };
-    match entry {
-        None => Check::missing(witness, format!("an entry to {}", leg.remote)),
-        Some(entry) => Check::equal(witness, "answers come from", &landing, &entry.reply.src),
+    let Some(entry) = matched.entry(crossing) else {
+        return Check::missing(witness, format!("an entry to {}", matched.leg.remote));
+    };
+    let from = crossing.answers_from;
+    if entry.reply.src != from {
+        return Check::equal(witness, "answers come from", &from, &entry.reply.src);
     }
+    let zone = entry.zone.unwrap_or(0);
+    if zone != crossing.zone {
+        return Check::equal(witness, "zone", &crossing.zone, &zone);
+    }
+    // An entry that was gone before it could be read is told as it began, without counters and mark.
+    let read = entry.original_counter.is_some();
+    if read && entry.mark != crossing.mark {
+        let hex = |mark: u32| format!("{mark:#x}");
+        return Check::equal(
+            witness,
+            "connection mark",
+            &hex(crossing.mark),
+            &hex(entry.mark),
+        );
+    }
+    Check::agrees(witness)
+}
+
+/// Answers that rules put in a zone of their own are a connection of their own to conntrack.
+fn apart_check(crossing: &Crossing, entry: Option<&ConntrackEntry>) -> Option<Check> {
+    let wanted = crossing.answers_apart?;
+    let witness = Witness::Conntrack {
+        pod: crossing.pod.clone(),
+    };
+    Some(match entry {
+        None => Check::missing(
+            witness,
+            format!("an entry of the answers from {}", crossing.answers_from),
+        ),
+        Some(entry) => Check::equal(
+            witness,
+            "zone of the answers",
+            &wanted,
+            &entry.zone.unwrap_or(0),
+        ),
+    })
 }

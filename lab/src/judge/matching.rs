@@ -1,12 +1,17 @@
 //! Finds, for each predicted leg, its two ends in the logs and its entries in conntrack. Nothing is used twice.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    net::SocketAddr,
+};
+
+use hoplab_proxies::record::Transport;
 
 use super::connections::End;
 use crate::{
     evidence::{ConntrackEntry, Window},
-    plan::INBOUND_SOURCE,
-    predict::{Leg, LegEnd},
+    interception::INBOUND_SOURCE,
+    predict::{Counted, Crossing, Leg, LegEnd},
 };
 
 /// A predicted leg and what was observed of it.
@@ -19,6 +24,47 @@ pub(super) struct Matched<'a> {
     pub near: Option<&'a ConntrackEntry>,
     /// Entry in the destination pod, when that is another one.
     pub far: Option<&'a ConntrackEntry>,
+    /// Entry of the answers, where rules put them in another zone: the opener's pod, then the other.
+    pub apart: [Option<&'a ConntrackEntry>; 2],
+}
+
+impl<'a> Matched<'a> {
+    /// The entry of the connection in a pod it crosses.
+    pub fn entry(&self, crossing: &Crossing) -> Option<&'a ConntrackEntry> {
+        match self.leg.opener.pod == crossing.pod {
+            true => self.near,
+            false => self.far,
+        }
+    }
+
+    /// How many packets crossed a pod: what TCP itself says of a connection that was never made, else what conntrack
+    /// counted.
+    pub fn counted(&self, crossing: &Crossing) -> Counted {
+        let packets = |opener, answers| Counted {
+            opener: Some(opener),
+            answers: Some(answers),
+        };
+        match (&self.leg.end, self.leg.transport) {
+            (LegEnd::Refused { .. }, Transport::Tcp) => packets(1, 1),
+            (LegEnd::Unreachable, _) => packets(1, 0),
+            _ => match self.entry(crossing) {
+                Some(entry) => Counted {
+                    opener: entry.original_counter.map(|it| it.packets),
+                    answers: match crossing.answers_apart {
+                        None => entry.reply_counter.map(|it| it.packets),
+                        Some(_) => {
+                            let apart =
+                                self.apart[usize::from(self.leg.opener.pod != crossing.pod)];
+                            apart
+                                .and_then(|it| it.original_counter)
+                                .map(|it| it.packets)
+                        }
+                    },
+                },
+                None => Counted::default(),
+            },
+        }
+    }
 }
 
 /// All legs of a flow, and what no leg explains.
@@ -41,20 +87,22 @@ pub(super) fn match_legs<'a>(legs: &'a [Leg], ends: &'a [End], window: &'a Windo
         let opener = find(ends, &mut used, |end| is_opener(leg, parent, end));
         let accepter = find_accepter(leg, opener, ends, &mut used);
         let near = entries.take(&leg.opener.pod, leg, opener);
-        let far = match &leg.end {
-            LegEnd::Accepted { pod, .. } | LegEnd::Refused { pod, .. }
-                if *pod != leg.opener.pod =>
-            {
-                entries.take(pod, leg, opener)
-            }
-            _ => None,
+        let far = leg
+            .far
+            .as_ref()
+            .and_then(|it| entries.take(&it.pod, leg, opener));
+        let mut apart = |crossing: &'a Option<Crossing>| {
+            let crossing = crossing.as_ref()?;
+            entries.take_apart(crossing, leg, opener)
         };
+        let apart = [apart(&leg.near), apart(&leg.far)];
         matched.push(Matched {
             leg,
             opener,
             accepter,
             near,
             far,
+            apart,
         });
     }
     let unexplained_ends = ends
@@ -97,6 +145,7 @@ fn is_opener(leg: &Leg, parent: Option<Option<&End>>, end: &End) -> bool {
     on_behalf
         && end.pod == leg.opener.pod
         && end.role == leg.opener.role
+        && opened.transport == leg.transport
         && opened.remote == leg.remote
 }
 
@@ -112,32 +161,39 @@ fn find_accepter<'a>(
     if opener.is_some() && local.is_none() {
         return None;
     }
+    let is_predicted = |end: &End| match &leg.end {
+        LegEnd::Accepted {
+            pod,
+            listener,
+            local: at,
+            ..
+        } => {
+            let here = end.pod == *pod && end.role == listener.role();
+            here && end
+                .accepted()
+                .is_some_and(|a| a.local == *at && a.transport == leg.transport)
+        }
+        _ => false,
+    };
     if let Some(local) = local {
-        // Addresses on lo are every pod's own: two pods may hold the same one, with the same port, at once.
+        // Addresses on lo are every pod's own: two pods may hold the same one, with the same port, at once. And with
+        // TPROXY a client's address is that of the proxy's upstream, too.
         let on_lo = local.ip().is_loopback() || INBOUND_SOURCE.contains(&local.ip());
         let by_peer = |end: &End| {
             (!on_lo || end.pod == leg.opener.pod) && end.accepted().is_some_and(|a| a.peer == local)
         };
-        if let Some(end) = find(ends, used, by_peer) {
+        let both = |end: &End| by_peer(end) && is_predicted(end);
+        if let Some(end) = find(ends, used, both).or_else(|| find(ends, used, by_peer)) {
             return Some(end);
         }
     }
-    let LegEnd::Accepted {
-        pod,
-        listener,
-        local: at,
-        original_dst,
-        ..
-    } = &leg.end
-    else {
+    let LegEnd::Accepted { original_dst, .. } = &leg.end else {
         return None;
     };
     find(ends, used, |end| {
-        end.pod == *pod
-            && end.role == listener.role()
+        is_predicted(end)
             && end.accepted().is_some_and(|a| {
                 a.peer.ip() == leg.opener.source
-                    && a.local == *at
                     && original_dst.is_none_or(|dst| a.original_dst.addr() == Some(dst))
             })
     })
@@ -151,14 +207,45 @@ struct Entries<'a> {
 
 impl<'a> Entries<'a> {
     fn take(&mut self, pod: &str, leg: &Leg, opener: Option<&End>) -> Option<&'a ConntrackEntry> {
+        self.find(
+            pod,
+            leg,
+            opener,
+            |it| (it.original.src, it.original.dst),
+            leg.remote,
+        )
+    }
+
+    /// The entry that answers made in a zone of their own: from where they come, to the opener.
+    fn take_apart(
+        &mut self,
+        crossing: &Crossing,
+        leg: &Leg,
+        opener: Option<&End>,
+    ) -> Option<&'a ConntrackEntry> {
+        crossing.answers_apart?;
+        let back = |it: &ConntrackEntry| (it.original.dst, it.original.src);
+        self.find(&crossing.pod, leg, opener, back, crossing.answers_from)
+    }
+
+    fn find(
+        &mut self,
+        pod: &str,
+        leg: &Leg,
+        opener: Option<&End>,
+        ends: impl Fn(&ConntrackEntry) -> (SocketAddr, SocketAddr),
+        to: SocketAddr,
+    ) -> Option<&'a ConntrackEntry> {
         let (pod, entries) = self.window.conntrack.get_key_value(pod)?;
         let local = opener.and_then(|o| o.opened()).and_then(|o| o.local());
         let entry = entries.iter().find(|entry| {
+            let (src, dst) = ends(entry);
             let from = match local {
-                Some(local) => entry.original.src == local,
-                None => entry.original.src.ip() == leg.opener.source,
+                Some(local) => src == local,
+                None => src.ip() == leg.opener.source,
             };
-            from && entry.original.dst == leg.remote
+            from && dst == to
+                && entry.transport == leg.transport
                 && !self.used.contains(&(pod.as_str(), entry.id))
         })?;
         self.used.insert((pod, entry.id));

@@ -1,8 +1,11 @@
 //! Holds the evidence against what a person expects and what the model predicts. Pure: works on any machine.
 //!
 //! Three opinions meet here: the lab file (a person), the model (the rules), the evidence (the kernel). Every claim
-//! lists its witnesses; a verdict is [`Verdict::Holds`] only when two independent ones agree.
+//! lists its witnesses; a verdict is [`Verdict::Holds`] only when two independent ones agree. Under rules that the lab
+//! file was not written for ([`Expect::Rules`]), what is expected is what the model reads from the rules that were
+//! meant, and the person is no witness.
 
+mod agreement;
 mod claim;
 mod connections;
 mod flow;
@@ -14,15 +17,19 @@ mod totals;
 
 use serde::Serialize;
 
+pub use agreement::Agreement;
 pub use claim::{Check, Claim, Finding, Verdict, Witness};
 pub use flow::FlowVerdict;
 pub use notes::{NotesVerdict, Part, Reading, Step, TableRow};
 
+use agreement::Predicted;
+
 use crate::{
     evidence::Evidence,
     failure::{Class, Failure},
-    lab_file::LabFile,
-    predict::Turns,
+    interception::Interception,
+    lab_file::{Expect, LabFile},
+    predict::{Turns, World},
     rules::{self, Alignment, Family, RuleSet, Table},
     topology::Topology,
 };
@@ -32,20 +39,28 @@ use crate::{
 pub struct Judgement {
     /// Worst of all that follows.
     pub verdict: Verdict,
-    /// How the rules in the pods differ from the lab's own, in words; expectations name the lab's own.
+    /// What the flows were judged by.
+    pub expect: Expect,
+    /// Families the flows ran over, in that order.
+    pub families: Vec<Family>,
+    /// How the rules in the pods differ from those that were meant, in words; expectations name the latter.
     pub rule_changes: Vec<String>,
     /// Flows, in the order they ran.
     pub flows: Vec<FlowVerdict>,
     /// Claims about the whole run.
     pub run: Vec<Claim>,
-    /// The notes under test, where the lab file has some and their flows ran.
+    /// Rules whose moves the model predicted from the rules in the pods, over all flows.
+    pub agreement: Agreement,
+    /// The notes under test, where the lab file has some and their flows ran under its own rules.
     pub notes: Option<NotesVerdict>,
 }
 
-/// What the judge works with beside the window at hand.
+/// What the judge works with beside the window at hand: one family's rules.
 pub(crate) struct Case<'a> {
     pub topology: &'a Topology,
-    /// The lab's own rules, which expectations name.
+    pub interception: &'a Interception,
+    pub expect: Expect,
+    /// The rules that were meant, which expectations name.
     pub reference: RuleSet,
     /// The rules the kernel holds.
     pub applied: RuleSet,
@@ -58,18 +73,30 @@ pub(crate) struct Case<'a> {
 /// # Errors
 /// The evidence is of another lab, or holds rules that can't be read.
 pub fn judge(file: &LabFile, evidence: &Evidence) -> Result<Judgement, Failure> {
-    let Some(family) = evidence.windows.first().map(|w| w.family) else {
+    let mut cases: Vec<Case> = Vec::new();
+    let mut turns = Turns::default();
+    let mut judged = Vec::new();
+    for window in &evidence.windows {
+        let at = match cases.iter().position(|c| c.family == window.family) {
+            Some(at) => at,
+            None => {
+                cases.push(Case::new(file, evidence, window.family)?);
+                cases.len() - 1
+            }
+        };
+        judged.push(cases[at].flow(window, &turns)?);
+        turns.observe(&cases[at].meant(), &window.records);
+    }
+    let Some(first) = cases.first() else {
         return Err(Failure::new(Class::Input, "the evidence holds no flow"));
     };
-    let case = Case::new(file, evidence, family)?;
-    let mut turns = Turns::default();
-    let mut flows = Vec::new();
-    for window in &evidence.windows {
-        flows.push(case.flow(window, &turns)?);
-        turns.observe(case.topology, family, &window.records);
-    }
-    let run = totals::claims(&case, evidence);
-    let notes = notes::judge(&case, evidence, &flows);
+    let (flows, predicted): (Vec<FlowVerdict>, Vec<Predicted>) = judged.into_iter().unzip();
+    let run = totals::claims(&cases, evidence, &predicted);
+    let notes = match file.expect {
+        Expect::File => notes::judge(first, evidence, &flows, &predicted),
+        // The notes are about the lab's own rules.
+        Expect::Rules => None,
+    };
     let verdict = flows
         .iter()
         .map(|f| f.verdict)
@@ -77,10 +104,19 @@ pub fn judge(file: &LabFile, evidence: &Evidence) -> Result<Judgement, Failure> 
         .chain(notes.iter().map(|n| n.verdict))
         .max()
         .unwrap_or(Verdict::Unproven);
-    let differences = rules::diff(&case.reference, &case.applied, &Table::ALL);
+    let differences = cases.iter().flat_map(|case| {
+        let found = rules::diff(&case.reference, &case.applied, &Table::ALL);
+        let family = (cases.len() > 1).then(|| format!("{}: ", case.family));
+        let words = move |change| format!("{}{change}", family.clone().unwrap_or_default());
+        found.into_iter().map(words)
+    });
+    let rule_changes = differences.collect();
     Ok(Judgement {
         verdict,
-        rule_changes: differences.iter().map(ToString::to_string).collect(),
+        expect: file.expect,
+        families: cases.iter().map(|c| c.family).collect(),
+        rule_changes,
+        agreement: flows.iter().map(|f| f.agreement).sum(),
         flows,
         run,
         notes,
@@ -103,10 +139,22 @@ impl<'a> Case<'a> {
         };
         Ok(Self {
             topology: &file.topology,
+            interception: &file.interception,
+            expect: file.expect,
             alignment: rules::align(&reference, &applied),
             reference,
             applied,
             family,
         })
+    }
+
+    /// The lab under the rules that were meant.
+    fn meant(&self) -> World<'_> {
+        World::new(self.topology, &self.reference, self.interception)
+    }
+
+    /// The lab under the rules the kernel holds.
+    fn held(&self) -> World<'_> {
+        World::new(self.topology, &self.applied, self.interception)
     }
 }

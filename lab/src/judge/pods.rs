@@ -1,28 +1,31 @@
-//! Counters of one flow, pod by pod: what a person expects, what moved, what the model says of it.
+//! Counters of one flow, pod by pod: what is expected, what moved, what the model says of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Case, Check, Claim, Witness};
+use super::{
+    Agreement, Case, Check, Claim, Witness, agreement,
+    matching::{Matched, Matching},
+};
 use crate::{
     evidence::Window,
-    model::Traversal,
-    predict::Leg,
+    lab_file::Expect,
+    predict::{Crossing, Moves, Range},
     rules::{CounterDelta, RuleId, Table, conservation, spec_text},
     topology::{Flow, path_words},
 };
-
-/// Packets per rule.
-pub(super) type Moves = BTreeMap<RuleId, u64>;
 
 /// What moved in one pod, and what was expected to.
 #[derive(Debug)]
 pub(super) struct PodMoves {
     /// What the kernel counted, or why that can't be told.
     pub observed: Result<CounterDelta, String>,
-    /// What the lab file expects, by the lab's own rules.
+    /// What is expected, by the rules that were meant: of nat what the lab file says, if flows are judged by it; of
+    /// all else what the model reads from the rules.
     pub expected: Moves,
-    /// The same as the file writes it: one path per connection.
-    paths: Vec<String>,
+    /// What the model predicts from the rules in the pod.
+    pub predicted: Moves,
+    /// What the lab file expects of nat, as it writes it: one path per connection. None when it is no witness.
+    file: Option<Vec<String>>,
 }
 
 impl PodMoves {
@@ -31,75 +34,140 @@ impl PodMoves {
         let delta = self.observed.as_ref().ok()?;
         Some(delta.get(rule).map_or(0, |c| c.packets))
     }
+
+    /// Model and kernel, rule by rule.
+    pub fn agreement(&self) -> Agreement {
+        let counted = self.observed.as_ref().ok();
+        counted.map_or(Agreement::default(), |it| {
+            Agreement::of(&self.predicted, it)
+        })
+    }
+}
+
+/// What the model says moves in a pod.
+pub(super) fn moves_of(pod: &str, matching: &Matching) -> Moves {
+    let mut moves = Moves::default();
+    for (matched, crossing) in crossings(pod, matching) {
+        moves.add_all(&crossing.moves(matched.counted(crossing)));
+    }
+    moves
+}
+
+fn crossings<'m>(
+    pod: &str,
+    matching: &'m Matching,
+) -> impl Iterator<Item = (&'m Matched<'m>, &'m Crossing)> {
+    let all = matching.legs.iter();
+    let all = all.flat_map(|matched| matched.leg.crossings().map(move |it| (matched, it)));
+    all.filter(move |(_, crossing)| crossing.pod == pod)
 }
 
 impl Case<'_> {
-    /// Counter moves of every pod that was watched or is expected to move.
-    pub(super) fn pod_moves(&self, flow: &Flow, window: &Window) -> BTreeMap<String, PodMoves> {
-        let mut pods: BTreeMap<String, PodMoves> = BTreeMap::new();
-        let watched = window.counters.keys().chain(flow.nat.keys());
-        for pod in watched {
+    /// Counter moves of every pod that was watched or is expected to move. `meant` are the legs by the rules that were
+    /// meant, `held` those by the rules in the pods.
+    pub(super) fn pod_moves(
+        &self,
+        flow: &Flow,
+        window: &Window,
+        meant: &Matching,
+        held: &Matching,
+    ) -> BTreeMap<String, PodMoves> {
+        let legs = meant
+            .legs
+            .iter()
+            .flat_map(|matched| matched.leg.crossings());
+        let mut pods: BTreeSet<&String> = legs.map(|crossing| &crossing.pod).collect();
+        pods.extend(window.counters.keys());
+        if self.expect == Expect::File {
+            pods.extend(flow.nat.keys());
+        }
+        let moves = |pod: &String| {
             let observed = match window.counters.get(pod) {
                 Some(read) => read.after.since(&read.before).map_err(|e| e.to_string()),
                 None => Err(format!("counters of {pod} around the flow")),
             };
-            let expected = expected(self, flow, pod);
-            let mut paths: Vec<String> = flow
-                .nat
-                .get(pod)
-                .into_iter()
-                .flatten()
-                .map(ToString::to_string)
-                .collect();
-            paths.sort();
-            let moves = PodMoves {
+            let mut expected = moves_of(pod, meant);
+            let file = (self.expect == Expect::File).then(|| {
+                expected.0.retain(|rule, _| rule.table != Table::Nat);
+                expected.add_all(&self.from_file(flow, pod));
+                let paths = flow.nat.get(pod).into_iter().flatten();
+                let mut paths: Vec<String> = paths.map(ToString::to_string).collect();
+                paths.sort();
+                paths
+            });
+            PodMoves {
                 observed,
                 expected,
-                paths,
-            };
-            pods.insert(pod.clone(), moves);
+                predicted: moves_of(pod, held),
+                file,
+            }
+        };
+        pods.into_iter()
+            .map(|pod| (pod.clone(), moves(pod)))
+            .collect()
+    }
+
+    /// nat moves that a person wrote down.
+    fn from_file(&self, flow: &Flow, pod: &str) -> Moves {
+        let mut moves = Moves::default();
+        for traversal in flow.nat.get(pod).into_iter().flatten() {
+            for (chain, place) in &traversal.rules {
+                let rule = RuleId::new(self.family, Table::Nat, chain, *place);
+                moves.add(&rule, 1, Some(1));
+            }
         }
-        pods
+        moves
     }
 
     /// The rule, with its text.
     pub(super) fn rule_words(&self, rule: &RuleId) -> String {
         match self.reference.rule(rule) {
-            Some(found) => format!("{} `{}`", rule.short(), spec_text(&rule.chain, &found.spec)),
-            None => format!("{} (the lab's own rules have no such rule)", rule.short()),
+            Some(found) => format!(
+                "{} `{}`",
+                rule_name(rule),
+                spec_text(&rule.chain, &found.spec)
+            ),
+            None => format!(
+                "{} (the lab's own rules have no such rule)",
+                rule_name(rule)
+            ),
         }
     }
 
     fn applied_words(&self, rule: &RuleId) -> String {
         match self.applied.rule(rule) {
-            Some(found) => format!("{} `{}`", rule.short(), spec_text(&rule.chain, &found.spec)),
-            None => rule.short(),
+            Some(found) => format!(
+                "{} `{}`",
+                rule_name(rule),
+                spec_text(&rule.chain, &found.spec)
+            ),
+            None => rule_name(rule),
         }
     }
 
-    /// Do the counters show a traversal? Each rule on it must have moved by exactly what the whole flow explains.
+    /// Do the counters show a connection? Each rule on its way must have moved by what the whole flow explains.
     pub(super) fn counter_checks(
         &self,
-        pod: &str,
-        traversal: &Traversal,
+        crossing: &Crossing,
+        matched: &Matched,
         moves: &BTreeMap<String, PodMoves>,
     ) -> Vec<Check> {
-        let witness = Witness::Counters {
-            pod: pod.to_string(),
-        };
+        let pod = &crossing.pod;
+        let witness = Witness::Counters { pod: pod.clone() };
         let Some(of_pod) = moves.get(pod) else {
             return vec![Check::missing(
                 witness,
                 format!("counters of {pod} around the flow"),
             )];
         };
-        let mut checks = Vec::new();
-        for rule in traversal.moved() {
-            let wanted = of_pod.expected.get(&rule).copied().unwrap_or(0);
-            checks.extend(self.compare(&witness, &rule, wanted, of_pod));
-        }
-        // A traversal that moves no rule leaves counters nothing to say.
-        if checks.is_empty() && !traversal.moved().is_empty() {
+        let on_its_way = crossing.moves(matched.counted(crossing)).0;
+        let wanted = |rule| of_pod.expected.of(rule);
+        let found = on_its_way
+            .keys()
+            .filter_map(|rule| self.compare(&witness, rule, wanted(rule), of_pod));
+        let mut checks: Vec<Check> = found.collect();
+        // A connection that moves no rule leaves counters nothing to say.
+        if checks.is_empty() && !on_its_way.is_empty() {
             checks.push(Check::agrees(witness));
         }
         checks
@@ -110,24 +178,23 @@ impl Case<'_> {
         &self,
         witness: &Witness,
         rule: &RuleId,
-        wanted: u64,
+        wanted: Range,
         pod: &PodMoves,
     ) -> Option<Check> {
         let witness = witness.clone();
-        let words = self.rule_words(rule);
-        let wanted_words = format!("{words} +{wanted}");
+        let wanted_words = format!("{} {wanted}", self.rule_words(rule));
         if let Err(why) = &pod.observed {
             return Some(Check::missing(witness, why.clone()));
         }
         match self.alignment.applied(rule) {
-            None if wanted == 0 => None,
+            None if wanted.contains(0) => None,
             None => {
                 let had = "no such rule in the pod".to_string();
                 Some(Check::contradicts(witness, wanted_words, had))
             }
             Some(applied) => {
                 let had = pod.packets(applied).unwrap_or(0);
-                (had != wanted)
+                (!wanted.contains(had))
                     .then(|| Check::contradicts(witness, wanted_words, format!("+{had}")))
             }
         }
@@ -138,26 +205,17 @@ impl Case<'_> {
         &self,
         name: &str,
         pod: &PodMoves,
-        legs: &[Leg],
-        applied_legs: &[Leg],
+        meant: &Matching,
         logs_and_entries: Vec<Check>,
     ) -> Claim {
         let counters = Witness::Counters {
             pod: name.to_string(),
         };
-        let total: u64 = pod.expected.values().sum();
-        let text = match pod.expected.len() {
-            0 => format!("no nat rule of {name} moves"),
-            1 => format!("{name}: one nat rule moves, by {total}, every other by 0"),
-            rules => format!("{name}: {rules} nat rules move, by {total} in all, every other by 0"),
-        };
-        let mut checks: Vec<Check> = self
-            .reference
-            .rules(Table::Nat)
-            .filter_map(|(rule, _)| {
-                let wanted = pod.expected.get(&rule).copied().unwrap_or(0);
-                self.compare(&counters, &rule, wanted, pod)
-            })
+        let rules = Table::ALL
+            .iter()
+            .flat_map(|table| self.reference.rules(*table));
+        let mut checks: Vec<Check> = rules
+            .filter_map(|(rule, _)| self.compare(&counters, &rule, pod.expected.of(&rule), pod))
             .collect();
         if let Ok(delta) = &pod.observed {
             for (rule, counter) in delta.moved() {
@@ -175,82 +233,62 @@ impl Case<'_> {
                     imbalance.to_string(),
                 ));
             }
-            let seen: Moves = delta
-                .moved()
-                .map(|(rule, c)| (rule.clone(), c.packets))
-                .collect();
-            checks.push(model_check(&moves_of(name, applied_legs), &seen));
+            let moved = delta.moved();
+            let seen = moved.map(|(rule, c)| (rule.clone(), c.packets)).collect();
+            checks.extend(agreement::checks(&pod.predicted, &seen));
         }
         if checks.iter().all(|c| c.witness != counters) {
             checks.push(Check::agrees(counters));
         }
-        checks.push(file_check(&pod.paths, name, legs));
-        checks.extend(logs_and_entries);
-        Claim::new(text, checks)
-    }
-}
-
-fn expected(case: &Case, flow: &Flow, pod: &str) -> Moves {
-    let mut moves = Moves::new();
-    for traversal in flow.nat.get(pod).into_iter().flatten() {
-        for (chain, place) in &traversal.rules {
-            let rule = RuleId::new(case.family, Table::Nat, chain, *place);
-            *moves.entry(rule).or_insert(0) += 1;
+        if let Some(file) = &pod.file {
+            checks.push(file_check(file, name, meant));
         }
+        checks.extend(logs_and_entries);
+        Claim::new(claim_text(name, &pod.expected), checks)
     }
-    moves
 }
 
-/// The traversals that the model sees in a pod.
-fn traversals<'l>(pod: &str, legs: &'l [Leg]) -> Vec<&'l Traversal> {
-    let near = legs
-        .iter()
-        .filter(|l| l.opener.pod == pod)
-        .filter_map(|l| l.output.as_ref());
-    let far = legs
-        .iter()
-        .filter(|l| l.end.pod() == Some(pod))
-        .filter_map(|l| l.prerouting.as_ref());
-    near.chain(far).collect()
-}
-
-/// What the model says moves in a pod.
-pub(super) fn moves_of(pod: &str, legs: &[Leg]) -> Moves {
-    let mut moves = Moves::new();
-    for rule in traversals(pod, legs).into_iter().flat_map(Traversal::moved) {
-        *moves.entry(rule).or_insert(0) += 1;
+/// `ISTIO_OUTPUT 4` in nat, `mangle ISTIO_DIVERT 1` elsewhere.
+fn rule_name(rule: &RuleId) -> String {
+    match rule.table {
+        Table::Nat => rule.short(),
+        _ => rule.to_string(),
     }
-    moves
 }
 
-/// Did the kernel count what the model predicts from the rules in the pod?
-pub(super) fn model_check(predicted: &Moves, counted: &Moves) -> Check {
-    let count = |of: &Moves, rule: &RuleId| of.get(rule).copied().unwrap_or(0);
-    let rules = predicted.keys().chain(counted.keys());
-    match rules
-        .into_iter()
-        .find(|rule| count(predicted, rule) != count(counted, rule))
-    {
-        None => Check::agrees(Witness::Model),
-        Some(rule) => Check::contradicts(
-            Witness::Model,
-            format!(
-                "{} +{}, predicted from the rules in the pod",
-                rule.short(),
-                count(predicted, rule)
-            ),
-            format!("+{} by the kernel", count(counted, rule)),
+fn claim_text(pod: &str, expected: &Moves) -> String {
+    let of = |nat: bool| {
+        let moves = expected.0.iter();
+        moves
+            .filter(move |(rule, range)| (rule.table == Table::Nat) == nat && range.most != Some(0))
+    };
+    let total: u64 = of(true).map(|(_, range)| range.least).sum();
+    let others = match of(false).count() {
+        0 => String::new(),
+        1 => " and one of the other tables".to_string(),
+        rules => format!(" and {rules} of the other tables"),
+    };
+    match (of(true).count(), others.is_empty()) {
+        (0, true) => format!("no rule of {pod} moves"),
+        (0, false) => format!(
+            "no nat rule of {pod} moves{}",
+            others.replace(" and", ", but")
         ),
+        (1, _) => format!("{pod}: one nat rule moves, by {total}{others}, every other by 0"),
+        (rules, _) => {
+            format!("{pod}: {rules} nat rules move, by {total} in all{others}, every other by 0")
+        }
     }
 }
 
 /// The person and the model must agree on the lab's own rules, path by path, or one of them is wrong.
-fn file_check(expected: &[String], pod: &str, legs: &[Leg]) -> Check {
-    let path = |t: &&Traversal| {
-        let moved = t.moved().into_iter().map(|r| (r.chain, r.ordinal));
-        path_words(&moved.collect::<Vec<_>>())
+fn file_check(expected: &[String], pod: &str, meant: &Matching) -> Check {
+    let paths = crossings(pod, meant).flat_map(|(_, crossing)| crossing.nat_paths());
+    let words = |path: Vec<RuleId>| {
+        let hops = path.into_iter().map(|r| (r.chain, r.ordinal));
+        path_words(&hops.collect::<Vec<_>>())
     };
-    let mut predicted: Vec<String> = traversals(pod, legs).iter().map(path).collect();
+    let mut predicted: Vec<String> = paths.map(words).collect();
     predicted.sort();
     if predicted == expected {
         return Check::agrees(Witness::Model);

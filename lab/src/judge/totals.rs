@@ -2,58 +2,50 @@
 
 use std::collections::BTreeMap;
 
-use super::{
-    Case, Check, Claim, Witness,
-    pods::{Moves, model_check, moves_of},
-};
+use super::{Case, Check, Claim, Witness, agreement, agreement::Predicted};
 use crate::{
     evidence::{Evidence, Window},
-    predict::{Turns, predict},
-    rules::{CounterSnapshot, RuleId},
+    predict::Moves,
+    rules::{CounterSnapshot, Family, RuleId},
 };
 
-/// Packets per applied rule that the model predicts for the whole run, by pod.
-pub(super) type Predicted = BTreeMap<String, Moves>;
-
-/// Predicts the counters of the whole run from the rules in the pods.
-pub(super) fn predicted(case: &Case, evidence: &Evidence) -> Predicted {
-    let mut turns = Turns::default();
-    let mut sums = Predicted::new();
-    for window in &evidence.windows {
-        if let Some(flow) = case.topology.flow(&window.flow) {
-            let legs = predict(case.topology, &case.applied, flow, &mut turns.clone());
-            for pod in evidence.up.pods.iter().filter(|p| !p.rules.is_empty()) {
-                let sum = sums.entry(pod.name.clone()).or_default();
-                for (rule, packets) in moves_of(&pod.name, &legs) {
-                    *sum.entry(rule).or_insert(0) += packets;
-                }
-            }
+/// What the model predicts of one pod and family for the whole run.
+pub(super) fn predicted(
+    evidence: &Evidence,
+    predicted: &[Predicted],
+    family: Family,
+    pod: &str,
+) -> Moves {
+    let mut sum = Moves::default();
+    for (window, of_window) in evidence.windows.iter().zip(predicted) {
+        if let Some(moves) = of_window.get(pod).filter(|_| window.family == family) {
+            sum.add_all(moves);
         }
-        turns.observe(case.topology, case.family, &window.records);
     }
-    sums
+    sum
 }
 
-/// One claim per pod and family with rules. The family that no flow ran over must not have moved at all.
-pub(super) fn claims(case: &Case, evidence: &Evidence) -> Vec<Claim> {
-    let predicted = predicted(case, evidence);
-    let none = Moves::new();
+/// One claim per pod and family with rules. A family that no flow ran over must not have moved at all.
+pub(super) fn claims(cases: &[Case], evidence: &Evidence, predicted: &[Predicted]) -> Vec<Claim> {
     let mut claims = Vec::new();
     for pod in &evidence.up.pods {
         for first in &pod.counters {
-            let of_flows = first.family == case.family;
-            let windows = if of_flows {
-                evidence.windows.as_slice()
-            } else {
-                &[]
-            };
-            let model = predicted
-                .get(&pod.name)
-                .filter(|_| of_flows)
-                .unwrap_or(&none);
+            let family = first.family;
+            let of_flows = cases.iter().any(|case| case.family == family);
+            let windows = evidence
+                .windows
+                .iter()
+                .filter(|w| of_flows && w.family == family);
+            let model = self::predicted(evidence, predicted, family, &pod.name);
             let totals = evidence.totals.get(&pod.name);
-            let last = totals.and_then(|t| t.iter().find(|c| c.family == first.family));
-            claims.push(claim(&pod.name, first, last, windows, model));
+            let last = totals.and_then(|t| t.iter().find(|c| c.family == family));
+            claims.push(claim(
+                &pod.name,
+                first,
+                last,
+                &windows.collect::<Vec<_>>(),
+                &model,
+            ));
         }
     }
     claims
@@ -63,7 +55,7 @@ fn claim(
     pod: &str,
     first: &CounterSnapshot,
     last: Option<&CounterSnapshot>,
-    windows: &[Window],
+    windows: &[&Window],
     predicted: &Moves,
 ) -> Claim {
     let text = format!("{pod}: no {} rule moved outside the flows", first.family);
@@ -97,7 +89,7 @@ fn claim(
         .filter_map(|(rule, counter)| {
             let wanted = sum.get(rule).copied().unwrap_or(0);
             (wanted != counter.packets).then(|| {
-                let wanted = format!("{} +{wanted}, the sum of the flows", rule.short());
+                let wanted = format!("{rule} +{wanted}, the sum of the flows");
                 Check::contradicts(counters.clone(), wanted, format!("+{}", counter.packets))
             })
         })
@@ -105,10 +97,8 @@ fn claim(
     if checks.is_empty() {
         checks.push(Check::agrees(counters));
     }
-    let moved: Moves = whole
-        .moved()
-        .map(|(rule, c)| (rule.clone(), c.packets))
-        .collect();
-    checks.push(model_check(predicted, &moved));
+    let moved = whole.moved();
+    let moved = moved.map(|(rule, c)| (rule.clone(), c.packets)).collect();
+    checks.extend(agreement::checks(predicted, &moved));
     Claim::new(text, checks)
 }

@@ -5,11 +5,12 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use super::kind;
+use super::known::Known;
 use super::landing::{is_loopback, redirect_landing};
 use super::packet::{Hook, Packet};
-use super::passage::{Passage, pass};
+use super::passage::{Passage, pass_known};
 use super::traversal::Outcome;
-use crate::rules::{AddressKind, Family, MarkValue, PortRange, RuleSet, Table};
+use crate::rules::{AddressKind, Family, MarkValue, PortRange, RuleId, RuleSet, Table};
 
 /// What the routes of the machine are made from: loopback, and one interface to everywhere else.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +80,16 @@ pub struct Journey {
     pub end: JourneyEnd,
 }
 
+impl Journey {
+    /// The rules whose counter moves at all hooks and in all tables, in order.
+    pub fn moved(&self) -> Vec<RuleId> {
+        let tables = self.passages.iter().flat_map(|it| &it.tables);
+        tables
+            .flat_map(|(_, traversal)| traversal.moved())
+            .collect()
+    }
+}
+
 /// Where a packet ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -106,7 +117,12 @@ pub enum JourneyEnd {
 /// Routes are those of [`Host`]. A packet that leaves keeps the interface it was given until rules change its
 /// destination or its mark; then it is routed anew (`ip_route_me_harder` in net/ipv4/netfilter.c).
 pub fn journey(rules: &RuleSet, host: &Host, packet: Packet) -> Journey {
+    along(rules, host, packet, None)
+}
+
+pub(super) fn along(rules: &RuleSet, host: &Host, packet: Packet, known: Option<Known>) -> Journey {
     let mut way = Way {
+        known,
         rules,
         host,
         original: packet.dst,
@@ -128,6 +144,8 @@ pub fn journey(rules: &RuleSet, host: &Host, packet: Packet) -> Journey {
 
 struct Way<'a> {
     rules: &'a RuleSet,
+    /// Its connection, when the packet is not the first.
+    known: Option<Known>,
     host: &'a Host,
     original: SocketAddr,
     packet: Packet,
@@ -157,7 +175,9 @@ impl Way<'_> {
                     to: self.packet.dst,
                 });
             }
-            // On its way through lo the packet loses its socket (`skb_orphan` in `loopback_xmit`).
+            // On its way through lo the packet loses its socket (`skb_orphan` in `loopback_xmit`), and keeps the entry
+            // conntrack gave it in OUTPUT: no zone rule of PREROUTING counts any more (`xt_ct_target`).
+            self.packet.zone.get_or_insert(0);
             (self.packet.in_iface, self.packet.out_iface) = (self.packet.out_iface.take(), None);
             self.packet.owner = None;
         }
@@ -202,10 +222,9 @@ impl Way<'_> {
         *settled |= hook != Hook::Forward;
         self.packet.src_kind = Some(self.host.kind(self.packet.src.ip()));
         self.packet.dst_kind = Some(self.host.kind(self.packet.dst.ip()));
-        let passage = pass(self.rules, hook, &self.packet, translated);
-        if let Some((_, last)) = passage.tables.last() {
-            self.packet = last.left.clone();
-        }
+        let packet = self.packet.clone();
+        let (passage, packet) = pass_known(self.rules, hook, packet, translated, self.known);
+        self.packet = packet;
         let decided = passage.tables.iter().map(|(_, it)| it.decided.clone());
         let decided: Vec<Outcome> = decided.collect();
         self.passages.push(passage);

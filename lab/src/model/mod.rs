@@ -7,6 +7,7 @@ mod condition;
 mod evaluate;
 mod journey;
 mod kind;
+mod known;
 mod landing;
 mod mismatch;
 mod packet;
@@ -17,6 +18,7 @@ mod traversal;
 
 pub use evaluate::evaluate;
 pub use journey::{Host, Journey, JourneyEnd, journey};
+pub use known::{Known, Turned, journey_of_known};
 pub use landing::redirect_landing;
 pub use mismatch::{Field, Mismatch};
 pub use packet::{Hook, Packet};

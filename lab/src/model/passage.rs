@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::evaluate::evaluate;
+use super::known::Known;
 use super::packet::{Hook, Packet};
 use super::traversal::{Outcome, Traversal};
 use crate::rules::{CtState, RuleSet, Table};
@@ -55,12 +56,25 @@ pub(super) fn tables(hook: Hook) -> &'static [Table] {
 ///
 /// The tables after one that did not let the packet go on are not asked.
 pub fn pass(rules: &RuleSet, hook: Hook, packet: &Packet, translated: bool) -> Passage {
+    pass_known(rules, hook, packet.clone(), translated, None).0
+}
+
+/// [`pass`], for a packet whose connection may be known already; gives the packet as it leaves the hook, too.
+pub(super) fn pass_known(
+    rules: &RuleSet,
+    hook: Hook,
+    mut packet: Packet,
+    translated: bool,
+    known: Option<Known>,
+) -> (Passage, Packet) {
     let mut tables = Vec::new();
     let mut without_nat = None;
-    let mut packet = packet.clone();
     for table in self::tables(hook) {
         let opens = matches!(packet.state, CtState::New | CtState::Related);
         if *table == Table::Nat && (translated || !opens) {
+            if let Some(known) = known {
+                known.apply(hook, &mut packet);
+            }
             without_nat = Some(match opens {
                 true => WithoutNat::Settled,
                 false => WithoutNat::NotFirst,
@@ -80,9 +94,10 @@ pub fn pass(rules: &RuleSet, hook: Hook, packet: &Packet, translated: bool) -> P
             break;
         }
     }
-    Passage {
+    let passage = Passage {
         hook,
         tables,
         without_nat,
-    }
+    };
+    (passage, packet)
 }

@@ -14,6 +14,8 @@ use netlink_sys::{Socket, SocketAddr as NetlinkAddr, protocols::NETLINK_NETFILTE
 
 use nix::sys::socket::{setsockopt, sockopt};
 
+use hoplab_proxies::record::Transport;
+
 use super::NetfilterError;
 use crate::{
     evidence::{ConntrackEntry, ConntrackTuple},
@@ -189,6 +191,9 @@ fn entry(message: NetfilterMessage) -> Option<ConntrackEntry> {
     let original: ConntrackTuple = original?;
     Some(ConntrackEntry {
         id,
+        // The watch hears of TCP only.
+        transport: Transport::Tcp,
+        zone: None,
         family: Family::of(original.dst.ip()),
         original,
         reply: reply?,

@@ -14,4 +14,4 @@ pub use error::NetfilterError;
 pub use held::{Held, Holder, rules_of_process};
 pub use istio_init::{Applied, apply};
 pub use nft_tables::{NftTable, nft_tables};
-pub use tables::{nat_counters, save, version};
+pub use tables::{counters, save, version};

@@ -6,7 +6,7 @@ use super::{
     NetfilterError,
     backend::{Backend, Tool},
 };
-use crate::rules::{self, CounterSnapshot, Family, RuleSet, Table};
+use crate::rules::{self, CounterSnapshot, Family, RuleSet};
 
 /// A program that ran: its command line as a person would type it, and what came of it.
 pub(super) struct Ran {
@@ -53,12 +53,12 @@ pub(super) fn stdout_of(ran: Ran, pod: &str) -> Result<(String, String), Netfilt
     })
 }
 
-/// nat rules and their counters, as `iptables-save -c -t nat` (or ip6tables) prints them in this namespace.
+/// Rules of all tables and their counters, as `iptables-save -c` (or ip6tables) prints them in this namespace.
 ///
 /// # Errors
 /// The program is missing, can't run, fails, or prints what can't be read.
 pub fn save(backend: Backend, family: Family, pod: &str) -> Result<RuleSet, NetfilterError> {
-    let ran = run(backend, family, Tool::Save, &["-c", "-t", "nat"], pod)?;
+    let ran = run(backend, family, Tool::Save, &["-c"], pod)?;
     let (command, text) = stdout_of(ran, pod)?;
     rules::parse(&text, family, &command).map_err(|source| NetfilterError::Unreadable {
         command: command.clone(),
@@ -67,12 +67,12 @@ pub fn save(backend: Backend, family: Family, pod: &str) -> Result<RuleSet, Netf
     })
 }
 
-/// The nat counters in a save that has them.
+/// The counters in a save that has them.
 ///
 /// # Errors
 /// A rule came without counters.
-pub fn nat_counters(rules: &RuleSet, pod: &str) -> Result<CounterSnapshot, NetfilterError> {
-    CounterSnapshot::new(rules, Table::Nat).map_err(|source| NetfilterError::Counters {
+pub fn counters(rules: &RuleSet, pod: &str) -> Result<CounterSnapshot, NetfilterError> {
+    CounterSnapshot::new(rules).map_err(|source| NetfilterError::Counters {
         pod: pod.to_string(),
         source,
     })

@@ -1,27 +1,34 @@
-//! Who listens on a port of a pod.
+//! Who listens at an address of a pod.
 
-use hoplab_proxies::record::Role;
+use std::net::SocketAddr;
+
+use hoplab_proxies::record::{Role, Transport};
 
 use crate::{
+    interception::Interception,
     ports,
     topology::{Pod, Proxy},
 };
 
-/// A listener of a lab's own app or proxy.
+/// A listener of a lab's own processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listener {
     /// The app.
     App,
-    /// 15001.
+    /// The sidecar's for what the app opens: 15001 unless the rules name another port.
     Outbound,
-    /// 15006.
+    /// The sidecar's for what comes to the pod: 15006 unless the rules name another port.
     Inbound,
+    /// The sidecar's DNS proxy, on loopback, where DNS is captured.
+    DnsProxy,
     /// A gateway's own port.
     Gateway,
     /// 15020, 15021, 15090: answered by the proxy itself.
-    Proxy,
+    Proxy(u16),
     /// 15000, on loopback.
     Admin,
+    /// The cluster's DNS server, in the node.
+    DnsServer,
 }
 
 impl Listener {
@@ -29,23 +36,38 @@ impl Listener {
     pub fn role(self) -> Role {
         match self {
             Self::App => Role::App,
+            Self::DnsServer => Role::Dns,
             _ => Role::Proxy,
         }
     }
 }
 
-/// The listener at a port of a pod; `loopback` tells whether it is reached by a loopback address.
-pub fn listener_at(pod: &Pod, port: u16, loopback: bool) -> Option<Listener> {
+/// The listener of a pod at an address, as a packet has it after all translation.
+pub fn listener_at(
+    pod: &Pod,
+    at: SocketAddr,
+    transport: Transport,
+    interception: &Interception,
+) -> Option<Listener> {
+    let (port, loopback) = (at.port(), at.ip().is_loopback());
+    let sidecar = pod.is_sidecar();
+    if sidecar && loopback && interception.dns == Some(port) {
+        return Some(Listener::DnsProxy);
+    }
+    if transport == Transport::Udp {
+        return None;
+    }
     if pod.app.as_ref().is_some_and(|app| app.port == port) {
         return Some(Listener::App);
     }
-    let proxy = pod.proxy.as_ref()?;
-    match (port, proxy) {
-        (ports::OUTBOUND, Proxy::Sidecar { .. }) => Some(Listener::Outbound),
-        (ports::INBOUND, Proxy::Sidecar { .. }) => Some(Listener::Inbound),
-        (port, Proxy::Gateway { port: own, .. }) if port == *own => Some(Listener::Gateway),
-        (ports::AGENT | ports::READINESS | ports::METRICS, _) => Some(Listener::Proxy),
-        (ports::ADMIN, _) if loopback => Some(Listener::Admin),
+    match pod.proxy.as_ref()? {
+        Proxy::Sidecar { .. } if port == interception.outbound => Some(Listener::Outbound),
+        Proxy::Sidecar { .. } if port == interception.inbound => Some(Listener::Inbound),
+        Proxy::Gateway { port: own, .. } if port == *own => Some(Listener::Gateway),
+        _ if matches!(port, ports::AGENT | ports::READINESS | ports::METRICS) => {
+            Some(Listener::Proxy(port))
+        }
+        _ if port == ports::ADMIN && loopback => Some(Listener::Admin),
         _ => None,
     }
 }

@@ -1,15 +1,25 @@
-//! Which connections a flow sets off, and which rules each of them meets: topology, rules and flow in, legs out. Pure.
+//! Which connections a flow makes, and which rules each of them meets: lab, rules and flow in, legs out. Pure.
 //!
-//! A leg is one TCP connection. The prediction knows what the lab's own app and proxy do with a connection; what
-//! the rules do with it, the `model` says.
+//! A leg is one TCP connection, or one UDP query with its answer. What rules, routes and conntrack do with its packets,
+//! the `model` says ([`Crossing`]); what the lab's own apps, proxies and DNS servers do with a connection they accept,
+//! is a few lines here.
 
-mod legs;
+mod answer;
+mod crossing;
+mod leg;
 mod listener;
+mod serve;
 mod turns;
+mod walk;
+mod world;
 
-pub use legs::{Leg, LegEnd, Opener, gateway_vip, predict};
+pub use answer::{Reply, is_unreachable};
+pub use crossing::{Counted, Crossing, Moves, Range};
+pub use leg::{Leg, LegEnd, Opener};
 pub use listener::{Listener, listener_at};
 pub use turns::Turns;
+pub use walk::predict;
+pub use world::{World, gateway_vip};
 
 #[cfg(test)]
 mod tests;

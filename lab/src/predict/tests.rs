@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use hoplab_proxies::record::Role;
+use hoplab_proxies::record::{Role, Transport};
 
 use super::*;
 use crate::{
     builtin,
+    interception::Interception,
     rules::{self, Family, RuleSet},
     topology::{Flow, Topology},
 };
@@ -25,22 +26,19 @@ fn flow<'t>(topology: &'t Topology, name: &str) -> &'t Flow {
     topology.flow(name).expect("a flow of bookinfo")
 }
 
-/// Chain and place of every rule each pod's traversals move, one list per traversal, sorted.
+/// The legs of a flow under rules of REDIRECT mode.
+fn legs(topology: &Topology, rules: &RuleSet, flow: &Flow, turns: &mut Turns) -> Vec<Leg> {
+    let interception = Interception::default();
+    predict(&World::new(topology, rules, &interception), flow, turns)
+}
+
+/// Chain and place of every nat rule each pod's connections move, one list per traversal, sorted.
 fn traversals(legs: &[Leg]) -> BTreeMap<String, Vec<Vec<(String, u32)>>> {
     let mut pods: BTreeMap<String, Vec<Vec<(String, u32)>>> = BTreeMap::new();
-    for leg in legs {
-        let near = leg.output.as_ref().map(|t| (leg.opener.pod.as_str(), t));
-        let far = leg
-            .prerouting
-            .as_ref()
-            .and_then(|t| Some((leg.end.pod()?, t)));
-        for (pod, traversal) in near.into_iter().chain(far) {
-            let moved = traversal
-                .moved()
-                .into_iter()
-                .map(|r| (r.chain, r.ordinal))
-                .collect();
-            pods.entry(pod.to_string()).or_default().push(moved);
+    for crossing in legs.iter().flat_map(Leg::crossings) {
+        for path in crossing.nat_paths() {
+            let moved = path.into_iter().map(|r| (r.chain, r.ordinal)).collect();
+            pods.entry(crossing.pod.clone()).or_default().push(moved);
         }
     }
     pods.values_mut().for_each(|t| t.sort());
@@ -57,7 +55,7 @@ fn what_people_expect(family: Family) {
             rules.sort();
             expected.insert(pod.clone(), rules);
         }
-        let legs = predict(&topology, &rules, flow, &mut turns);
+        let legs = legs(&topology, &rules, flow, &mut turns);
         assert_eq!(traversals(&legs), expected, "flow {}", flow.name);
     }
 }
@@ -75,7 +73,7 @@ fn the_model_predicts_what_the_lab_file_expects_of_every_ipv6_flow() {
 #[test]
 fn a_call_through_the_gateway_opens_its_connections_in_causal_order() {
     let topology = bookinfo();
-    let legs = predict(
+    let legs = legs(
         &topology,
         &profile(Family::V4),
         flow(&topology, "ingress-reviews-v1"),
@@ -122,7 +120,7 @@ fn a_proxy_takes_the_endpoints_of_a_service_in_turn() {
     let mut turns = Turns::default();
     let mut reviews = Vec::new();
     for _ in 0..4 {
-        let legs = predict(
+        let legs = legs(
             &topology,
             &profile(Family::V4),
             flow(&topology, "ingress-reviews-v1"),
@@ -148,7 +146,7 @@ fn without_the_return_for_127_0_0_6_the_proxy_meets_itself_and_refuses() {
     let topology = bookinfo();
     let rules = profile(Family::V4);
     let first = rules::RuleId::new(Family::V4, rules::Table::Nat, "ISTIO_OUTPUT", 1);
-    let legs = predict(
+    let legs = legs(
         &topology,
         &rules.without(&first),
         flow(&topology, "outside-to-reviews"),
@@ -177,11 +175,12 @@ fn without_the_return_for_127_0_0_6_the_proxy_meets_itself_and_refuses() {
 fn the_admin_port_is_reached_by_loopback_only() {
     let topology = bookinfo();
     let pod = topology.pod("reviews-v1").expect("a pod of bookinfo");
-    assert_eq!(listener_at(pod, 15000, true), Some(Listener::Admin));
-    assert_eq!(listener_at(pod, 15000, false), None);
-    assert_eq!(listener_at(pod, 15008, false), None);
-    assert_eq!(
-        listener_at(pod, 9080, false).map(Listener::role),
-        Some(Role::App)
-    );
+    let at = |address: &str| {
+        let address = address.parse().expect("a literal");
+        listener_at(pod, address, Transport::Tcp, &Interception::default())
+    };
+    assert_eq!(at("127.0.0.1:15000"), Some(Listener::Admin));
+    assert_eq!(at("10.77.0.13:15000"), None);
+    assert_eq!(at("10.77.0.13:15008"), None);
+    assert_eq!(at("10.77.0.13:9080").map(Listener::role), Some(Role::App));
 }

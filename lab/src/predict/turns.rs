@@ -7,9 +7,8 @@ use std::{
 
 use hoplab_proxies::record::{Event, Record, Role};
 
-use super::gateway_vip;
+use super::{World, gateway_vip};
 use crate::{
-    ports,
     rules::Family,
     topology::{Proxy, Topology},
 };
@@ -38,7 +37,8 @@ impl Turns {
     ///
     /// An accept shows a choice by the address it was meant for. Where that record is missing, the connect made on
     /// its behalf shows it by the endpoint that was taken.
-    pub fn observe(&mut self, topology: &Topology, family: Family, records: &[Record]) {
+    pub fn observe(&mut self, world: &World, records: &[Record]) {
+        let (topology, family) = (world.topology, world.family());
         let accepts: HashSet<(&str, u32, u64)> = records
             .iter()
             .filter(|r| matches!(r.event, Event::Accept { .. }))
@@ -51,7 +51,7 @@ impl Turns {
                     original_dst,
                     ..
                 } => match listener.port() {
-                    ports::OUTBOUND => original_dst.addr(),
+                    port if port == world.interception.outbound => original_dst.addr(),
                     port => gateway(topology, &record.pod, port, family),
                 },
                 Event::Connect {

@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use super::{ProcessError, STUB_ARG};
+use super::{NET_ADMIN_ARG, ProcessError, STUB_ARG};
 use crate::plan::ProcessPlan;
 use hoplab_proxies::{
     record::Role,
@@ -67,7 +67,7 @@ impl Input {
 
 /// Name of a process for people: `app of reviews-v2`.
 pub fn name_of(config: &StubConfig) -> String {
-    format!("{} of {}", role_word(role_of(&config.part)), config.pod)
+    format!("{} of {}", role_of(&config.part), config.pod)
 }
 
 /// Role of a part.
@@ -76,14 +76,7 @@ pub fn role_of(part: &Part) -> Role {
         Part::App(_) => Role::App,
         Part::Proxy(_) => Role::Proxy,
         Part::Probe => Role::Probe,
-    }
-}
-
-fn role_word(role: Role) -> &'static str {
-    match role {
-        Role::App => "app",
-        Role::Proxy => "proxy",
-        Role::Probe => "probe",
+        Part::Dns(_) => Role::Dns,
     }
 }
 
@@ -97,11 +90,12 @@ pub fn spawn(plan: &ProcessPlan, stub: Stub, reports: &Sink) -> Result<Input, Pr
         name: name.clone(),
         source,
     };
-    let role = role_word(role_of(&plan.config.part));
+    let role = role_of(&plan.config.part).name();
     let mut child = Command::new("/proc/self/exe")
         .arg0(format!("hoplab-{role}"))
         .args([STUB_ARG, role, &plan.config.pod])
         .args([plan.uid.to_string(), plan.gid.to_string()])
+        .args(plan.net_admin.then_some(NET_ADMIN_ARG))
         .current_dir("/")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -57,21 +57,21 @@ pub fn summary(run: &Run, detail: Detail) -> String {
 
 fn heading(out: &mut String, run: &Run) {
     let machine = &run.evidence.machine;
-    let family = run
-        .evidence
-        .windows
-        .first()
-        .map_or(Family::V4, |w| w.family);
+    let families: BTreeSet<Family> = run.evidence.windows.iter().map(|w| w.family).collect();
+    let families: Vec<String> = families.iter().map(Family::to_string).collect();
+    let families = families.join(" and ");
     let who = if machine.root { "root" } else { "rootless" };
     let _ = writeln!(
         out,
-        "{}  {family} · {who} · kernel {} · {}\n{:8}  backend {} ({})\n",
+        "{}  {families} · {who} · kernel {} · {}\n{:8}  backend {} ({})\n{:8}  rules   {}\n",
         Style::bold(&run.evidence.lab),
         machine.kernel,
         machine.iptables,
         "",
         machine.backend.backend,
         machine.backend.why,
+        "",
+        run.evidence.rules_from,
     );
 }
 
@@ -84,7 +84,7 @@ fn up(out: &mut String, run: &Run) {
         .map_or(0, |p| p.counters.iter().map(|c| c.rules.len()).sum());
     let _ = writeln!(
         out,
-        "up {:>8}   a node, {} pods, {} of them with a sidecar and {rules} nat rules, {processes} processes\n",
+        "up {:>8}   a node, {} pods, {} of them with a sidecar and {rules} rules, {processes} processes\n",
         ms(up.took_us),
         up.pods.len(),
         ruled.len(),

@@ -46,7 +46,7 @@ impl fmt::Display for Imbalance {
     }
 }
 
-/// Checks every user chain of the delta's table; empty when all is accounted for.
+/// Checks every user chain of every table; empty when all is accounted for.
 ///
 /// The packets left for a rule are those that entered less those decided before it. A rule counts no more than are
 /// left, and a rule that matches everything that can enter the chain counts exactly them. A jump decides as many
@@ -56,9 +56,9 @@ impl fmt::Display for Imbalance {
 /// The built-in chains are not checked: what enters them is not counted by a rule.
 pub fn conservation(rules: &RuleSet, delta: &CounterDelta) -> Vec<Imbalance> {
     let counted = |rule: &RuleId| delta.get(rule).map_or(0, |it| it.packets);
-    balance(rules, delta.table(), &|rule| {
-        CountRange::exactly(counted(rule))
-    })
+    let counted = |rule: &RuleId| CountRange::exactly(counted(rule));
+    let tables = rules.tables.keys();
+    tables.flat_map(|table| balance(rules, *table, &counted)).collect()
 }
 
 /// As [`conservation`], of counts that may be rounded: a rule is reported when no counts in the ranges add up.

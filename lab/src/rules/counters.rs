@@ -1,31 +1,28 @@
-//! Counters of one table at one time, and what moved between two times.
+//! Counters of a rule set at one time, and what moved between two times.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::id::{Family, RuleId, Table};
+use super::id::{Family, RuleId};
 use super::set::{Counter, RuleSet};
 
-/// What every rule of a table had counted when it was read.
+/// What every rule of every table had counted when it was read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CounterSnapshot {
     /// IPv4 or IPv6.
     pub family: Family,
-    /// The table read.
-    pub table: Table,
-    /// Which rules were there: [`RuleSet::table_fingerprint`].
+    /// Which rules were there: [`RuleSet::fingerprint`].
     pub fingerprint: String,
     /// The count of every rule.
     pub rules: BTreeMap<RuleId, Counter>,
 }
 
-/// What every rule of a table counted between two snapshots. Only [`CounterSnapshot::since`] makes one.
+/// What every rule counted between two snapshots. Only [`CounterSnapshot::since`] makes one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CounterDelta {
     family: Family,
-    table: Table,
     fingerprint: String,
     rules: BTreeMap<RuleId, Counter>,
 }
@@ -40,10 +37,10 @@ pub enum CounterError {
     #[error("the counters of {0} are rounded, list with `-x`")]
     Rounded(RuleId),
     /// The snapshots are of different rules, so their counts are not of the same things.
-    #[error("the {table} rules changed between two readings ({earlier} then {later})")]
+    #[error("the {family} rules changed between two readings ({earlier} then {later})")]
     OtherRules {
-        /// The table.
-        table: Table,
+        /// IPv4 or IPv6.
+        family: Family,
         /// Fingerprint of the earlier snapshot.
         earlier: String,
         /// Fingerprint of the later snapshot.
@@ -62,20 +59,20 @@ pub enum CounterError {
 }
 
 impl CounterSnapshot {
-    /// Takes the counters of one table out of a parsed `iptables-save -c`.
+    /// Takes the counters of all tables out of a parsed `iptables-save -c`.
     ///
     /// # Errors
     /// [`CounterError::NotCounted`] when a rule came without, [`CounterError::Rounded`] when it came rounded.
-    pub fn new(rules: &RuleSet, table: Table) -> Result<Self, CounterError> {
-        let counted = rules.rules(table).map(|(id, rule)| match rule.counters {
+    pub fn new(rules: &RuleSet) -> Result<Self, CounterError> {
+        let all = rules.tables.keys().flat_map(|table| rules.rules(*table));
+        let counted = all.map(|(id, rule)| match rule.counters {
             Some(counter) => Ok((id, counter)),
             None if rule.rounded.is_some() => Err(CounterError::Rounded(id)),
             None => Err(CounterError::NotCounted(id)),
         });
         Ok(Self {
             family: rules.family,
-            table,
-            fingerprint: rules.table_fingerprint(table),
+            fingerprint: rules.fingerprint(),
             rules: counted.collect::<Result<_, _>>()?,
         })
     }
@@ -86,12 +83,12 @@ impl CounterSnapshot {
     /// [`CounterError::OtherRules`] when the snapshots are of different rules, [`CounterError::WentBack`] when a
     /// count fell.
     pub fn since(&self, earlier: &Self) -> Result<CounterDelta, CounterError> {
-        let same = (self.family, self.table) == (earlier.family, earlier.table)
+        let same = self.family == earlier.family
             && self.fingerprint == earlier.fingerprint
             && self.rules.keys().eq(earlier.rules.keys());
         if !same {
             return Err(CounterError::OtherRules {
-                table: self.table,
+                family: self.family,
                 earlier: earlier.fingerprint.clone(),
                 later: self.fingerprint.clone(),
             });
@@ -110,7 +107,6 @@ impl CounterSnapshot {
         });
         Ok(CounterDelta {
             family: self.family,
-            table: self.table,
             fingerprint: self.fingerprint.clone(),
             rules: rules.collect::<Result<_, _>>()?,
         })
@@ -123,11 +119,6 @@ impl CounterDelta {
         self.family
     }
 
-    /// The table counted.
-    pub fn table(&self) -> Table {
-        self.table
-    }
-
     /// Which rules counted.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
@@ -138,7 +129,7 @@ impl CounterDelta {
         &self.rules
     }
 
-    /// What one rule counted; `None` for a rule the table does not have.
+    /// What one rule counted; `None` for a rule that is not there.
     pub fn get(&self, rule: &RuleId) -> Option<Counter> {
         self.rules.get(rule).copied()
     }

@@ -10,7 +10,7 @@ use crate::{
     failure::Failure,
     plan::Plan,
     rules::{CounterSnapshot, Family},
-    topology::Sender,
+    topology::{Ask, Sender},
 };
 
 /// To the supervisor. Every request but `LetGo` gets one answer, or [`Message::Failed`].
@@ -43,11 +43,11 @@ pub struct Order {
     pub sender: Sender,
     /// Address to connect to.
     pub to: SocketAddr,
-    /// `Host` header.
+    /// `Host` header of a GET.
     pub host: String,
-    /// Request path.
-    pub path: String,
-    /// `x-request-id` header.
+    /// What is asked there.
+    pub ask: Ask,
+    /// `x-request-id` header; of a lookup, the name of the flow in the logs.
     pub request_id: String,
     /// Pods whose counters are read although no process of theirs may log anything.
     pub watch: Vec<String>,

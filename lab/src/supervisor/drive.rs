@@ -24,7 +24,7 @@ use crate::{
     plan::ProcessPlan,
     process::{self, ProcessError, Stub},
     sandbox::protocol::Order,
-    topology::Sender,
+    topology::{Ask, Sender},
 };
 
 pub(super) fn drive(
@@ -38,14 +38,7 @@ pub(super) fn drive(
     let deadline = started + Duration::from_millis(order.deadline_ms);
     let id = live.next_call;
     live.next_call += 1;
-    let call = Command::Call {
-        id,
-        to: order.to,
-        host: order.host.clone(),
-        path: order.path.clone(),
-        request_id: order.request_id.clone(),
-        timeout_ms: order.deadline_ms,
-    };
+    let call = command(id, &order);
     if let Some(input) = &mut live.stubs[stub].input {
         // A broken pipe is told by the exit report, with the process's last words.
         let _ = input.send(&call);
@@ -91,6 +84,29 @@ pub(super) fn drive(
     })
 }
 
+fn command(id: u64, order: &Order) -> Command {
+    let (to, timeout_ms) = (order.to, order.deadline_ms);
+    let request_id = order.request_id.clone();
+    match &order.ask {
+        Ask::Get { path } => Command::Call {
+            id,
+            to,
+            host: order.host.clone(),
+            path: path.clone(),
+            request_id,
+            timeout_ms,
+        },
+        Ask::Lookup { name, transport } => Command::Lookup {
+            id,
+            to,
+            transport: *transport,
+            name: name.clone(),
+            request_id,
+            timeout_ms,
+        },
+    }
+}
+
 /// The process that sends: one that runs, or a probe started for this flow.
 fn sender_of(live: &mut Live, order: &Order) -> Result<Stub, Failure> {
     let role = match order.sender {
@@ -107,6 +123,7 @@ fn start_probe(live: &mut Live, pod: Option<&str>, uid: u32, gid: u32) -> Result
     let plan = ProcessPlan {
         uid,
         gid,
+        net_admin: false,
         config: StubConfig {
             pod: name.to_string(),
             part: Part::Probe,

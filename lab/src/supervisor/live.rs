@@ -253,7 +253,7 @@ fn read_here(
 ) -> Result<Vec<CounterSnapshot>, NetfilterError> {
     let read = |family: &Family| {
         let rules = netfilter::save(backend, *family, pod)?;
-        netfilter::nat_counters(&rules, pod)
+        netfilter::counters(&rules, pod)
     };
     families.iter().map(read).collect()
 }

@@ -130,6 +130,8 @@ mod tests {
         let (local, remote) = (from.parse().unwrap(), to.parse().unwrap());
         let result = ConnectResult::Connected { local, remote };
         Event::Connect {
+            transport: Default::default(),
+            mark: 0,
             parent: None,
             remote,
             bound: None,
@@ -143,6 +145,7 @@ mod tests {
         let local = "10.0.0.9:15006".parse().unwrap();
         let original_dst = OriginalDst::Known(dst);
         Event::Accept {
+            transport: Default::default(),
             listener: local,
             peer,
             local,
@@ -203,6 +206,8 @@ mod tests {
     #[test]
     fn a_refused_connection_is_over_at_once() {
         let refused = Event::Connect {
+            transport: Default::default(),
+            mark: 0,
             parent: None,
             remote: B.parse().unwrap(),
             bound: None,

@@ -7,7 +7,7 @@ use std::{
 
 use toml::Spanned;
 
-use super::{Pod, Topology, schema, source::Source};
+use super::{Ask, Pod, Topology, schema, source::Source};
 use crate::{
     diagnostic::{Diagnostic, did_you_mean},
     ports,
@@ -29,7 +29,7 @@ pub(super) fn lab_name(source: &Source, name: &Spanned<String>) -> Result<(), Di
 }
 
 pub(super) fn pod_name(source: &Source, name: &Spanned<String>) -> Result<(), Diagnostic> {
-    if matches!(name.get_ref().as_str(), "node" | "localhost") {
+    if matches!(name.get_ref().as_str(), "node" | "localhost" | "dns") {
         return Err(source
             .complain(
                 name,
@@ -57,6 +57,39 @@ pub(super) fn path(source: &Source, path: &Spanned<String>) -> Result<String, Di
     Err(source
         .complain(path, format!("`{text}` is not a request path"))
         .help("start it with `/` and percent-encode what is not printable ASCII"))
+}
+
+/// A name as DNS has it, without the final dot.
+pub(super) fn host_name(source: &Source, name: &Spanned<String>) -> Result<String, Diagnostic> {
+    let text = name.get_ref();
+    if text.len() <= 253 && text.split('.').all(is_name) {
+        return Ok(text.clone());
+    }
+    Err(source
+        .complain(name, format!("`{text}` is not a host name"))
+        .help("write lower-case labels with dots between them, without a final dot"))
+}
+
+/// A lookup goes to the lab's DNS server, a request never does.
+pub(super) fn asks_its_target(
+    source: &Source,
+    topology: &Topology,
+    flow: &schema::Flow,
+    ask: &Ask,
+) -> Result<(), Diagnostic> {
+    let to_dns = flow.to.get_ref() == "dns";
+    match ask {
+        Ask::Get { .. } if to_dns => Err(source
+            .complain(&flow.to, "the DNS server answers no requests")
+            .help("say what to look up: lookup = \"reviews\"")),
+        Ask::Lookup { .. } if !to_dns => Err(source
+            .complain(&flow.to, "a lookup goes to the lab's DNS server")
+            .help("write to = \"dns\"")),
+        Ask::Lookup { .. } if topology.dns.is_none() => Err(source
+            .complain(&flow.to, "this lab has no DNS server")
+            .help("give it one: [dns] with ipv4 and ipv6")),
+        _ => Ok(()),
+    }
 }
 
 /// The last id that a rootless lab maps; the same for all labs, so that a file runs anywhere.
@@ -167,6 +200,15 @@ pub(super) fn addresses_and_names(
         pod_calls(source, topology, raw)?;
         pod_ports(source, raw, pod)?;
     }
+    if let (Some(raw), Some(dns)) = (&file.dns, &topology.dns) {
+        taken.address(source, &raw.ipv4, dns.addr.v4.into(), "the DNS server")?;
+        taken.address(source, &raw.ipv6, dns.addr.v6.into(), "the DNS server")?;
+        outside(source, topology, &raw.ipv4, dns.addr.v4.into())?;
+        outside(source, topology, &raw.ipv6, dns.addr.v6.into())?;
+        for name in raw.hosts.keys() {
+            host_name(source, name)?;
+        }
+    }
     for (raw, service) in file.service.iter().zip(&topology.services) {
         let owner = format!("service `{}`", service.name);
         named(source, &raw.name, "service")?;
@@ -207,7 +249,7 @@ fn pod_ports(source: &Source, raw: &schema::Pod, pod: &Pod) -> Result<(), Diagno
         if pod.proxy.is_some() && ports::PROXY.contains(&number) {
             return Err(source
                 .complain(port, format!("port {number} is the proxy's own"))
-                .help("Istio's proxy takes 15000, 15001, 15006, 15020, 15021 and 15090"));
+                .help("Istio's proxy takes 15000, 15001, 15006, 15020, 15021, 15053 and 15090"));
         }
     }
     Ok(())

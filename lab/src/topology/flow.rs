@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use hoplab_proxies::record::Transport;
 use serde::{Deserialize, Serialize};
 
 /// One connection a person asks for, and everything it sets off.
@@ -15,13 +16,40 @@ pub struct Flow {
     pub from: Actor,
     /// Where to.
     pub to: Target,
-    /// Request path.
-    pub path: String,
+    /// What is asked there.
+    pub ask: Ask,
     /// What the sender is to get.
     pub answer: Answer,
     /// By pod: the nat traversals a person expects.
     /// Pods that are not named expect none.
     pub nat: BTreeMap<String, Vec<Expected>>,
+}
+
+/// What a sender asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ask {
+    /// An HTTP GET.
+    Get {
+        /// Request path.
+        path: String,
+    },
+    /// The addresses of a name, over DNS.
+    Lookup {
+        /// Name, without the final dot.
+        name: String,
+        /// UDP or TCP.
+        transport: Transport,
+    },
+}
+
+impl Ask {
+    /// What carries it.
+    pub fn transport(&self) -> Transport {
+        match self {
+            Self::Get { .. } => Transport::Tcp,
+            Self::Lookup { transport, .. } => *transport,
+        }
+    }
 }
 
 /// A nat traversal a person expects: one packet's way through the rules.
@@ -96,13 +124,19 @@ pub enum Target {
         /// Port.
         port: u16,
     },
+    /// The cluster's DNS server, port 53.
+    Dns,
 }
+
+/// Port of DNS.
+const DNS_PORT: u16 = 53;
 
 impl Target {
     /// Destination port.
     pub fn port(&self) -> u16 {
         match self {
             Self::Pod { port, .. } | Self::Service { port, .. } | Self::Localhost { port } => *port,
+            Self::Dns => DNS_PORT,
         }
     }
 }
@@ -116,6 +150,10 @@ pub enum Answer {
     Refused,
     /// The connection is made, then ends without an answer.
     Closed,
+    /// The addresses that the lab's names say.
+    Resolved,
+    /// No such name.
+    NoName,
 }
 
 impl fmt::Display for Actor {
@@ -135,6 +173,7 @@ impl fmt::Display for Target {
             Self::Pod { pod, port } => write!(f, "{pod}:{port}"),
             Self::Service { service, port } => write!(f, "{service}:{port}"),
             Self::Localhost { port } => write!(f, "localhost:{port}"),
+            Self::Dns => f.write_str("dns"),
         }
     }
 }
@@ -145,6 +184,8 @@ impl fmt::Display for Answer {
             Self::Status(status) => write!(f, "{status}"),
             Self::Refused => f.write_str("refused"),
             Self::Closed => f.write_str("closed"),
+            Self::Resolved => f.write_str("resolved"),
+            Self::NoName => f.write_str("no such name"),
         }
     }
 }

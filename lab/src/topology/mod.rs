@@ -9,13 +9,13 @@ mod parse;
 mod schema;
 mod source;
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 pub use flow::{
-    Actor, Answer, Expected, Flow, Notes, NotesCall, NotesReply, Sender, Target, path_words,
+    Actor, Answer, Ask, Expected, Flow, Notes, NotesCall, NotesReply, Sender, Target, path_words,
 };
 pub use names::InterfaceName;
 
@@ -30,6 +30,8 @@ pub struct Topology {
     pub network: Network,
     /// Where the rules of sidecar pods come from.
     pub rules: RuleSource,
+    /// The cluster's DNS server, where the lab has one.
+    pub dns: Option<Dns>,
     /// Services in the order of the file.
     pub services: Vec<Service>,
     /// Pods in the order of the file.
@@ -51,6 +53,15 @@ pub struct Network {
     pub ipv6: Ipv6Net,
     /// Node address and default gateway of every pod, one per family.
     pub node: Addresses,
+}
+
+/// The cluster's DNS server: in the node, known to every pod, and knows every service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dns {
+    /// Its addresses, one per family.
+    pub addr: Addresses,
+    /// Names it knows beside the services', such as an outside host's.
+    pub hosts: BTreeMap<String, Addresses>,
 }
 
 /// One address per family.
@@ -206,6 +217,17 @@ impl Topology {
             .map(|p| p.name.as_str())
     }
 
+    /// The addresses of a name as a pod may spell it: a service (`reviews`, `reviews.default`, with `svc` and with
+    /// `svc.cluster.local`), or a host of [`Dns::hosts`].
+    pub fn resolve(&self, name: &str) -> Option<Addresses> {
+        let service = self
+            .services
+            .iter()
+            .find(|s| service_names(&s.name).any(|n| n == name));
+        let host = || self.dns.as_ref()?.hosts.get(name).copied();
+        service.map(|s| s.vip).or_else(host)
+    }
+
     /// The pod that owns an address.
     pub fn pod_at(&self, addr: IpAddr) -> Option<&Pod> {
         self.pods.iter().find(|p| p.addr.contains(addr))
@@ -215,6 +237,13 @@ impl Topology {
     pub fn service_at(&self, addr: IpAddr) -> Option<&Service> {
         self.services.iter().find(|s| s.vip.contains(addr))
     }
+}
+
+/// The names Kubernetes gives a service of the namespace `default`.
+pub fn service_names(service: &str) -> impl Iterator<Item = String> + use<'_> {
+    ["", ".default", ".default.svc", ".default.svc.cluster.local"]
+        .into_iter()
+        .map(move |rest| format!("{service}{rest}"))
 }
 
 #[cfg(test)]

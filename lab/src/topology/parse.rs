@@ -3,11 +3,14 @@
 use toml::Spanned;
 
 use super::{
-    Actor, Addresses, Answer, App, Expected, Flow, InterfaceName, Network, Notes, NotesCall,
-    NotesReply, Pod, Proxy, RuleSource, Sender, Service, ServiceCall, Target, Topology, check,
-    schema, source::Source,
+    Addresses, App, InterfaceName, Network, Pod, Proxy, RuleSource, Service, ServiceCall, Topology,
+    check, schema, source::Source,
 };
-use crate::diagnostic::{Diagnostic, did_you_mean};
+use crate::diagnostic::Diagnostic;
+
+mod dns;
+mod flow;
+mod notes;
 
 /// User and group of Istio's proxy.
 pub(super) const PROXY_ID: u32 = 1337;
@@ -39,6 +42,7 @@ impl Topology {
             name: file.name.get_ref().clone(),
             network,
             rules,
+            dns: file.dns.as_ref().map(dns::dns),
             services,
             pods,
             flows: Vec::new(),
@@ -48,11 +52,11 @@ impl Topology {
         topology.flows = file
             .flow
             .iter()
-            .map(|f| flow(&source, &topology, f))
+            .map(|f| flow::flow(&source, &topology, f))
             .collect::<Result<Vec<_>, _>>()?;
         check::flow_names(&source, &file)?;
         if let Some(n) = &file.notes {
-            topology.notes = Some(notes(&source, &topology, n)?);
+            topology.notes = Some(notes::notes(&source, &topology, n)?);
         }
         Ok(topology)
     }
@@ -208,193 +212,5 @@ fn app(source: &Source, raw: &schema::App) -> Result<App, Diagnostic> {
                 })
             })
             .collect::<Result<_, Diagnostic>>()?,
-    })
-}
-
-fn flow(source: &Source, topology: &Topology, raw: &schema::Flow) -> Result<Flow, Diagnostic> {
-    let mut nat = std::collections::BTreeMap::new();
-    for (pod, paths) in &raw.nat {
-        let known = check::known_pod(source, topology, pod, pod.get_ref())?;
-        if !known.is_sidecar() {
-            return Err(source
-                .complain(
-                    pod,
-                    format!("pod `{}` has no rules that could move", known.name),
-                )
-                .help("leave it out: a pod that is not named expects no traversal"));
-        }
-        let paths = paths
-            .iter()
-            .map(|p| traversal(source, p))
-            .collect::<Result<Vec<_>, _>>()?;
-        nat.insert(known.name.clone(), paths);
-    }
-    Ok(Flow {
-        name: raw.name.get_ref().clone(),
-        about: raw.about.clone(),
-        from: actor(source, topology, &raw.from)?,
-        to: target(source, topology, &raw.to)?,
-        path: check::path(source, &raw.path)?,
-        answer: raw
-            .answer
-            .as_ref()
-            .map_or(Ok(Answer::Status(200)), |a| answer(source, a))?,
-        nat,
-    })
-}
-
-/// `PREROUTING 1 > ISTIO_INBOUND 5`: chain and place of each rule one packet moves.
-fn traversal(source: &Source, raw: &Spanned<String>) -> Result<Expected, Diagnostic> {
-    let rules = raw
-        .get_ref()
-        .split('>')
-        .map(|hop| {
-            let mut words = hop.split_whitespace();
-            let chain = words.next();
-            let place = words.next().and_then(|n| n.parse::<u32>().ok());
-            match (chain, place, words.next()) {
-                (Some(chain), Some(place), None) if place > 0 => Ok((chain.to_string(), place)),
-                _ => Err(source
-                    .complain(raw, format!("`{}` is not a chain and a place", hop.trim()))
-                    .help("write \"PREROUTING 1 > ISTIO_INBOUND 5\": chain, then the rule's place in it")),
-            }
-        })
-        .collect::<Result<_, Diagnostic>>()?;
-    Ok(Expected {
-        rules,
-        at: raw.span(),
-    })
-}
-
-fn actor(source: &Source, topology: &Topology, raw: &Spanned<String>) -> Result<Actor, Diagnostic> {
-    let text = raw.get_ref();
-    if text == "node" {
-        return Ok(Actor {
-            pod: None,
-            sender: Sender::As { uid: 0, gid: 0 },
-        });
-    }
-    let (name, who) = text.split_once('/').unwrap_or((text, "app"));
-    let pod = check::known_pod(source, topology, raw, name)?;
-    let sender = match who {
-        "app" if pod.app.is_some() => Sender::App,
-        "proxy" if pod.proxy.is_some() => Sender::Proxy,
-        "app" | "proxy" => {
-            return Err(source
-                .complain(raw, format!("pod `{name}` has no {who}"))
-                .help(format!("send as a user of your own: \"{name}/2000:2000\"")));
-        }
-        ids => {
-            let parsed = ids
-                .split_once(':')
-                .and_then(|(u, g)| Some((u.parse().ok()?, g.parse().ok()?)));
-            let (uid, gid) = parsed.ok_or_else(|| {
-                source
-                    .complain(raw, format!("`{ids}` is not a sender"))
-                    .help("write pod, pod/app, pod/proxy, pod/UID:GID, or node")
-            })?;
-            Sender::As {
-                uid: check::id(source, raw, uid)?,
-                gid: check::id(source, raw, gid)?,
-            }
-        }
-    };
-    Ok(Actor {
-        pod: Some(name.to_string()),
-        sender,
-    })
-}
-
-fn target(
-    source: &Source,
-    topology: &Topology,
-    raw: &Spanned<String>,
-) -> Result<Target, Diagnostic> {
-    let how = "write pod:port, service:port or localhost:port";
-    let text = raw.get_ref();
-    let (name, port) = text.rsplit_once(':').ok_or_else(|| {
-        source
-            .complain(raw, format!("`{text}` has no port"))
-            .help(how)
-    })?;
-    let port: u16 = port.parse().ok().filter(|p| *p > 0).ok_or_else(|| {
-        source
-            .complain(raw, format!("`{port}` is not a port"))
-            .help(how)
-    })?;
-    if name == "localhost" {
-        return Ok(Target::Localhost { port });
-    }
-    let name = name.to_string();
-    if topology.pod(&name).is_some() {
-        return Ok(Target::Pod { pod: name, port });
-    }
-    if topology.service(&name).is_some() {
-        return Ok(Target::Service {
-            service: name,
-            port,
-        });
-    }
-    let names = topology.pods.iter().map(|p| p.name.as_str());
-    let names = names.chain(topology.services.iter().map(|s| s.name.as_str()));
-    let help = did_you_mean(&name, names).unwrap_or_else(|| how.to_string());
-    Err(source
-        .complain(raw, format!("there is no pod or service `{name}`"))
-        .help(help))
-}
-
-fn answer(source: &Source, raw: &Spanned<String>) -> Result<Answer, Diagnostic> {
-    match raw.get_ref().as_str() {
-        "refused" => Ok(Answer::Refused),
-        "closed" => Ok(Answer::Closed),
-        status => status
-            .parse()
-            .ok()
-            .filter(|s| (100..600).contains(s))
-            .map(Answer::Status)
-            .ok_or_else(|| {
-                source
-                    .complain(raw, format!("`{status}` is not an answer"))
-                    .help("write an HTTP status such as \"200\", or \"refused\", or \"closed\"")
-            }),
-    }
-}
-
-fn notes(source: &Source, topology: &Topology, raw: &schema::Notes) -> Result<Notes, Diagnostic> {
-    let pod = |name: &Spanned<String>| {
-        check::known_pod(source, topology, name, name.get_ref()).map(|p| p.name.clone())
-    };
-    let flow = |name: &Spanned<String>| match topology.flow(name.get_ref()) {
-        Some(flow) => Ok(flow.name.clone()),
-        None => Err(source
-            .complain(name, format!("there is no flow `{}`", name.get_ref()))
-            .help("name one of the [[flow]] entries")),
-    };
-    if let Some(callee) = &raw.reply.callee {
-        return Err(source
-            .complain(callee, "a reply has no callee")
-            .help("drop `callee`"));
-    }
-    let callee = raw.call.callee.as_ref().ok_or_else(|| {
-        source
-            .complain(
-                &raw.call.pod,
-                "`notes.call` does not say whom the pod calls",
-            )
-            .help("add `callee = \"ratings-v1\"`")
-    })?;
-    Ok(Notes {
-        table: pod(&raw.table)?,
-        reply: NotesReply {
-            flow: flow(&raw.reply.flow)?,
-            pod: pod(&raw.reply.pod)?,
-            caller: pod(&raw.reply.caller)?,
-        },
-        call: NotesCall {
-            flow: flow(&raw.call.flow)?,
-            pod: pod(&raw.call.pod)?,
-            caller: pod(&raw.call.caller)?,
-            callee: pod(callee)?,
-        },
     })
 }

@@ -15,6 +15,7 @@ pub(super) struct LabFile {
     pub name: Spanned<String>,
     pub network: Network,
     pub rules: Spanned<Rules>,
+    pub dns: Option<Dns>,
     #[serde(default)]
     pub service: Vec<Service>,
     pub pod: Vec<Pod>,
@@ -39,6 +40,22 @@ pub(super) struct Rules {
     pub profile: Option<Spanned<String>>,
     pub file: Option<String>,
     pub file_ipv6: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Dns {
+    pub ipv4: Spanned<Ipv4Addr>,
+    pub ipv6: Spanned<Ipv6Addr>,
+    #[serde(default)]
+    pub hosts: BTreeMap<Spanned<String>, DnsHost>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DnsHost {
+    pub ipv4: Ipv4Addr,
+    pub ipv6: Ipv6Addr,
 }
 
 #[derive(Deserialize)]
@@ -91,15 +108,12 @@ pub(super) struct Flow {
     pub about: String,
     pub from: Spanned<String>,
     pub to: Spanned<String>,
-    #[serde(default = "root_path")]
-    pub path: Spanned<String>,
+    pub path: Option<Spanned<String>>,
+    pub lookup: Option<Spanned<String>>,
+    pub over: Option<Spanned<String>>,
     pub answer: Option<Spanned<String>>,
     #[serde(default)]
     pub nat: BTreeMap<Spanned<String>, Vec<Spanned<String>>>,
-}
-
-fn root_path() -> Spanned<String> {
-    Spanned::new(0..0, "/".to_string())
 }
 
 #[derive(Deserialize)]

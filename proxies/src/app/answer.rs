@@ -50,6 +50,11 @@ impl CallAnswer {
             CallOutcome::Closed(how) => CallResult::Failed {
                 error: format!("closed: {how}"),
             },
+            // Not of a call: a lookup's.
+            CallOutcome::Resolved(addresses) => CallResult::Failed {
+                error: format!("resolved to {addresses:?}"),
+            },
+            CallOutcome::Unresolved(code) => CallResult::Failed { error: code },
             CallOutcome::Timeout => CallResult::Failed {
                 error: "timeout".to_owned(),
             },

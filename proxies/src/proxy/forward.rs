@@ -13,10 +13,10 @@ use crate::accept::Accepted;
 use crate::counted_io::Traffic;
 use crate::errno::{errno_name, is_reset};
 use crate::log::Log;
-use crate::record::CloseOutcome;
+use crate::record::{CloseOutcome, Transport};
 
 use super::Direction;
-use super::loop_guard::{Arrival, LoopGuard};
+use super::loop_guard::{Arrival, LoopGuard, Step};
 use super::metrics::ListenerMetrics;
 use super::relay::{Broken, Ending, Leg, Side, relay};
 use super::route::Routes;
@@ -29,7 +29,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What all relayed connections of a proxy share.
 pub(super) struct Forwarder {
-    pub(super) guard: LoopGuard,
+    pub(super) guard: Arc<LoopGuard>,
     pub(super) routes: Routes,
     pub(super) log: Log,
     /// One permit per connection that may be served at once.
@@ -104,7 +104,8 @@ impl Forwarder {
         let dst = accepted.original_dst.addr().unwrap_or(local);
         // From the check to the start of the upstream there is no await: what the guard found still holds.
         if let Some(evidence) = self.guard.check(&Arrival {
-            direction,
+            transport: Transport::Tcp,
+            step: Step::Relay(direction),
             peer,
             local,
             dst,
@@ -117,16 +118,18 @@ impl Forwarder {
         if accepted.stream.peer_addr().is_err() {
             return CloseOutcome::Reset;
         }
-        let upstream = match self.routes.upstream(direction, dst) {
+        let upstream = match self.routes.upstream(direction, peer, dst) {
             Ok(upstream) => upstream,
             Err(reason) => {
                 metrics.upstream_failed("none".to_owned());
                 return CloseOutcome::UpstreamFailed(reason.to_string());
             }
         };
-        let (dial, entry) = self.guard.open(direction, upstream);
+        let (dial, entry) = self
+            .guard
+            .open::<TcpStream>(Step::Relay(direction), upstream);
         let child = self.log.next_conn();
-        tracing::trace!(conn, child, remote = %upstream.remote, bind = ?upstream.bind, local = ?dial.local(), "dialing");
+        tracing::trace!(conn, child, remote = %upstream.remote, source = ?upstream.source, mark = ?upstream.mark, local = ?dial.local(), "dialing");
         let (stream, event) = dial.finish(Some(conn), CONNECT_LIMIT).await;
         self.log.connect(child, None, event).await;
         let stream = match stream {

@@ -1,10 +1,12 @@
 //! The stub proxy: interception or gateway listeners, health, metrics and admin.
 
 mod admin;
+mod dns;
 mod forward;
 mod health;
 mod loop_guard;
 mod metrics;
+mod privilege;
 mod relay;
 mod route;
 mod site;
@@ -16,14 +18,17 @@ use thiserror::Error;
 use tokio::sync::Semaphore;
 
 use crate::accept::accept_loop;
+use crate::dns::server;
 use crate::listen::{self, BindError, Listener};
 use crate::log::Log;
 use crate::log_level::LogLevel;
 use crate::wire::ProxyConfig;
 
+use dns::{DnsProxyError, Resolver};
 use forward::Forwarder;
 use loop_guard::LoopGuard;
 use metrics::Metrics;
+use privilege::NoPrivilege;
 use route::{RouteError, Routes};
 use site::{Answering, Site};
 
@@ -34,7 +39,14 @@ pub(crate) enum ProxyError {
     Bind(#[from] BindError),
     #[error(transparent)]
     Route(#[from] RouteError),
+    #[error(transparent)]
+    Dns(#[from] DnsProxyError),
+    #[error(transparent)]
+    Privilege(#[from] NoPrivilege),
 }
+
+/// Name of the DNS listener in metrics and messages.
+const DNS: &str = "dns";
 
 /// Which way a relayed connection goes, as seen from the pod.
 ///
@@ -86,11 +98,13 @@ pub(crate) struct Proxy {
     config: ProxyConfig,
     routes: Routes,
     listeners: Vec<(Purpose, Listener)>,
+    dns: Option<dns::Bound>,
 }
 
 /// Checks the routes and binds every listener.
 pub(crate) fn bind(config: ProxyConfig) -> Result<Proxy, ProxyError> {
     let routes = Routes::new(&config)?;
+    privilege::check(&config)?;
     let mut listeners = Vec::new();
     let mut add = |purpose: Purpose, bound: Vec<Listener>| {
         listeners.extend(bound.into_iter().map(|listener| (purpose, listener)));
@@ -100,10 +114,12 @@ pub(crate) fn bind(config: ProxyConfig) -> Result<Proxy, ProxyError> {
             Purpose::Relay(Direction::Outbound),
             listen::bind_any(sidecar.outbound)?,
         );
-        add(
-            Purpose::Relay(Direction::Inbound),
-            listen::bind_any(sidecar.inbound)?,
-        );
+        let inbound = if sidecar.tproxy_mark.is_some() {
+            listen::bind_any_transparent(sidecar.inbound)?
+        } else {
+            listen::bind_any(sidecar.inbound)?
+        };
+        add(Purpose::Relay(Direction::Inbound), inbound);
     }
     if let Some(gateway) = &config.gateway {
         add(
@@ -123,17 +139,21 @@ pub(crate) fn bind(config: ProxyConfig) -> Result<Proxy, ProxyError> {
         Purpose::Http(Site::Admin),
         listen::bind_loopback(config.admin_port)?,
     );
+    let dns = config.dns.as_ref().map(dns::bind).transpose()?;
     Ok(Proxy {
         config,
         routes,
         listeners,
+        dns,
     })
 }
 
 impl Proxy {
-    /// Every listener.
-    pub(crate) fn listeners(&self) -> impl Iterator<Item = &Listener> {
-        self.listeners.iter().map(|(_, listener)| listener)
+    /// Every address it listens on.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        let listeners = self.listeners.iter().map(|(_, listener)| listener.address);
+        let dns = self.dns.iter().flat_map(|dns| dns.sockets.addresses());
+        listeners.chain(dns)
     }
 
     /// Serves on every listener in the background.
@@ -149,18 +169,28 @@ impl Proxy {
             })
             .map(|(_, listener)| listener.address)
             .collect();
-        let sources = self
-            .config
-            .sidecar
-            .map_or_else(Vec::new, |sidecar| sidecar.inbound_source.to_vec());
-        let metrics = Metrics::new(self.listeners.iter().map(|(purpose, _)| purpose.name()));
+        let names = self.listeners.iter().map(|(purpose, _)| purpose.name());
+        let metrics = Metrics::new(names.chain(self.dns.iter().map(|_| DNS)));
+        let guard = Arc::new(LoopGuard::new(&intercepting, self.config.sidecar.as_ref()));
+        let places = Arc::new(Semaphore::new(
+            self.config.max_connections.min(Semaphore::MAX_PERMITS),
+        ));
+        if let Some(dns) = self.dns {
+            let resolver = Resolver {
+                names: dns.names,
+                upstream: dns.upstream,
+                mark: self.config.upstream_mark,
+                guard: Arc::clone(&guard),
+                metrics: metrics.listener(DNS),
+                log: log.clone(),
+            };
+            server::serve(dns.sockets, log, &places, &Arc::new(resolver));
+        }
         let forwarder = Arc::new(Forwarder {
-            guard: LoopGuard::new(&intercepting, sources),
+            guard,
             routes: self.routes,
             log: log.clone(),
-            places: Arc::new(Semaphore::new(
-                self.config.max_connections.min(Semaphore::MAX_PERMITS),
-            )),
+            places,
         });
         for (purpose, listener) in self.listeners {
             let counters = metrics.listener(purpose.name());

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use thiserror::Error;
 
-use crate::wire::{GatewayRoute, ProxyConfig, ServiceRoute};
+use crate::dial::{Source, Way};
+use crate::wire::{GatewayRoute, ProxyConfig, ServiceRoute, SidecarPorts};
 
 use super::Direction;
 
@@ -16,14 +17,6 @@ pub(crate) enum RouteError {
     UnknownService { port: u16, service: String },
     #[error("inbound source: {0} and {1} are of one family, one of each is needed")]
     SameFamily(IpAddr, IpAddr),
-}
-
-/// Where to connect, and from which address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Upstream {
-    pub(super) remote: SocketAddr,
-    /// Source address to bind; none leaves the choice to the kernel.
-    pub(super) bind: Option<IpAddr>,
 }
 
 /// No upstream for a connection, in words.
@@ -39,7 +32,17 @@ pub(super) enum NoUpstream {
 pub(super) struct Routes {
     services: Vec<(ServiceRoute, AtomicUsize)>,
     gateway: Option<GatewayRoute>,
-    inbound_source: Vec<IpAddr>,
+    inbound: Inbound,
+    /// `SO_MARK` of every upstream without one of its own.
+    mark: Option<u32>,
+}
+
+/// How inbound upstreams are opened.
+enum Inbound {
+    /// REDIRECT: from these addresses, one per family.
+    From(Vec<IpAddr>),
+    /// TPROXY: from the client's address, with this mark.
+    AsClient { mark: u32 },
 }
 
 impl Routes {
@@ -71,30 +74,31 @@ impl Routes {
                 .map(|route| (route.clone(), AtomicUsize::new(0)))
                 .collect(),
             gateway: config.gateway.clone(),
-            inbound_source: config
-                .sidecar
-                .as_ref()
-                .map_or_else(Vec::new, |sidecar| sidecar.inbound_source.to_vec()),
+            inbound: match &config.sidecar {
+                Some(SidecarPorts {
+                    tproxy_mark: Some(mark),
+                    ..
+                }) => Inbound::AsClient { mark: *mark },
+                Some(sidecar) => Inbound::From(sidecar.inbound_source.to_vec()),
+                None => Inbound::From(Vec::new()),
+            },
+            mark: config.upstream_mark,
         })
     }
 
-    /// Upstream of a connection whose destination before translation is `dst`. Takes the service's next endpoint.
+    /// Upstream of a client's connection whose destination before translation is `dst`. Takes the service's next
+    /// endpoint.
     pub(super) fn upstream(
         &self,
         direction: Direction,
+        client: SocketAddr,
         dst: SocketAddr,
-    ) -> Result<Upstream, NoUpstream> {
-        match direction {
-            Direction::Inbound => Ok(Upstream {
-                remote: dst,
-                bind: self.source_for(dst),
-            }),
+    ) -> Result<Way, NoUpstream> {
+        let way = match direction {
+            Direction::Inbound => Ok(self.inbound(client, dst)),
             Direction::Outbound => match self.services.iter().find(|(route, _)| route.vip == dst) {
                 Some(service) => next_endpoint(service),
-                None => Ok(Upstream {
-                    remote: dst,
-                    bind: None,
-                }),
+                None => Ok(Way::to(dst)),
             },
             Direction::Gateway => {
                 let name = self.gateway.as_ref().map_or("", |gateway| &gateway.service);
@@ -107,25 +111,38 @@ impl Routes {
                     .ok_or_else(|| NoUpstream::NoFamily(name.to_owned()))?;
                 next_endpoint(service)
             }
-        }
+        };
+        way.map(|way| Way {
+            mark: way.mark.or(self.mark),
+            ..way
+        })
     }
 
-    /// Source address of the family of `dst`; an unspecified one (`0.0.0.0`, `::`) means not to bind.
-    fn source_for(&self, dst: SocketAddr) -> Option<IpAddr> {
-        self.inbound_source
-            .iter()
-            .copied()
-            .find(|ip| ip.is_ipv4() == dst.is_ipv4() && !ip.is_unspecified())
+    fn inbound(&self, client: SocketAddr, dst: SocketAddr) -> Way {
+        let (source, mark) = match &self.inbound {
+            Inbound::AsClient { mark } => (Source::Client(client), Some(*mark)),
+            Inbound::From(sources) => {
+                let same_family = sources.iter().find(|ip| ip.is_ipv4() == dst.is_ipv4());
+                // An unspecified one (`0.0.0.0`, `::`) means not to bind.
+                let source = same_family.filter(|ip| !ip.is_unspecified());
+                (source.map_or(Source::Kernel, |ip| Source::Own(*ip)), None)
+            }
+        };
+        Way {
+            source,
+            mark,
+            ..Way::to(dst)
+        }
     }
 }
 
-fn next_endpoint((route, turn): &(ServiceRoute, AtomicUsize)) -> Result<Upstream, NoUpstream> {
+fn next_endpoint((route, turn): &(ServiceRoute, AtomicUsize)) -> Result<Way, NoUpstream> {
     let turn = turn.fetch_add(1, Ordering::Relaxed);
     let position = turn.checked_rem(route.endpoints.len());
     let remote = position
         .map(|at| route.endpoints[at])
         .ok_or_else(|| NoUpstream::NoEndpoints(route.service.clone()))?;
-    Ok(Upstream { remote, bind: None })
+    Ok(Way::to(remote))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Whole stubs in this process, on loopback and on ports the kernel chooses.
 
 mod app;
+mod dns;
 mod gateway;
 mod many;
 mod sidecar;

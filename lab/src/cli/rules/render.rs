@@ -1,20 +1,19 @@
 //! `hoplab rules render`: the rules Istio writes, for flags and variables of `istio-iptables` or for a pod.
 
-mod flags;
-mod host;
-mod pod;
 mod print;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::ValueEnum;
 
-use self::flags::IstioFlags;
 use crate::{
-    cli::Outcome,
+    cli::{
+        self, Outcome,
+        istio::{IstioFlags, PodArgs, host, injected},
+    },
     failure::{Class, Failure},
     istio::{
-        self, Config, Release, Warning,
+        self, Config, Release, Settings, Warning,
         ambient::{self, Ambient, ProbeSource},
         nft, routes,
     },
@@ -40,20 +39,13 @@ pub(super) struct Args {
     #[arg(long)]
     ipv6: bool,
     /// Print one family only
-    #[arg(long, value_parser = family)]
+    #[arg(long, value_parser = cli::family)]
     family: Option<Family>,
     /// DNS servers for redirect-dns [default: those of /etc/resolv.conf]
     #[arg(long, value_name = "ADDRESSES", value_delimiter = ',')]
     dns_servers: Option<Vec<String>>,
-    /// An annotation of the pod, translated as injection does (repeatable)
-    #[arg(long, value_name = "NAME=VALUE", value_parser = annotation)]
-    annotation: Vec<(String, String)>,
-    /// A manifest with a pod or a pod template, `-` for standard input
-    #[arg(long, value_name = "FILE")]
-    pod: Option<PathBuf>,
-    /// Who translates annotations and the pod
-    #[arg(long, value_name = "WHO", default_value = "init")]
-    injected_by: InjectedBy,
+    #[command(flatten)]
+    pod: PodArgs,
     /// Write the rules of ambient mode: those in a pod, or the host's
     #[arg(long, value_name = "WHERE", num_args = 0..=1, require_equals = true, default_missing_value = "pod")]
     ambient: Option<Place>,
@@ -64,18 +56,10 @@ pub(super) struct Args {
     #[arg(long)]
     routes: bool,
     #[command(flatten)]
-    flags: IstioFlags,
+    flags: IstioFlags<true>,
     /// Part of every init container's arguments, without effect here
     #[arg(long = "log_output_level", hide = true)]
     _log_output_level: Option<String>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum InjectedBy {
-    /// The init container
-    Init,
-    /// The CNI plugin
-    Cni,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -84,21 +68,6 @@ enum Place {
     Pod,
     /// On the host
     Host,
-}
-
-fn family(text: &str) -> Result<Family, String> {
-    match text {
-        "ipv4" | "4" => Ok(Family::V4),
-        "ipv6" | "6" => Ok(Family::V6),
-        _ => Err("ipv4 or ipv6".into()),
-    }
-}
-
-fn annotation(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text
-        .split_once('=')
-        .ok_or("there is no `=` between name and value")?;
-    Ok((name.to_owned(), value.to_owned()))
 }
 
 /// What is printed: rules as text, and what they need beside.
@@ -118,13 +87,13 @@ pub(super) fn run(args: &Args) -> Outcome {
 }
 
 fn sidecar(args: &Args, warnings: &mut Vec<Warning>) -> Result<Rendered, Failure> {
-    let Some(settings) = pod::settings(args, warnings)? else {
+    let Some(settings) = settings(args, warnings)? else {
         return Ok(Rendered {
             text: String::new(),
             steps: Vec::new(),
         });
     };
-    let host = host::look(args, &settings)?;
+    let host = host::look(&settings, args.dns_servers.as_deref(), args.ipv6)?;
     let config = Config::new(&settings, &host, warnings)?;
     warnings.extend(config.unknown_to(args.istio));
     let text = if settings.native_nftables {
@@ -140,6 +109,15 @@ fn sidecar(args: &Args, warnings: &mut Vec<Warning>) -> Result<Rendered, Failure
     })
 }
 
+/// From a pod when one is given, from flags and variables otherwise; nothing if the pod is left alone.
+fn settings(args: &Args, warnings: &mut Vec<Warning>) -> Result<Option<Settings>, Failure> {
+    if args.pod.are_given() {
+        return injected(&args.pod, &args.flags, warnings);
+    }
+    let settings = Settings::resolve(&host::environment(), args.flags.pairs(), warnings)?;
+    Ok(Some(settings))
+}
+
 fn ambient(args: &Args, place: Place, warnings: &mut Vec<Warning>) -> Result<Rendered, Failure> {
     if !args.istio.has_ambient_redirect() {
         let what = format!("the ambient rules of Istio {} are not known", args.istio);
@@ -148,8 +126,8 @@ fn ambient(args: &Args, place: Place, warnings: &mut Vec<Warning>) -> Result<Ren
             .hint("ask for 1.24 or newer"));
     }
     let environment = host::environment();
-    let settings = istio::Settings::resolve(&environment, args.flags.pairs(), warnings)?;
-    let overrides = pod::read(args)?.ambient()?;
+    let settings = Settings::resolve(&environment, args.flags.pairs(), warnings)?;
+    let overrides = args.pod.read()?.ambient()?;
     let source = ProbeSource::resolve(&environment)?;
     let config = Ambient::new(&settings, &overrides, source, args.ipv6, warnings)?;
     let steps = match place {

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 pub use table::TableRow;
 
-use super::{Case, Claim, FlowVerdict, Verdict, totals};
+use super::{Case, Claim, FlowVerdict, Verdict, agreement::Predicted, totals};
 use crate::evidence::Evidence;
 use scene::Scene;
 
@@ -131,14 +131,17 @@ impl Part {
     }
 }
 
-/// None when the lab file has no notes, or not all of its flows ran.
+/// None when the lab file has no notes, or not all of its flows ran over the case's family. `predicted` is what the
+/// model says of each window of the run.
 pub(super) fn judge(
     case: &Case,
     evidence: &Evidence,
     flows: &[FlowVerdict],
+    predicted: &[Predicted],
 ) -> Option<NotesVerdict> {
     let notes = case.topology.notes.as_ref()?;
-    if flows.len() < case.topology.flows.len() {
+    let flows = || flows.iter().filter(|f| f.family == case.family);
+    if flows().count() < case.topology.flows.len() {
         return None;
     }
     let reply = Scene::new(case, evidence, &notes.reply.flow, &notes.reply.pod)?;
@@ -173,7 +176,7 @@ pub(super) fn judge(
     ];
     for reading in &mut readings {
         let unproven = |f: &FlowVerdict| f.flow == reading.flow && f.verdict == Verdict::Unproven;
-        if flows.iter().any(unproven) {
+        if flows().any(unproven) {
             reading.steps.iter_mut().for_each(Step::doubt);
         }
     }
@@ -181,7 +184,7 @@ pub(super) fn judge(
         case,
         &notes.table,
         evidence,
-        &totals::predicted(case, evidence),
+        &totals::predicted(evidence, predicted, case.family, &notes.table),
     );
     let steps = readings.iter().flat_map(|r| &r.steps);
     let surprises = steps

@@ -32,7 +32,10 @@ impl<'a> Scene<'a> {
         flow: &str,
         pod: &'a str,
     ) -> Option<Self> {
-        let window = evidence.windows.iter().find(|w| w.flow == flow)?;
+        let window = evidence
+            .windows
+            .iter()
+            .find(|w| w.flow == flow && w.family == case.family)?;
         let read = window
             .counters
             .get(pod)
@@ -72,7 +75,7 @@ impl<'a> Scene<'a> {
     }
 
     pub fn inbound_source(&self) -> std::net::IpAddr {
-        crate::plan::INBOUND_SOURCE[usize::from(self.case.family == Family::V6)]
+        self.case.interception.source(self.case.family)
     }
 
     pub fn counters(&self) -> Witness {
@@ -107,7 +110,7 @@ impl<'a> Scene<'a> {
         let delta = self.delta.as_ref().map_err(Clone::clone)?;
         Ok(delta
             .moved()
-            .filter(|(r, _)| r.chain == chain)
+            .filter(|(r, _)| r.table == Table::Nat && r.chain == chain)
             .map(|(_, c)| c.packets)
             .sum())
     }

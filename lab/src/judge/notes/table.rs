@@ -1,12 +1,11 @@
 //! The notes' counter table: which rows are zero and which are not, beside those of one pod after the run.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
 use crate::{
     evidence::Evidence,
-    judge::{Case, Check, Claim, Verdict, Witness, totals::Predicted},
+    judge::{Case, Check, Claim, Verdict, Witness},
+    predict::Moves,
     rules::{RuleId, Table as RuleTable, spec_text},
 };
 
@@ -58,7 +57,7 @@ pub struct TableRow {
     pub packets: Option<u64>,
 }
 
-pub(super) fn judge(case: &Case, pod: &str, evidence: &Evidence, predicted: &Predicted) -> Table {
+pub(super) fn judge(case: &Case, pod: &str, evidence: &Evidence, model: &Moves) -> Table {
     let counters = Witness::Counters {
         pod: pod.to_string(),
     };
@@ -66,8 +65,6 @@ pub(super) fn judge(case: &Case, pod: &str, evidence: &Evidence, predicted: &Pre
         .totals
         .get(pod)
         .and_then(|t| t.iter().find(|c| c.family == case.family));
-    let none = BTreeMap::new();
-    let model = predicted.get(pod).unwrap_or(&none);
     let mut checks = Vec::new();
     let mut rows = Vec::new();
     for (chain, place, notes) in NOTES {
@@ -92,7 +89,7 @@ pub(super) fn judge(case: &Case, pod: &str, evidence: &Evidence, predicted: &Pre
             )),
             Some(_) => {}
         }
-        let predicted = applied.and_then(|r| model.get(r)).copied().unwrap_or(0);
+        let predicted = applied.map_or(0, |r| model.of(r).least);
         if (predicted > 0) != moves {
             let wanted = format!("{} {}", rule.short(), words(moves));
             checks.push(Check::contradicts(

@@ -28,7 +28,7 @@ fn counted(set: &RuleSet, counts: &[(&str, &[u64])]) -> RuleSet {
 }
 
 fn snapshot(set: &RuleSet) -> CounterSnapshot {
-    CounterSnapshot::new(set, Table::Nat).expect("every rule is counted")
+    CounterSnapshot::new(set).expect("every rule is counted")
 }
 
 fn seed_delta(change: Option<(&str, usize, u64)>) -> CounterDelta {
@@ -152,7 +152,7 @@ fn counters_of_other_rules_or_gone_back_have_no_delta() {
         error.to_string(),
         "nat ISTIO_IN_REDIRECT 1 counted 52 packets, then 51"
     );
-    let uncounted = CounterSnapshot::new(&istio(Family::V4), Table::Nat);
+    let uncounted = CounterSnapshot::new(&istio(Family::V4));
     assert_eq!(
         uncounted,
         Err(CounterError::NotCounted(v4("PREROUTING", 1)))

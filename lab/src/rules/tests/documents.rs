@@ -209,7 +209,7 @@ fn counters_of_a_listing_are_exact_or_a_range() {
             .policy_rounded
             .is_some_and(|it| it.packets.contains(86_721 + 57_202))
     );
-    let error = CounterSnapshot::new(&rules, Table::Nat).expect_err("some are rounded");
+    let error = CounterSnapshot::new(&rules).expect_err("some are rounded");
     assert_eq!(
         error.to_string(),
         "the counters of nat PREROUTING 1 are rounded, list with `-x`"

@@ -7,6 +7,10 @@ fn at(text: &str) -> SocketAddr {
     text.parse().expect("literal address")
 }
 
+fn client() -> SocketAddr {
+    at("10.77.2.2:40000")
+}
+
 fn config() -> ProxyConfig {
     let route = |vip: &str, endpoints: &[&str]| ServiceRoute {
         service: "reviews".to_owned(),
@@ -21,6 +25,7 @@ fn config() -> ProxyConfig {
                 "127.0.0.6".parse().expect("literal"),
                 "::6".parse().expect("literal"),
             ],
+            tproxy_mark: None,
         }),
         gateway: Some(GatewayRoute {
             port: 8080,
@@ -29,6 +34,8 @@ fn config() -> ProxyConfig {
         health_ports: vec![15021],
         metrics_port: 15090,
         admin_port: 15000,
+        dns: None,
+        upstream_mark: None,
         services: vec![
             route("10.96.0.3:9080", &["10.77.3.2:9080", "10.77.4.2:9080"]),
             route("[fd77::96:3]:9080", &["[fd77:3::2]:9080"]),
@@ -45,7 +52,7 @@ fn remotes(routes: &Routes, direction: Direction, dst: &str, times: usize) -> Ve
     (0..times)
         .map(|_| {
             routes
-                .upstream(direction, at(dst))
+                .upstream(direction, client(), at(dst))
                 .expect("an upstream")
                 .remote
         })
@@ -77,25 +84,19 @@ fn each_family_of_a_service_keeps_its_own_turn() {
 
 #[test]
 fn an_outbound_connection_to_anything_else_is_passed_through() {
-    let upstream = routes().upstream(Direction::Outbound, at("10.96.0.3:80"));
-    assert_eq!(
-        upstream,
-        Ok(Upstream {
-            remote: at("10.96.0.3:80"),
-            bind: None
-        })
-    );
+    let upstream = routes().upstream(Direction::Outbound, client(), at("10.96.0.3:80"));
+    assert_eq!(upstream, Ok(Way::to(at("10.96.0.3:80"))));
 }
 
 #[test]
 fn an_inbound_connection_goes_to_its_destination_from_the_source_of_its_family() {
-    let upstream = routes().upstream(Direction::Inbound, at("[fd77:1::2]:9080"));
+    let upstream = routes().upstream(Direction::Inbound, client(), at("[fd77:1::2]:9080"));
     let source: IpAddr = "::6".parse().expect("literal");
     assert_eq!(
         upstream,
-        Ok(Upstream {
-            remote: at("[fd77:1::2]:9080"),
-            bind: Some(source)
+        Ok(Way {
+            source: Source::Own(source),
+            ..Way::to(at("[fd77:1::2]:9080"))
         })
     );
 }
@@ -107,9 +108,33 @@ fn an_unspecified_inbound_source_means_not_to_bind() {
         "0.0.0.0".parse().expect("literal");
     let routes = Routes::new(&config).expect("valid routes");
     let upstream = routes
-        .upstream(Direction::Inbound, at("10.77.1.2:9080"))
+        .upstream(Direction::Inbound, client(), at("10.77.1.2:9080"))
         .expect("an upstream");
-    assert_eq!(upstream.bind, None);
+    assert_eq!(upstream.source, Source::Kernel);
+}
+
+#[test]
+fn in_tproxy_mode_an_inbound_connection_keeps_the_clients_address_and_is_marked() {
+    let mut config = config();
+    config.sidecar.as_mut().expect("a sidecar").tproxy_mark = Some(1337);
+    config.upstream_mark = Some(0x539);
+    let routes = Routes::new(&config).expect("valid routes");
+    let upstream = |direction, dst| routes.upstream(direction, client(), at(dst));
+    let marked = |source, mark, dst| {
+        Ok(Way {
+            remote: at(dst),
+            source,
+            mark: Some(mark),
+        })
+    };
+    assert_eq!(
+        upstream(Direction::Inbound, "10.77.1.2:9080"),
+        marked(Source::Client(client()), 1337, "10.77.1.2:9080")
+    );
+    assert_eq!(
+        upstream(Direction::Outbound, "10.96.0.3:80"),
+        marked(Source::Kernel, 0x539, "10.96.0.3:80")
+    );
 }
 
 #[test]
@@ -123,7 +148,7 @@ fn a_service_without_endpoints_has_no_upstream() {
     let mut config = config();
     config.services[0].endpoints.clear();
     let routes = Routes::new(&config).expect("valid routes");
-    let upstream = routes.upstream(Direction::Outbound, at("10.96.0.3:9080"));
+    let upstream = routes.upstream(Direction::Outbound, client(), at("10.96.0.3:9080"));
     assert_eq!(upstream, Err(NoUpstream::NoEndpoints("reviews".to_owned())));
 }
 

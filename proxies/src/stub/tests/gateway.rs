@@ -24,6 +24,8 @@ pub(super) async fn gateway(endpoints: Vec<SocketAddr>, max_connections: usize) 
         health_ports: vec![0],
         metrics_port: 0,
         admin_port: 0,
+        dns: None,
+        upstream_mark: None,
         services: vec![ServiceRoute {
             service: "reviews".to_owned(),
             vip,

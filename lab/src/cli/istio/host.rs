@@ -2,7 +2,6 @@
 
 use std::env;
 
-use super::Args;
 use crate::{
     failure::{Class, Failure},
     istio::{
@@ -15,7 +14,7 @@ const PASSWD: &str = "/etc/passwd";
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// The variables that mean something to Istio's rules.
-pub(super) fn environment() -> Environment {
+pub(in crate::cli) fn environment() -> Environment {
     let without_flag = VARIABLES_WITHOUT_FLAG.iter().chain(&ProbeSource::VARIABLES);
     let of_flags = FLAGS.iter().flat_map(|flag| flag.variables());
     of_flags
@@ -24,14 +23,22 @@ pub(super) fn environment() -> Environment {
         .collect()
 }
 
-/// Looks only at what the settings leave open.
-pub(super) fn look(args: &Args, settings: &Settings) -> Result<Host, Failure> {
+/// Uid of the user the proxy runs as, where the settings leave it open and this machine has the user.
+pub(in crate::cli) fn envoy_user_uid(settings: &Settings) -> Option<u32> {
     let user = || uid_of(&settings.envoy_user);
-    let envoy_user_uid = settings.proxy_uid.is_empty().then(user).flatten();
+    settings.proxy_uid.is_empty().then(user).flatten()
+}
+
+/// Looks only at what the settings leave open.
+pub(in crate::cli) fn look(
+    settings: &Settings,
+    dns_servers: Option<&[String]>,
+    ipv6: bool,
+) -> Result<Host, Failure> {
     Ok(Host {
-        envoy_user_uid,
-        dns_servers: dns_servers(args, settings)?,
-        ipv6: args.ipv6,
+        envoy_user_uid: envoy_user_uid(settings),
+        dns_servers: servers(dns_servers, settings)?,
+        ipv6,
     })
 }
 
@@ -44,8 +51,8 @@ fn uid_of(name: &str) -> Option<u32> {
     fields.nth(1)?.parse().ok()
 }
 
-fn dns_servers(args: &Args, settings: &Settings) -> Result<DnsServers, Failure> {
-    if let Some(given) = &args.dns_servers {
+fn servers(given: Option<&[String]>, settings: &Settings) -> Result<DnsServers, Failure> {
+    if let Some(given) = given {
         return given_servers(given);
     }
     if !settings.redirect_dns || settings.capture_all_dns {

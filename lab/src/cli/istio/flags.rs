@@ -4,21 +4,23 @@ use clap::{Arg, ArgMatches, Command, Error, parser::ValueSource};
 
 use crate::istio::{FLAGS, Flag, Kind};
 
-/// Flags that were given, with their values.
+/// Flags that were given, with their values. `SHORT`: the short forms are taken too; a verb that has short flags of
+/// its own takes the long ones only.
 #[derive(Debug, Default)]
-pub(super) struct IstioFlags(Vec<(&'static Flag, String)>);
+pub(in crate::cli) struct IstioFlags<const SHORT: bool>(Vec<(&'static Flag, String)>);
 
-impl IstioFlags {
-    pub(super) fn pairs(&self) -> impl Iterator<Item = (&'static Flag, &str)> {
+impl<const SHORT: bool> IstioFlags<SHORT> {
+    /// What was given, in Istio's order of flags.
+    pub(in crate::cli) fn pairs(&self) -> impl Iterator<Item = (&'static Flag, &str)> {
         self.0.iter().map(|(flag, value)| (*flag, value.as_str()))
     }
 }
 
-impl clap::Args for IstioFlags {
+impl<const SHORT: bool> clap::Args for IstioFlags<SHORT> {
     fn augment_args(command: Command) -> Command {
-        FLAGS
-            .iter()
-            .fold(command, |command, flag| command.arg(argument(flag)))
+        FLAGS.iter().fold(command, |command, flag| {
+            command.arg(argument::<SHORT>(flag))
+        })
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -26,7 +28,7 @@ impl clap::Args for IstioFlags {
     }
 }
 
-impl clap::FromArgMatches for IstioFlags {
+impl<const SHORT: bool> clap::FromArgMatches for IstioFlags<SHORT> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
         let mut flags = Self::default();
         flags.update_from_arg_matches(matches)?;
@@ -44,8 +46,9 @@ impl clap::FromArgMatches for IstioFlags {
     }
 }
 
-/// As pflag takes it: the last one of several counts, and a switch takes its value after `=` only.
-fn argument(flag: &'static Flag) -> Arg {
+/// As pflag takes it: the last one of several counts, and a switch takes its value after `=` only. The name does
+/// without its `istio-` as well.
+fn argument<const SHORT: bool>(flag: &'static Flag) -> Arg {
     let variables = flag.variables();
     let help = if variables.is_empty() {
         flag.help.to_owned()
@@ -56,8 +59,13 @@ fn argument(flag: &'static Flag) -> Arg {
         .long(flag.name)
         .help(help)
         .help_heading("Flags of istio-iptables")
+        .hide_short_help(!SHORT)
         .overrides_with(flag.name);
-    let argument = match flag.short {
+    let argument = match flag.name.strip_prefix("istio-") {
+        Some(rest) => argument.alias(rest),
+        None => argument,
+    };
+    let argument = match flag.short.filter(|_| SHORT) {
         Some(short) => argument.short(short),
         None => argument,
     };

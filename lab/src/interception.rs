@@ -1,0 +1,216 @@
+//! How the sidecars of a run intercept, beside the rules: what proxy and routes must be for the rules to work. Pure.
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    istio::{Config, InterceptionMode, Owner},
+    ports,
+    rules::{Family, Match, Matches, OwnerId, Protocol, RuleSet, Table, TableRules, Target},
+    topology::Proxy,
+};
+
+/// What a sidecar's proxy listens on, who it is, and how its packets are marked and routed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interception {
+    /// Port of the outbound listener.
+    pub outbound: u16,
+    /// Port of the inbound listener.
+    pub inbound: u16,
+    /// Source of inbound upstream connections, IPv4 and IPv6, in REDIRECT mode.
+    pub inbound_source: [IpAddr; 2],
+    /// Present in TPROXY mode.
+    pub tproxy: Option<Tproxy>,
+    /// Port of the DNS listener, UDP and TCP, when DNS is captured.
+    pub dns: Option<u16>,
+    /// User and group of the proxy; none leaves them to the lab file.
+    pub owner: Option<(u32, u32)>,
+}
+
+/// What TPROXY needs beside the rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tproxy {
+    /// Mark of the packets that routes bring to the proxy, and of the proxy's own inbound upstream connections.
+    pub mark: u32,
+    /// Routing table that takes them to lo.
+    pub route_table: u32,
+}
+
+/// Source of inbound upstream connections, IPv4 and IPv6 (Istio's InboundPassthroughBindIpv4 and -Ipv6).
+pub const INBOUND_SOURCE: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(127, 0, 0, 6)),
+    IpAddr::V6(Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6)),
+];
+
+impl Default for Interception {
+    /// REDIRECT with Istio's ports, without DNS.
+    fn default() -> Self {
+        Self {
+            outbound: ports::OUTBOUND,
+            inbound: ports::INBOUND,
+            inbound_source: INBOUND_SOURCE,
+            tproxy: None,
+            dns: None,
+            owner: None,
+        }
+    }
+}
+
+impl Interception {
+    /// What goes with the rules of a configuration.
+    ///
+    /// In TPROXY mode the proxy needs CAP_NET_ADMIN, so Istio runs it as root with its own group, which the group
+    /// rules know. Of several users or groups the proxy is the first.
+    pub fn of(config: &Config) -> Self {
+        let first = |owners: &[Owner]| owners.iter().find_map(|o| o.to_string().parse().ok());
+        let owner = first(&config.proxy_uid).zip(first(&config.proxy_gid));
+        let tproxy =
+            (config.inbound_interception_mode == InterceptionMode::Tproxy).then_some(Tproxy {
+                mark: config.inbound_tproxy_mark,
+                route_table: config.inbound_tproxy_route_table,
+            });
+        Self {
+            outbound: config.proxy_port,
+            inbound: config.inbound_capture_port,
+            owner: match tproxy {
+                Some(_) => owner.map(|(_, gid)| (0, gid)),
+                None => owner,
+            },
+            tproxy,
+            dns: config.dns.as_ref().map(|_| ports::DNS),
+            ..Self::default()
+        }
+    }
+
+    /// User and group of a pod's proxy. A gateway is not intercepted, and stays who it is.
+    pub fn owner_of(&self, proxy: &Proxy) -> (u32, u32) {
+        match proxy {
+            Proxy::Sidecar { .. } => self.owner.unwrap_or_else(|| proxy.owner()),
+            Proxy::Gateway { .. } => proxy.owner(),
+        }
+    }
+
+    /// Source of inbound upstream connections of a family, in REDIRECT mode.
+    pub fn source(&self, family: Family) -> IpAddr {
+        self.inbound_source[usize::from(family == Family::V6)]
+    }
+
+    /// What goes with rules that come without a configuration, as far as they tell; else as [`Self::default`].
+    ///
+    /// - inbound: the port of a TPROXY, else of a REDIRECT that nat PREROUTING reaches without asking for an
+    ///   interface (those are for virtual machines, and go to the outbound port);
+    /// - outbound: the port of a REDIRECT that nat OUTPUT reaches, other than inbound;
+    /// - DNS: the port of a REDIRECT for port 53;
+    /// - TPROXY: the mark it gives; the routing table is Istio's;
+    /// - owner: with TPROXY root, and the first group that the rules let out. Without, the lab file says.
+    ///
+    /// Of several ports, Istio's is taken where it is among them, else the lowest.
+    pub fn of_rules(sets: &[RuleSet]) -> Self {
+        let usual = Self::default();
+        let (mut into, mut out, mut dns) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let mut tproxies = Vec::new();
+        for set in sets {
+            if let Some(nat) = set.tables.get(&Table::Nat) {
+                redirects(nat, "PREROUTING", &mut into, &mut dns);
+                redirects(nat, "OUTPUT", &mut out, &mut dns);
+            }
+            tproxies.extend(set.rules(Table::Mangle).filter_map(
+                |(_, rule)| match &rule.spec.target {
+                    Target::Tproxy { port, mark, .. } => Some((*port, mark.apply(0))),
+                    _ => None,
+                },
+            ));
+        }
+        let tproxy = tproxies.first();
+        let pick = |ports: &BTreeSet<u16>, usual: u16| match ports.first() {
+            Some(first) if !ports.contains(&usual) => *first,
+            _ => usual,
+        };
+        let inbound = tproxy.map_or_else(|| pick(&into, usual.inbound), |(port, _)| *port);
+        out.remove(&inbound);
+        Self {
+            outbound: pick(&out, usual.outbound),
+            inbound,
+            tproxy: tproxy.map(|(_, mark)| Tproxy {
+                mark: *mark,
+                route_table: ROUTE_TABLE,
+            }),
+            dns: (!dns.is_empty()).then(|| pick(&dns, ports::DNS)),
+            owner: tproxy.map(|_| (0, let_out(sets).unwrap_or(PROXY_GROUP))),
+            ..usual
+        }
+    }
+}
+
+/// Routing table of TPROXY mode when nobody says which.
+const ROUTE_TABLE: u32 = 133;
+/// Group of the proxy when nobody says which.
+const PROXY_GROUP: u32 = 1337;
+
+/// Ports of the REDIRECTs that a chain reaches: those for port 53 apart.
+fn redirects(nat: &TableRules, from: &str, ports: &mut BTreeSet<u16>, dns: &mut BTreeSet<u16>) {
+    let (mut open, mut seen) = (vec![from], BTreeSet::new());
+    while let Some(name) = open.pop() {
+        let Some(chain) = nat.chain(name).filter(|_| seen.insert(name)) else {
+            continue;
+        };
+        for spec in chain.rules.iter().map(|rule| &rule.spec) {
+            if spec.matches.in_interface.is_some() {
+                continue;
+            }
+            open.extend(spec.target.chain());
+            if let Target::Redirect { ports: Some(to) } = &spec.target {
+                match is_for_dns(&spec.matches) {
+                    true => dns.insert(to.first()),
+                    false => ports.insert(to.first()),
+                };
+            }
+        }
+    }
+}
+
+fn is_for_dns(matches: &Matches) -> bool {
+    matches.only_protocol() == Some(Protocol::Udp)
+        || matches.extensions().iter().any(|it| {
+            matches!(it, Match::DestinationPort(port) if !port.negated && port.value.contains(53))
+        })
+}
+
+/// The first group whose traffic the rules let out.
+fn let_out(sets: &[RuleSet]) -> Option<u32> {
+    let rules = sets.iter().flat_map(|set| set.rules(Table::Nat));
+    let returns = rules.filter(|(_, rule)| rule.spec.target == Target::Return);
+    let mut groups = returns.filter_map(|(_, rule)| {
+        rule.spec
+            .matches
+            .extensions()
+            .iter()
+            .find_map(|it| match it {
+                Match::OwnerGid(group) if !group.negated => match group.value {
+                    OwnerId::Range { first, .. } => Some(first),
+                    OwnerId::Name(_) => None,
+                },
+                _ => None,
+            })
+    });
+    groups.next()
+}
+
+/// `TPROXY, DNS captured`.
+impl fmt::Display for Interception {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.tproxy {
+            Some(_) => "TPROXY",
+            None => "REDIRECT",
+        })?;
+        match self.dns {
+            Some(_) => f.write_str(", DNS captured"),
+            None => Ok(()),
+        }
+    }
+}

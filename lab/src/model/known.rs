@@ -1,0 +1,48 @@
+//! The way of a packet that is not the first of its connection: nat is not asked, conntrack does to it what nat did
+//! to the first.
+
+use std::net::SocketAddr;
+
+use super::journey::{Host, Journey, along};
+use super::packet::{Hook, Packet};
+use crate::rules::RuleSet;
+
+/// What conntrack knows of a connection, and which of its two directions a packet goes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Known {
+    /// True for a packet of the one that was called, false for one of the caller.
+    pub answers: bool,
+    /// Where nat turned the connection to, if it did.
+    pub turned: Option<Turned>,
+}
+
+/// A translation of the destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turned {
+    /// The hook whose nat table turned it: PREROUTING or OUTPUT.
+    pub at: Hook,
+    /// The destination as the caller gave it.
+    pub from: SocketAddr,
+    /// The destination after it.
+    pub to: SocketAddr,
+}
+
+impl Known {
+    /// Does at a hook what nat does there to a packet of this connection, after mangle: the destination of a packet of
+    /// the caller is turned where nat turned the first; the source of an answer is turned back when it leaves
+    /// (POSTROUTING) or arrives (INPUT) (`nf_nat_packet` and HOOK2MANIP in net/netfilter/nf_nat_core.c).
+    pub(super) fn apply(&self, hook: Hook, packet: &mut Packet) {
+        let Some(turned) = self.turned else { return };
+        let back = matches!(hook, Hook::Postrouting | Hook::Input);
+        if !self.answers && hook == turned.at {
+            packet.dst = turned.to;
+        } else if self.answers && back && packet.src == turned.to {
+            packet.src = turned.from;
+        }
+    }
+}
+
+/// Follows a packet of a known connection; see [`super::journey`].
+pub fn journey_of_known(rules: &RuleSet, host: &Host, packet: Packet, known: Known) -> Journey {
+    along(rules, host, packet, Some(known))
+}

@@ -1,0 +1,95 @@
+//! One connection a flow is expected to make.
+
+use std::net::{IpAddr, SocketAddr};
+
+use hoplab_proxies::record::{Role, Transport};
+
+use super::{Crossing, Listener};
+
+/// One TCP connection, or one UDP query with its answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Leg {
+    /// Index of the leg on whose behalf it is opened.
+    pub parent: Option<usize>,
+    /// Who opens it.
+    pub opener: Opener,
+    /// What carries it.
+    pub transport: Transport,
+    /// Address given to connect(2).
+    pub remote: SocketAddr,
+    /// What the rules of the opener's pod do to it; none where the pod has none.
+    pub near: Option<Crossing>,
+    /// What the rules of the destination's pod do to it; none where that is the same pod, or has none.
+    pub far: Option<Crossing>,
+    /// Where it ends.
+    pub end: LegEnd,
+}
+
+impl Leg {
+    /// The pods whose rules it meets, the opener's first.
+    pub fn crossings(&self) -> impl Iterator<Item = &Crossing> {
+        self.near.iter().chain(&self.far)
+    }
+}
+
+/// Who opens a leg.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opener {
+    /// Pod, or `node`.
+    pub pod: String,
+    /// Role of the process.
+    pub role: Role,
+    /// User and group of the socket.
+    pub owner: (u32, u32),
+    /// Source address.
+    pub source: IpAddr,
+    /// True when the source was chosen by bind(2).
+    pub bound: bool,
+    /// `SO_MARK` of the socket; 0 is none.
+    pub mark: u32,
+}
+
+/// Where a leg ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LegEnd {
+    /// At a listener.
+    Accepted {
+        /// Pod.
+        pod: String,
+        /// Listener.
+        listener: Listener,
+        /// Its port.
+        port: u16,
+        /// Local end of the accepted socket: after REDIRECT the listener's, with TPROXY the original destination.
+        local: SocketAddr,
+        /// Destination before translation, where conntrack runs and the kernel tells it (not of UDP); the local end
+        /// when nothing was translated.
+        original_dst: Option<SocketAddr>,
+        /// The proxy refuses it as a call of itself.
+        refused_as_loop: bool,
+    },
+    /// At a port nobody listens on.
+    Refused {
+        /// Pod.
+        pod: String,
+        /// Local end that refused.
+        local: SocketAddr,
+    },
+    /// Nowhere: the node knows no way to the address, and says so.
+    Unreachable,
+    /// Not known: a rule the model can't follow stands in the way, or answers do not find their way back.
+    Unknown {
+        /// Why, in words.
+        why: String,
+    },
+}
+
+impl LegEnd {
+    /// Pod it ends in, where that is known.
+    pub fn pod(&self) -> Option<&str> {
+        match self {
+            Self::Accepted { pod, .. } | Self::Refused { pod, .. } => Some(pod),
+            Self::Unreachable | Self::Unknown { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! Follows a flow from connection to connection.
+
+use std::net::{IpAddr, SocketAddr};
+
+use hoplab_proxies::record::{Role, Transport};
+
+use super::{
+    Crossing, Leg, LegEnd, Listener, Opener, Turns, World,
+    crossing::{Packets, established, intercepted, turned},
+    listener_at,
+    world::NODE,
+};
+use crate::{
+    model::{Journey, JourneyEnd, Packet, journey},
+    rules::{CtState, Family, Protocol, TcpFlags},
+    topology::{Ask, Flow, Pod, Sender, Target},
+};
+
+/// Legs of one flow; a rule set that sends a proxy to itself ends here at the latest.
+const MOST_LEGS: usize = 64;
+
+/// A source port of the range kernels pick from, that no rule names: the prediction does not know the kernel's choice.
+const ANY_PORT: u16 = 40_000;
+
+/// What the next connection is opened with.
+pub(super) struct Call<'a> {
+    pub parent: Option<usize>,
+    pub opener: Opener,
+    pub transport: Transport,
+    pub remote: SocketAddr,
+    pub ask: &'a Ask,
+    /// Listener of the same proxy that this connection is opened for.
+    pub on_behalf_of: Option<Listener>,
+}
+
+pub(super) struct Walk<'a> {
+    pub world: &'a World<'a>,
+    pub turns: &'a mut Turns,
+    pub legs: Vec<Leg>,
+}
+
+/// Predicts the legs of a flow, in the order they are opened.
+pub fn predict(world: &World, flow: &Flow, turns: &mut Turns) -> Vec<Leg> {
+    let family = world.family();
+    let topology = world.topology;
+    let at = |ip: IpAddr| SocketAddr::new(ip, flow.to.port());
+    let remote = match &flow.to {
+        Target::Pod { pod, .. } => topology.pod(pod).map(|p| at(p.addr.of(family))),
+        Target::Service { service, .. } => topology.service(service).map(|s| at(s.vip.of(family))),
+        Target::Localhost { .. } => Some(at(world.localhost())),
+        Target::Dns => world.dns(),
+    };
+    let Some(remote) = remote else {
+        return Vec::new();
+    };
+    let mut walk = Walk {
+        world,
+        turns,
+        legs: Vec::new(),
+    };
+    let opener = walk.sender(flow, remote.ip());
+    walk.open(Call {
+        parent: None,
+        opener,
+        transport: flow.ask.transport(),
+        remote,
+        ask: &flow.ask,
+        on_behalf_of: None,
+    });
+    walk.legs
+}
+
+impl Walk<'_> {
+    fn sender(&self, flow: &Flow, remote: IpAddr) -> Opener {
+        let name = flow.from.pod.as_deref();
+        let pod = name.and_then(|p| self.world.topology.pod(p));
+        let (role, owner) = match flow.from.sender {
+            Sender::As { uid, gid } => (Role::Probe, (uid, gid)),
+            Sender::App => {
+                let app = pod.and_then(|p| p.app.as_ref());
+                (Role::App, app.map_or((0, 0), |a| (a.uid, a.gid)))
+            }
+            Sender::Proxy => (
+                Role::Proxy,
+                pod.map_or((0, 0), |p| self.world.proxy_owner(p)),
+            ),
+        };
+        self.opener(name.unwrap_or(NODE), role, owner, remote)
+    }
+
+    /// The kernel takes a loopback source for a loopback destination, else the interface's address.
+    pub fn opener(&self, pod: &str, role: Role, owner: (u32, u32), remote: IpAddr) -> Opener {
+        let topology = self.world.topology;
+        let own = topology.pod(pod).map_or(topology.network.node, |p| p.addr);
+        let at_node = pod == NODE && self.world.is_node(remote);
+        let source = match remote.is_loopback() || at_node {
+            true => remote,
+            false => own.of(self.world.family()),
+        };
+        Opener {
+            pod: pod.to_string(),
+            role,
+            owner,
+            source,
+            bound: false,
+            mark: 0,
+        }
+    }
+
+    pub fn open(&mut self, call: Call) {
+        if self.legs.len() >= MOST_LEGS {
+            return;
+        }
+        let index = self.legs.len();
+        let leg = self.leg(&call);
+        self.legs.push(leg);
+        self.serve(index, &call);
+    }
+
+    fn leg(&self, call: &Call) -> Leg {
+        let world = self.world;
+        let here = world.topology.pod(&call.opener.pod);
+        let first = first_packet(call);
+        let near = journey(world.rules_of(here), &world.host(here), first.clone());
+        let mut far = None;
+        let end = match &near.end {
+            // The node answers at more addresses than the model knows, and has no rules.
+            _ if here.is_none() && world.is_node(call.remote.ip()) => {
+                self.at_node(call.remote, call)
+            }
+            JourneyEnd::Delivered { at, .. } => self.arrive(here, &near, *at, call),
+            JourneyEnd::Sent { to } if world.is_node(to.ip()) => self.at_node(*to, call),
+            JourneyEnd::Sent { to } => match world.topology.pod_at(to.ip()) {
+                Some(pod) => {
+                    let packet = Packet {
+                        dst: *to,
+                        owner: None,
+                        mark: 0,
+                        ..first.clone()
+                    }
+                    .coming_in(pod.interface.as_str());
+                    let way = journey(
+                        world.rules_of(Some(pod)),
+                        &world.host(Some(pod)),
+                        packet.clone(),
+                    );
+                    let end = match &way.end {
+                        JourneyEnd::Delivered { at, .. } => self.arrive(Some(pod), &way, *at, call),
+                        other => unknown(other),
+                    };
+                    far = Some((pod, packet, way));
+                    end
+                }
+                None => LegEnd::Unreachable,
+            },
+            other => unknown(other),
+        };
+        let mut leg = Leg {
+            parent: call.parent,
+            opener: call.opener.clone(),
+            transport: call.transport,
+            remote: call.remote,
+            near: None,
+            far: None,
+            end,
+        };
+        let leaves = far.is_some() || leg.end == LegEnd::Unreachable || leg.end.pod() == Some(NODE);
+        if let Some(pod) = here.filter(|p| p.is_sidecar()) {
+            leg.near = Some(self.crossing(&leg, pod, first, near, !leaves));
+        }
+        if let Some((pod, packet, way)) = far.filter(|(pod, ..)| pod.is_sidecar()) {
+            leg.far = Some(self.crossing(&leg, pod, packet, way, true));
+        }
+        self.settle(&mut leg, leaves);
+        leg
+    }
+
+    /// A connection in one of its pods; `answers_here` when the other end is in it.
+    fn crossing(
+        &self,
+        leg: &Leg,
+        pod: &Pod,
+        first: Packet,
+        way: Journey,
+        answers_here: bool,
+    ) -> Crossing {
+        let world = self.world;
+        if world.only_nat() && world.interception.tproxy.is_none() {
+            return Crossing::of_nat_only(&pod.name, &first, way);
+        }
+        let orphan = |packet: &Packet| Packet {
+            owner: None,
+            ..packet.clone()
+        };
+        let to = turned(&way, &first).map_or(first.dst, |t| t.to);
+        let back = Packet {
+            src: to,
+            dst: first.src,
+            in_iface: None,
+            out_iface: None,
+            owner: None,
+            mark: 0,
+            ..established(first.clone())
+        };
+        let comes_in = |packet: Packet| packet.coming_in(pod.interface.as_str());
+        let next = established(first.clone());
+        let (answer, answers, later) = match (&leg.end, answers_here) {
+            (LegEnd::Unreachable | LegEnd::Unknown { .. }, _) => (None, Vec::new(), Vec::new()),
+            // A reset comes from no socket.
+            (LegEnd::Refused { .. }, true) => (Some(back), Vec::new(), Vec::new()),
+            (LegEnd::Refused { .. }, false) => (Some(comes_in(back)), Vec::new(), Vec::new()),
+            (LegEnd::Accepted { .. }, false) => {
+                let back = comes_in(back);
+                (Some(back.clone()), vec![back], vec![orphan(&next), next])
+            }
+            (LegEnd::Accepted { listener, .. }, true) => {
+                let owned = Packet {
+                    owner: Some(self.owner_of(*listener, pod)),
+                    ..back.clone()
+                };
+                let later = match next.in_iface {
+                    None => vec![orphan(&next), next],
+                    Some(_) => vec![next],
+                };
+                (Some(owned.clone()), vec![owned, back], later)
+            }
+        };
+        let told = (leg.end == LegEnd::Unreachable).then(|| {
+            let node = world.topology.network.node.of(world.family());
+            let packet = Packet {
+                protocol: Protocol::from_name(match world.family() {
+                    Family::V4 => "icmp",
+                    Family::V6 => "ipv6-icmp",
+                })
+                .unwrap_or(Protocol::Tcp),
+                src: SocketAddr::new(node, 0),
+                dst: SocketAddr::new(first.src.ip(), 0),
+                out_iface: None,
+                owner: None,
+                mark: 0,
+                state: CtState::Related,
+                tcp_flags: TcpFlags::NONE,
+                ..first.clone()
+            };
+            comes_in(packet)
+        });
+        let packets = Packets {
+            first,
+            later,
+            answer,
+            answers,
+            told,
+        };
+        Crossing::new(
+            &pod.name,
+            world.rules_of(Some(pod)),
+            &world.host(Some(pod)),
+            packets,
+            way,
+        )
+    }
+
+    /// A connection whose answers are lost is none; what happens then, the prediction does not know.
+    fn settle(&self, leg: &mut Leg, leaves: bool) {
+        let opener = SocketAddr::new(leg.opener.source, ANY_PORT);
+        let far = leg.far.as_ref().and_then(|it| it.lost(opener, true));
+        let near = || leg.near.as_ref().and_then(|it| it.lost(opener, false));
+        let _ = leaves;
+        if let Some(why) = far.or_else(near) {
+            leg.end = LegEnd::Unknown { why };
+        }
+        let open = matches!(leg.end, LegEnd::Unknown { .. });
+        for crossing in leg.near.iter_mut().chain(&mut leg.far) {
+            crossing.open = open;
+        }
+    }
+
+    /// The user and group that the sockets of a listener were made with.
+    fn owner_of(&self, listener: Listener, pod: &Pod) -> (u32, u32) {
+        match (listener.role(), &pod.app) {
+            (Role::App, Some(app)) => (app.uid, app.gid),
+            _ => self.world.proxy_owner(pod),
+        }
+    }
+
+    /// At a local address of a pod.
+    fn arrive(&self, pod: Option<&Pod>, way: &Journey, at: SocketAddr, call: &Call) -> LegEnd {
+        let Some(pod) = pod else {
+            return LegEnd::Refused {
+                pod: NODE.to_string(),
+                local: at,
+            };
+        };
+        let local = match intercepted(way) {
+            true => call.remote,
+            false => at,
+        };
+        let name = pod.name.clone();
+        let interception = self.world.interception;
+        let Some(listener) = listener_at(pod, at, call.transport, interception) else {
+            return LegEnd::Refused { pod: name, local };
+        };
+        let told = pod.is_sidecar() && call.transport == Transport::Tcp;
+        LegEnd::Accepted {
+            refused_as_loop: self.refused_as_loop(pod, listener, call),
+            pod: name,
+            listener,
+            port: at.port(),
+            local,
+            original_dst: told.then_some(call.remote),
+        }
+    }
+
+    /// At the node, which has no rules.
+    fn at_node(&self, local: SocketAddr, call: &Call) -> LegEnd {
+        let _ = call;
+        if self.world.dns() != Some(local) {
+            return LegEnd::Refused {
+                pod: NODE.to_string(),
+                local,
+            };
+        }
+        LegEnd::Accepted {
+            pod: NODE.to_string(),
+            listener: Listener::DnsServer,
+            port: local.port(),
+            local,
+            original_dst: None,
+            refused_as_loop: false,
+        }
+    }
+
+    /// The proxy's own rule: steps go gateway, outbound, inbound, never back, and never to its own ports.
+    fn refused_as_loop(&self, pod: &Pod, listener: Listener, call: &Call) -> bool {
+        if !matches!(listener, Listener::Inbound | Listener::Outbound) {
+            return false;
+        }
+        let interception = self.world.interception;
+        let dst = call.remote;
+        let own_port = [interception.inbound, interception.outbound].contains(&dst.port());
+        let own_address = pod.addr.contains(dst.ip()) || dst.ip().is_loopback();
+        let sources = &interception.inbound_source;
+        let own_source = listener == Listener::Inbound && sources.contains(&call.opener.source);
+        let own_upstream = call.opener.pod == pod.name
+            && match call.on_behalf_of {
+                Some(Listener::Inbound) => true,
+                Some(Listener::Outbound) => listener == Listener::Outbound,
+                _ => false,
+            };
+        (own_port && own_address) || own_source || own_upstream
+    }
+}
+
+fn first_packet(call: &Call) -> Packet {
+    let source = SocketAddr::new(call.opener.source, ANY_PORT);
+    let packet = match call.transport {
+        Transport::Tcp => Packet::tcp(source, call.remote),
+        Transport::Udp => Packet::udp(source, call.remote),
+    };
+    packet
+        .owned_by(call.opener.owner.0, call.opener.owner.1)
+        .marked(call.opener.mark)
+}
+
+fn unknown(end: &JourneyEnd) -> LegEnd {
+    let why = match end {
+        JourneyEnd::Unknown(why) => why.clone(),
+        JourneyEnd::Gone(outcome) => outcome.to_string(),
+        JourneyEnd::Sent { to } => format!("the pod sends it on to {to}"),
+        JourneyEnd::Delivered { at, .. } => format!("it ends at {at}"),
+    };
+    LegEnd::Unknown { why }
+}

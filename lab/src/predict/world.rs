@@ -1,0 +1,146 @@
+//! What a prediction needs to know: the lab, the rules in its sidecar pods, and what goes with those rules.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::{
+    interception::Interception,
+    model::Host,
+    rules::{Family, MarkValue, Policy, RuleSet, Table},
+    topology::{Pod, Proxy, Topology, service_names},
+};
+
+/// Pod name of the node in connection logs.
+pub(super) const NODE: &str = "node";
+
+/// A lab whose sidecar pods all carry one rule set.
+#[derive(Debug, Clone)]
+pub struct World<'a> {
+    /// The lab.
+    pub topology: &'a Topology,
+    /// Rules of every sidecar pod; their family is that of the flows.
+    pub rules: &'a RuleSet,
+    /// Proxy, routes and marks that go with the rules.
+    pub interception: &'a Interception,
+    /// Rules of every other pod.
+    none: RuleSet,
+}
+
+impl<'a> World<'a> {
+    /// Puts the three together.
+    pub fn new(topology: &'a Topology, rules: &'a RuleSet, interception: &'a Interception) -> Self {
+        Self {
+            topology,
+            rules,
+            interception,
+            none: RuleSet::empty(rules.family),
+        }
+    }
+
+    /// Family of rules and flows.
+    pub fn family(&self) -> Family {
+        self.rules.family
+    }
+
+    /// Loopback of the family.
+    pub(super) fn localhost(&self) -> IpAddr {
+        match self.family() {
+            Family::V4 => std::net::Ipv4Addr::LOCALHOST.into(),
+            Family::V6 => std::net::Ipv6Addr::LOCALHOST.into(),
+        }
+    }
+
+    /// The rules a pod carries; those of the node and of pods without a sidecar are none.
+    pub(super) fn rules_of(&self, pod: Option<&Pod>) -> &RuleSet {
+        match pod {
+            Some(pod) if pod.is_sidecar() => self.rules,
+            _ => &self.none,
+        }
+    }
+
+    /// The routes of a pod. Marks are routed to lo where TPROXY is set up.
+    pub(super) fn host(&self, pod: Option<&Pod>) -> Host {
+        let (interface, addr) = match pod {
+            Some(pod) => (pod.interface.to_string(), pod.addr),
+            None => (
+                self.topology.network.bridge.to_string(),
+                self.topology.network.node,
+            ),
+        };
+        let whole = |mark| MarkValue {
+            value: mark,
+            mask: u32::MAX,
+        };
+        let tproxy = self
+            .interception
+            .tproxy
+            .filter(|_| pod.is_some_and(Pod::is_sidecar));
+        Host {
+            local_marks: Some(tproxy.iter().map(|it| whole(it.mark)).collect()),
+            ..Host::new(interface, addr.of(self.family()))
+        }
+    }
+
+    /// User and group of a pod's proxy: a sidecar's is that of the interception, where it says so.
+    pub(super) fn proxy_owner(&self, pod: &Pod) -> (u32, u32) {
+        let own = pod.proxy.as_ref().map_or((0, 0), Proxy::owner);
+        match self.interception.owner {
+            Some(owner) if pod.is_sidecar() => owner,
+            _ => own,
+        }
+    }
+
+    /// The cluster's DNS server.
+    pub(super) fn dns(&self) -> Option<SocketAddr> {
+        let dns = self.topology.dns.as_ref()?;
+        Some(SocketAddr::new(dns.addr.of(self.family()), DNS_PORT))
+    }
+
+    /// True for a name of the mesh, as a pod may spell it.
+    pub(super) fn is_service(&self, name: &str) -> bool {
+        let mut services = self.topology.services.iter();
+        services.any(|s| service_names(&s.name).any(|it| it == name))
+    }
+
+    /// True for an address the node has.
+    pub(super) fn is_node(&self, ip: IpAddr) -> bool {
+        let dns = self.topology.dns.as_ref();
+        self.topology.network.node.contains(ip) || dns.is_some_and(|d| d.addr.contains(ip))
+    }
+
+    /// Whether the rules only know first packets of a connection: what raw, mangle and filter do to every packet,
+    /// need not be asked then.
+    pub(super) fn only_nat(&self) -> bool {
+        let idle = |(table, rules): (&Table, &crate::rules::TableRules)| {
+            let lets =
+                |c: &crate::rules::Chain| c.rules.is_empty() && c.policy != Some(Policy::Drop);
+            *table == Table::Nat || rules.chains().iter().all(lets)
+        };
+        self.rules.tables.iter().all(idle)
+    }
+
+    /// Endpoints behind a virtual address.
+    pub(super) fn endpoints(&self, vip: SocketAddr) -> Option<Vec<SocketAddr>> {
+        let service = self.topology.service_at(vip.ip());
+        let service = service.filter(|s| s.port == vip.port())?;
+        let pods = service
+            .endpoints
+            .iter()
+            .filter_map(|e| self.topology.pod(e));
+        let at = |pod: &Pod| SocketAddr::new(pod.addr.of(self.family()), service.port);
+        Some(pods.map(at).collect())
+    }
+}
+
+/// Port of DNS.
+const DNS_PORT: u16 = 53;
+
+/// The service address a gateway's listener stands for.
+pub fn gateway_vip(topology: &Topology, pod: &Pod, family: Family) -> Option<SocketAddr> {
+    match pod.proxy.as_ref()? {
+        Proxy::Gateway { service, .. } => {
+            let service = topology.service(service)?;
+            Some(SocketAddr::new(service.vip.of(family), service.port))
+        }
+        Proxy::Sidecar { .. } => None,
+    }
+}
