@@ -217,7 +217,7 @@ impl LabFile {
     }
 
     /// What users and groups that the rules name are in the pods, whatever the machine calls them.
-    fn names(&self) -> OwnerNames {
+    pub fn names(&self) -> OwnerNames {
         let texts = self.texts.iter().chain(&self.given);
         // A text that does not parse is told where it is read.
         let sets = texts.filter_map(|(family, text)| parse_rules(text, *family).ok());
