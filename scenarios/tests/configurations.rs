@@ -27,7 +27,7 @@ fn configured(file: LabFile, families: Families, release: &str, more: &[(&str, &
     let settings = settings.expect("valid flags");
     let config = Config::new(&settings, &file.host(families), &mut warnings);
     let release: Release = release.parse().expect("a release");
-    file.configured(&config.expect("valid settings"), release)
+    file.configured(&settings, &config.expect("valid settings"), release)
 }
 
 fn lab(file: LabFile, backend: Backend, families: Families) -> Lab {

@@ -89,7 +89,7 @@ fn configured(args: &Args, lab: LabFile) -> Result<Ruled, Failure> {
     for warning in warnings {
         anstream::eprintln!("warning: {warning}");
     }
-    let file = lab.configured(&config, release);
+    let file = lab.configured(&settings, &config, release);
     say_names(&file.names());
     Ok(Ruled {
         file: file.expecting(expect(args, Expect::Rules)),
