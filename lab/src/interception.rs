@@ -12,6 +12,7 @@ use crate::{
     istio::{Config, InterceptionMode, Owner},
     ports,
     rules::{Family, Match, Matches, OwnerId, Protocol, RuleSet, Table, TableRules, Target},
+    topology::Proxy,
 };
 
 /// What a sidecar's proxy listens on, who it is, and how its packets are marked and routed.
@@ -83,6 +84,14 @@ impl Interception {
             tproxy,
             dns: config.dns.as_ref().map(|_| ports::DNS),
             ..Self::default()
+        }
+    }
+
+    /// User and group of a pod's proxy. A gateway is not intercepted, and stays who it is.
+    pub fn owner_of(&self, proxy: &Proxy) -> (u32, u32) {
+        match proxy {
+            Proxy::Sidecar { .. } => self.owner.unwrap_or_else(|| proxy.owner()),
+            Proxy::Gateway { .. } => proxy.owner(),
         }
     }
 

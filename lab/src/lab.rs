@@ -82,7 +82,7 @@ impl Lab {
         options: Options,
     ) -> Result<Self, Failure> {
         let texts = file.texts_to_apply(options.families)?;
-        let plan = plan::plan(&file.topology, texts, options.backend);
+        let plan = plan::plan(&file.topology, &file.interception, texts, options.backend);
         supervisor.send(&Request::Up(Box::new(plan)))?;
         match supervisor.receive()? {
             Message::Up(up) => Ok(Self {

@@ -1,19 +1,24 @@
 //! The plan of a lab: everything the supervisor needs to build it, computed from the lab file and the rules. Pure.
 
-use std::{fmt::Write as _, net::SocketAddr};
+use std::{
+    fmt::Write as _,
+    net::{IpAddr, SocketAddr},
+};
 
 use hoplab_proxies::wire::{
-    AppCall, AppConfig, GatewayRoute, Part, ProxyConfig, ServiceRoute, SidecarPorts, StubConfig,
+    AppCall, AppConfig, DnsConfig, DnsProxy, GatewayRoute, NameRecord, Part, ProxyConfig,
+    ServiceRoute, SidecarPorts, StubConfig,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    interception::INBOUND_SOURCE,
+    interception::Interception,
+    istio::routes::Step,
     net::LinkPlan,
     netfilter::BackendChoice,
     ports,
-    rules::Family,
-    topology::{Pod, Proxy, Topology},
+    rules::{Family, OwnerNames},
+    topology::{Dns, Pod, Proxy, Topology, service_names},
 };
 
 /// Connections a stub proxy serves at once; one more is refused and logged.
@@ -30,19 +35,23 @@ pub struct Plan {
     pub rules: RuleTexts,
     /// The node.
     pub node: NodePlan,
-    /// Text of /etc/hosts.
-    pub hosts: String,
+    /// Files of /etc that the lab has of its own.
+    pub files: Files,
     /// Pods.
     pub pods: Vec<PodPlan>,
 }
 
 /// Restore texts, as they are given to the kernel.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleTexts {
     /// For iptables-restore.
     pub v4: String,
     /// For ip6tables-restore; none writes an empty file, as istio-init does with IPv6 off.
     pub v6: Option<String>,
+    /// What users and groups that the rules name are in the pods.
+    pub names: OwnerNames,
+    /// What goes beside the rules in each pod that gets them: policy rules, routes, an address.
+    pub routes: Vec<Step>,
     /// Profile whose variables the istio-init log shows; none for a file of a person's own.
     pub profile: Option<String>,
 }
@@ -57,15 +66,32 @@ impl RuleTexts {
     }
 }
 
+/// Files of /etc that pods have of their own, as containers do; none leaves the machine's in place.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Files {
+    /// Text of /etc/hosts.
+    pub hosts: String,
+    /// Text of /etc/resolv.conf, where the lab has a DNS server.
+    pub resolv_conf: Option<String>,
+    /// Text of /etc/passwd, where rules name users.
+    pub passwd: Option<String>,
+    /// Text of /etc/group, where rules name groups.
+    pub group: Option<String>,
+}
+
 /// The node namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodePlan {
     /// Name of the bridge.
     pub bridge: String,
     /// Addresses of the bridge.
-    pub addresses: Vec<(std::net::IpAddr, u8)>,
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// Further addresses of lo: those of the DNS server.
+    pub loopback: Vec<(IpAddr, u8)>,
     /// Sysctls, in path form.
     pub sysctls: Vec<(String, String)>,
+    /// Processes: the DNS server.
+    pub processes: Vec<ProcessPlan>,
 }
 
 /// One pod.
@@ -76,7 +102,9 @@ pub struct PodPlan {
     /// Its link.
     pub link: LinkPlan,
     /// Further addresses of lo (`::6` where IPv6 rules are on, as istio-init adds it).
-    pub loopback: Vec<(std::net::IpAddr, u8)>,
+    pub loopback: Vec<(IpAddr, u8)>,
+    /// Policy rules and routes that go with the rules.
+    pub routes: Vec<Step>,
     /// Sysctls, in path form.
     pub sysctls: Vec<(String, String)>,
     /// Sysctls that exist once the rules have loaded conntrack, in path form.
@@ -94,23 +122,37 @@ pub struct ProcessPlan {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+    /// Keeps CAP_NET_ADMIN, which IP_TRANSPARENT and SO_MARK ask for.
+    pub net_admin: bool,
     /// First line of its standard input.
     pub config: StubConfig,
 }
 
 /// Computes the plan of a topology.
-pub fn plan(topology: &Topology, rules: RuleTexts, backend: BackendChoice) -> Plan {
+pub fn plan(
+    topology: &Topology,
+    interception: &Interception,
+    rules: RuleTexts,
+    backend: BackendChoice,
+) -> Plan {
     let network = &topology.network;
     let prefix = (network.ipv4.prefix_len(), network.ipv6.prefix_len());
     let both =
         |a: crate::topology::Addresses| vec![(a.v4.into(), prefix.0), (a.v6.into(), prefix.1)];
-    let v6_rules = rules.v6.is_some();
     Plan {
         lab: topology.name.clone(),
         backend,
         node: NodePlan {
             bridge: network.bridge.to_string(),
             addresses: both(network.node),
+            loopback: topology.dns.as_ref().map_or_else(Vec::new, |dns| {
+                vec![(dns.addr.v4.into(), 32), (dns.addr.v6.into(), 128)]
+            }),
+            processes: topology
+                .dns
+                .iter()
+                .map(|dns| dns_server(topology, dns))
+                .collect(),
             sysctls: sysctls(&[
                 ("net/ipv4/ip_forward", "1"),
                 // An unreachable address is told at once, every time.
@@ -119,7 +161,12 @@ pub fn plan(topology: &Topology, rules: RuleTexts, backend: BackendChoice) -> Pl
                 ("net/ipv6/conf/all/forwarding", "1"),
             ]),
         },
-        hosts: hosts(topology),
+        files: Files {
+            hosts: hosts(topology),
+            resolv_conf: topology.dns.as_ref().map(resolv_conf),
+            passwd: passwd(&rules.names),
+            group: group(&rules.names),
+        },
         pods: topology
             .pods
             .iter()
@@ -131,18 +178,34 @@ pub fn plan(topology: &Topology, rules: RuleTexts, backend: BackendChoice) -> Pl
                     addresses: both(pod.addr),
                     gateways: vec![network.node.v4.into(), network.node.v6.into()],
                 },
-                loopback: if pod.is_sidecar() && v6_rules {
-                    vec![(INBOUND_SOURCE[1], 128)]
-                } else {
-                    Vec::new()
-                },
+                loopback: beside(&rules, pod).filter_map(loopback_address).collect(),
+                routes: beside(&rules, pod)
+                    .filter(|step| loopback_address(step).is_none())
+                    .cloned()
+                    .collect(),
                 sysctls: sysctls(&[]),
                 conntrack_sysctls: own(CONNTRACK_SYSCTLS),
                 intercepted: pod.is_sidecar(),
-                processes: processes(topology, pod),
+                processes: processes(topology, interception, pod),
             })
             .collect(),
         rules,
+    }
+}
+
+/// What goes beside the rules in a pod.
+fn beside<'a>(rules: &'a RuleTexts, pod: &Pod) -> impl Iterator<Item = &'a Step> {
+    let steps = rules.routes.iter();
+    steps
+        .filter(|_| pod.is_sidecar())
+        .collect::<Vec<_>>()
+        .into_iter()
+}
+
+fn loopback_address(step: &Step) -> Option<(IpAddr, u8)> {
+    match step {
+        Step::LoopbackAddress(net) => Some((net.addr().into(), net.prefix_len())),
+        Step::Rule { .. } | Step::LocalRoute { .. } => None,
     }
 }
 
@@ -192,21 +255,88 @@ fn hosts(topology: &Topology) -> String {
     text
 }
 
-fn processes(topology: &Topology, pod: &Pod) -> Vec<ProcessPlan> {
+fn resolv_conf(dns: &Dns) -> String {
+    format!("nameserver {}\nnameserver {}\n", dns.addr.v4, dns.addr.v6)
+}
+
+/// None where no rule names a user. The names that every process of a lab has come first.
+fn passwd(names: &OwnerNames) -> Option<String> {
+    let own = |(name, id): (&String, &u32)| format!("{name}:x:{id}:{id}::/:/usr/sbin/nologin\n");
+    let more: String = names.users.iter().map(own).collect();
+    (!more.is_empty()).then(|| {
+        format!("root:x:0:0:root:/:/bin/sh\nistio-proxy:x:1337:1337::/:/usr/sbin/nologin\n{more}")
+    })
+}
+
+/// None where no rule names a group.
+fn group(names: &OwnerNames) -> Option<String> {
+    let more: String = names
+        .groups
+        .iter()
+        .map(|(name, id)| format!("{name}:x:{id}:\n"))
+        .collect();
+    (!more.is_empty()).then(|| format!("root:x:0:\nistio-proxy:x:1337:\n{more}"))
+}
+
+/// User and group of the cluster's DNS server: nobody's in particular, as in CoreDNS's own image.
+const DNS_OWNER: u32 = 65_532;
+
+fn dns_server(topology: &Topology, dns: &Dns) -> ProcessPlan {
+    let hosts = dns.hosts.iter().map(|(name, at)| NameRecord {
+        name: name.clone(),
+        addresses: vec![at.v4.into(), at.v6.into()],
+    });
+    ProcessPlan {
+        uid: DNS_OWNER,
+        gid: DNS_OWNER,
+        net_admin: false,
+        config: StubConfig {
+            pod: NODE.to_owned(),
+            part: Part::Dns(DnsConfig {
+                listen: servers(dns),
+                names: service_records(topology).chain(hosts).collect(),
+            }),
+        },
+    }
+}
+
+/// What processes of the node call their pod in the logs.
+pub const NODE: &str = "node";
+
+/// Both addresses of the DNS server.
+fn servers(dns: &Dns) -> Vec<SocketAddr> {
+    [Family::V4, Family::V6]
+        .map(|family| SocketAddr::new(dns.addr.of(family), ports::DNS_SERVER))
+        .to_vec()
+}
+
+/// Every spelling of every service.
+fn service_records(topology: &Topology) -> impl Iterator<Item = NameRecord> {
+    topology.services.iter().flat_map(|service| {
+        service_names(&service.name).map(|name| NameRecord {
+            name,
+            addresses: vec![service.vip.v4.into(), service.vip.v6.into()],
+        })
+    })
+}
+
+fn processes(topology: &Topology, interception: &Interception, pod: &Pod) -> Vec<ProcessPlan> {
     let proxy = pod.proxy.as_ref().map(|proxy| {
-        let (uid, gid) = proxy.owner();
+        let (uid, gid) = interception.owner_of(proxy);
         ProcessPlan {
             uid,
             gid,
+            net_admin: pod.is_sidecar() && interception.tproxy.is_some(),
             config: StubConfig {
                 pod: pod.name.clone(),
-                part: Part::Proxy(proxy_config(topology, proxy)),
+                part: Part::Proxy(proxy_config(topology, interception, proxy)),
             },
         }
     });
     let app = pod.app.as_ref().map(|app| ProcessPlan {
         uid: app.uid,
         gid: app.gid,
+        net_admin: false,
         config: StubConfig {
             pod: pod.name.clone(),
             part: Part::App(AppConfig {
@@ -237,14 +367,19 @@ fn service_of(topology: &Topology, pod: &Pod) -> String {
         .map_or_else(|| pod.name.clone(), |s| s.name.clone())
 }
 
-fn proxy_config(topology: &Topology, proxy: &Proxy) -> ProxyConfig {
+fn proxy_config(topology: &Topology, interception: &Interception, proxy: &Proxy) -> ProxyConfig {
+    let dns = interception.dns.map(|port| DnsProxy {
+        port,
+        names: service_records(topology).collect(),
+        upstream: topology.dns.as_ref().map(servers).unwrap_or_default(),
+    });
     let (sidecar, gateway) = match proxy {
         Proxy::Sidecar { .. } => (
             Some(SidecarPorts {
-                outbound: ports::OUTBOUND,
-                inbound: ports::INBOUND,
-                inbound_source: INBOUND_SOURCE,
-                tproxy_mark: None,
+                outbound: interception.outbound,
+                inbound: interception.inbound,
+                inbound_source: interception.inbound_source,
+                tproxy_mark: interception.tproxy.map(|it| it.mark),
             }),
             None,
         ),
@@ -257,13 +392,13 @@ fn proxy_config(topology: &Topology, proxy: &Proxy) -> ProxyConfig {
         ),
     };
     ProxyConfig {
+        dns: dns.filter(|_| sidecar.is_some()),
         sidecar,
         gateway,
         health_ports: vec![ports::AGENT, ports::READINESS],
         metrics_port: ports::METRICS,
         admin_port: ports::ADMIN,
         services: routes(topology),
-        dns: None,
         upstream_mark: None,
         max_connections: MAX_CONNECTIONS,
     }
@@ -293,7 +428,7 @@ pub fn routes(topology: &Topology) -> Vec<ServiceRoute> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{builtin, netfilter::Backend};
+    use crate::{builtin, interception::INBOUND_SOURCE, istio::routes, netfilter::Backend};
 
     fn bookinfo(v6: bool) -> Plan {
         let text = builtin::lab_text("bookinfo").expect("bookinfo travels in the binary");
@@ -301,9 +436,17 @@ mod tests {
         let texts = RuleTexts {
             v4: "v4 rules".into(),
             v6: v6.then(|| "v6 rules".into()),
+            names: OwnerNames::default(),
+            routes: routes::sidecar_with(v6, None),
             profile: None,
         };
-        plan(&topology, texts, BackendChoice::Fixed(Backend::Nft))
+        let interception = Interception::default();
+        plan(
+            &topology,
+            &interception,
+            texts,
+            BackendChoice::Fixed(Backend::Nft),
+        )
     }
 
     fn pod<'p>(plan: &'p Plan, name: &str) -> &'p PodPlan {
@@ -357,7 +500,7 @@ mod tests {
 
     #[test]
     fn names_resolve_as_in_kubernetes_for_both_families() {
-        let hosts = bookinfo(false).hosts;
+        let hosts = bookinfo(false).files.hosts;
         for line in [
             "10.96.0.13 reviews reviews.default reviews.default.svc.cluster.local",
             "fd96::13 reviews reviews.default reviews.default.svc.cluster.local",

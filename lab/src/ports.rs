@@ -10,6 +10,8 @@ pub const AGENT: u16 = 15020;
 pub const READINESS: u16 = 15021;
 /// Prometheus metrics of the proxy.
 pub const METRICS: u16 = 15090;
+/// DNS, at a server.
+pub const DNS_SERVER: u16 = 53;
 /// DNS listener, when DNS is captured.
 pub const DNS: u16 = 15053;
 /// Admin, loopback only.

@@ -36,7 +36,7 @@ pub(super) fn mounts(sheet: &mut Sheet, start: &Step<()>, plan: &Plan) -> Step<(
         UPGRADE,
     );
     sheet.try_after(start.by_ref(), trial, |()| {
-        prepare_mounts(&plan.hosts)?;
+        prepare_mounts(&plan.files)?;
         Ok((
             (),
             "private mounts, /proc, a tmpfs on /run, /etc/hosts".into(),

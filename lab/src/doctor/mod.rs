@@ -22,6 +22,7 @@ pub use text::text;
 
 use crate::{
     failure::{Class, Failure},
+    interception::Interception,
     netfilter::{Backend, BackendChoice},
     plan::{self, Plan, RuleTexts},
     rules::Family,
@@ -136,12 +137,8 @@ fn scratch_plan() -> Plan {
         app = { port = 9080 }
     "#;
     let topology = Topology::parse(LAB, "the doctor's lab").expect("a test reads it");
-    let rules = RuleTexts {
-        v4: String::new(),
-        v6: None,
-        profile: None,
-    };
-    plan::plan(&topology, rules, BackendChoice::Auto)
+    let (interception, rules) = (Interception::default(), RuleTexts::default());
+    plan::plan(&topology, &interception, rules, BackendChoice::Auto)
 }
 
 #[cfg(test)]

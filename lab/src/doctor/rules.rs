@@ -95,7 +95,7 @@ impl Place {
         RuleTexts {
             v4,
             v6,
-            profile: None,
+            ..RuleTexts::default()
         }
     }
 

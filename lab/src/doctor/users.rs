@@ -74,6 +74,7 @@ impl Probe {
         let plan = ProcessPlan {
             uid,
             gid,
+            net_admin: false,
             config: StubConfig {
                 pod: namespace.name().into(),
                 part: Part::Probe,

@@ -54,6 +54,8 @@ pub struct Machine {
 pub struct Up {
     /// Pods in the order of the lab file.
     pub pods: Vec<PodUp>,
+    /// Processes in the node: the DNS server.
+    pub node: Vec<ProcessUp>,
     /// Microseconds from the first namespace to the last process that said it was ready.
     pub took_us: u64,
 }

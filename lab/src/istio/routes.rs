@@ -1,6 +1,9 @@
 //! What Istio tells the kernel over netlink beside the rules: policy rules, routes, and one address.
 
-use std::fmt;
+use std::{fmt, net::Ipv6Addr};
+
+use ipnet::Ipv6Net;
+use serde::{Deserialize, Serialize};
 
 use super::{
     Config, InboundPorts,
@@ -9,7 +12,7 @@ use super::{
 use crate::rules::Family;
 
 /// One thing to add. Displays as the `ip` command that adds it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Step {
     /// Marked packets are routed by another table.
     Rule {
@@ -30,11 +33,11 @@ pub enum Step {
         table: u32,
     },
     /// The source of passthrough calls, on `lo`. IPv4's needs no such thing: all of 127.0.0.0/8 is local.
-    LoopbackAddress(&'static str),
+    LoopbackAddress(Ipv6Net),
 }
 
 /// A mark, and a mask where one is given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mark {
     /// All bits.
     Whole(u32),
@@ -86,16 +89,28 @@ impl fmt::Display for Step {
     }
 }
 
+/// Source of calls the proxy makes to its own pod for somebody outside, over IPv6.
+const PASSTHROUGH_SOURCE: Ipv6Addr = Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6);
+
 /// What a sidecar needs: an address for IPv6, and policy routing if TPROXY captures anything.
 pub fn sidecar(config: &Config) -> Vec<Step> {
+    let captures = config.is_tproxy() && config.inbound_ports != InboundPorts::Off;
+    let (mark, table) = (
+        config.inbound_tproxy_mark,
+        config.inbound_tproxy_route_table,
+    );
+    sidecar_with(config.enable_ipv6, captures.then_some((mark, table)))
+}
+
+/// The same without a configuration: IPv6 rules or none, and mark and table of TPROXY.
+pub fn sidecar_with(ipv6: bool, tproxy: Option<(u32, u32)>) -> Vec<Step> {
     let mut steps = Vec::new();
-    if config.enable_ipv6 {
-        steps.push(Step::LoopbackAddress("::6/128"));
+    if ipv6 {
+        steps.push(Step::LoopbackAddress(PASSTHROUGH_SOURCE.into()));
     }
-    if config.is_tproxy() && config.inbound_ports != InboundPorts::Off {
-        let table = config.inbound_tproxy_route_table;
-        for family in families(config.enable_ipv6) {
-            let mark = Mark::Whole(config.inbound_tproxy_mark);
+    if let Some((mark, table)) = tproxy {
+        for family in families(ipv6) {
+            let mark = Mark::Whole(mark);
             steps.push(Step::Rule {
                 family,
                 mark,

@@ -15,9 +15,12 @@ use crate::{
     diagnostic::{Diagnostic, did_you_mean},
     failure::{Class, Failure},
     interception::Interception,
-    istio::{self, Config, DnsServers, Release},
+    istio::{
+        self, Config, DnsServers, Release,
+        routes::{self, Step},
+    },
     plan::RuleTexts,
-    rules::{self, Family, RuleSet, Table},
+    rules::{self, Family, OwnerNames, RuleSet, Table},
     topology::{Expected, RuleSource, Topology},
 };
 
@@ -47,6 +50,8 @@ pub struct LabFile {
     texts: BTreeMap<Family, RuleText>,
     /// Applied in place of those, per family.
     given: BTreeMap<Family, RuleText>,
+    /// What Istio sets beside the rules of a configuration; none: what goes with rules as such.
+    routes: Option<Vec<Step>>,
 }
 
 /// Families that the flows of a run go over: one, or each flow over both.
@@ -84,6 +89,10 @@ impl From<Family> for Families {
         Self::One(family)
     }
 }
+
+/// Number of the first user and of the first group that rules name; the others follow in alphabetical order. Flows
+/// are sent as numbers.
+pub const FIRST_NAMED_ID: u32 = 3000;
 
 /// What flows are judged by, beside what the kernel did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,6 +151,7 @@ impl LabFile {
             rules_from,
             texts,
             given: BTreeMap::new(),
+            routes: None,
         })
     }
 
@@ -174,6 +184,7 @@ impl LabFile {
             .filter_map(text)
             .collect();
         self.given.clear();
+        self.routes = Some(routes::sidecar(config));
         self.interception = Interception::of(config);
         self.expect = Expect::Rules;
         self.rules_from = format!("Istio {release}, {}", self.interception);
@@ -202,7 +213,15 @@ impl LabFile {
             .texts
             .get(&family)
             .ok_or_else(|| self.no_rules(family))?;
-        parse_rules(text, family)
+        parse_rules(text, family).map(|set| self.names().resolve(&set))
+    }
+
+    /// What users and groups that the rules name are in the pods, whatever the machine calls them.
+    fn names(&self) -> OwnerNames {
+        let texts = self.texts.iter().chain(&self.given);
+        // A text that does not parse is told where it is read.
+        let sets = texts.filter_map(|(family, text)| parse_rules(text, *family).ok());
+        OwnerNames::of(&sets.collect::<Vec<_>>(), FIRST_NAMED_ID)
     }
 
     /// The same lab, judged by something else. Paths of the lab file name the lab's own rules, so [`Expect::File`]
@@ -230,9 +249,13 @@ impl LabFile {
         };
         let v6 = families.has(Family::V6) || self.given.contains_key(&Family::V6);
         let own = self.given.is_empty() && self.expect == Expect::File;
+        let tproxy = self.interception.tproxy;
+        let routes = || routes::sidecar_with(v6, tproxy.map(|it| (it.mark, it.route_table)));
         Ok(RuleTexts {
             v4: text(&Family::V4).unwrap_or_default(),
             v6: text(&Family::V6).filter(|_| v6),
+            names: self.names(),
+            routes: self.routes.clone().unwrap_or_else(routes),
             profile: match &self.topology.rules {
                 RuleSource::Profile(name) if own => Some(name.clone()),
                 _ => None,

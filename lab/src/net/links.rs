@@ -60,6 +60,11 @@ impl Netlink {
         Ok(Self { runtime, handle })
     }
 
+    /// Runs netlink requests to their end on this thread.
+    pub(super) fn block_on<T>(&self, requests: impl AsyncFnOnce(&Handle) -> T) -> T {
+        self.runtime.block_on(requests(&self.handle))
+    }
+
     /// Creates a bridge, gives it its addresses and sets it up.
     ///
     /// # Errors
@@ -184,11 +189,11 @@ impl Netlink {
     }
 }
 
-fn refused(what: String) -> impl FnOnce(rtnetlink::Error) -> NetError {
+pub(super) fn refused(what: String) -> impl FnOnce(rtnetlink::Error) -> NetError {
     move |source| NetError::Link { what, source }
 }
 
-async fn index_of(handle: &Handle, name: &str) -> Result<u32, NetError> {
+pub(super) async fn index_of(handle: &Handle, name: &str) -> Result<u32, NetError> {
     Ok(link_of(handle, name).await?.header.index)
 }
 

@@ -3,9 +3,11 @@
 mod error;
 mod links;
 mod namespace;
+mod routing;
 mod sysctl;
 
 pub use error::NetError;
 pub use links::{LinkPlan, Netlink};
 pub use namespace::{Inside, Job, Namespace, Sender};
+pub use routing::MarkRule;
 pub use sysctl::write_sysctls;

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     builtin,
     plan::RuleTexts,
-    rules::{self, Difference, Family, RuleSet},
+    rules::{self, Difference, Family, OwnerNames, RuleSet},
     sandbox::RUN_DIR,
 };
 
@@ -44,7 +44,11 @@ pub fn apply(backend: Backend, texts: &RuleTexts, pod: &str) -> Result<Applied, 
             log.line(&format!("Running command: {}", ran.command));
             let (command, printed) = stdout_of(ran, pod)?;
             log.line(&format!("Command output: \n{printed}"));
-            saved.push(as_meant(text, &printed, family, &command, pod)?);
+            let meant = Meant {
+                text,
+                names: &texts.names,
+            };
+            saved.push(as_meant(&meant, &printed, family, &command, pod)?);
         }
     }
     Ok(Applied {
@@ -108,8 +112,14 @@ fn refusal(ran: Ran, text: &str, pod: &str) -> NetfilterError {
     }
 }
 
+/// What a save must hold: the text, and what the names in it stand for here.
+struct Meant<'a> {
+    text: &'a str,
+    names: &'a OwnerNames,
+}
+
 fn as_meant(
-    text: &str,
+    meant: &Meant<'_>,
     printed: &str,
     family: Family,
     command: &str,
@@ -120,7 +130,8 @@ fn as_meant(
         pod: pod.to_string(),
         source: Box::new(source),
     };
-    let meant = rules::parse(text, family, "the rules file").map_err(unreadable)?;
+    let set = rules::parse(meant.text, family, "the rules file").map_err(unreadable)?;
+    let meant = meant.names.resolve(&set);
     let found = rules::parse(printed, family, command).map_err(unreadable)?;
     let tables: Vec<_> = meant.tables.keys().copied().collect();
     let mut differences = rules::diff(&meant, &found, &tables);

@@ -8,14 +8,15 @@ use nix::{
     unistd::{Gid, Uid, setgroups, setresgid, setresuid},
 };
 
-/// Group, then user, then no way back: no supplementary groups, no capabilities, no_new_privs.
+/// Group, then user, then no way back: no supplementary groups, no_new_privs, and no capabilities but CAP_NET_ADMIN
+/// where it is asked for.
 ///
 /// Must come before the first socket: `-m owner` compares the ids a socket was created with.
 ///
 /// # Errors
 /// An id that is not mapped (EINVAL), or no right to change ids.
-pub(super) fn become_user(uid: u32, gid: u32) -> io::Result<()> {
-    if uid == 0 && gid == 0 {
+pub(super) fn become_user(uid: u32, gid: u32, net_admin: bool) -> io::Result<()> {
+    if uid == 0 && gid == 0 && !net_admin {
         // The node's own probes, as the kubelet's: root of the lab, as it is.
         return Ok(());
     }
@@ -25,9 +26,13 @@ pub(super) fn become_user(uid: u32, gid: u32) -> io::Result<()> {
     setgroups(&[])?;
     setresgid(Gid::from_raw(gid), Gid::from_raw(gid), Gid::from_raw(gid))?;
     let uid = Uid::from_raw(uid);
+    if net_admin {
+        // Else leaving uid 0 takes the permitted ones along.
+        prctl(libc::PR_SET_KEEPCAPS, 1)?;
+    }
     setresuid(uid, uid, uid)?;
-    if uid.is_root() {
-        drop_capabilities()?;
+    if uid.is_root() || net_admin {
+        set_capabilities(if net_admin { 1 << CAP_NET_ADMIN } else { 0 })?;
     }
     prctl(libc::PR_SET_NO_NEW_PRIVS, 1)?;
     // Changing ids hides /proc/PID from its own user; people look there.
@@ -43,8 +48,11 @@ pub(super) fn set_name(name: &str) {
     }
 }
 
-/// Leaving uid 0 drops capabilities by itself; staying (a proxy as 0:1337) needs it done.
-fn drop_capabilities() -> io::Result<()> {
+/// From linux/capability.h: what IP_TRANSPARENT, SO_MARK and binding a foreign address ask for.
+const CAP_NET_ADMIN: u32 = 12;
+
+/// Leaving uid 0 drops capabilities by itself; staying (a proxy as 0:1337) needs it done. `kept` are bits below 32.
+fn set_capabilities(kept: u32) -> io::Result<()> {
     #[repr(C)]
     struct Header {
         version: u32,
@@ -61,14 +69,14 @@ fn drop_capabilities() -> io::Result<()> {
         version: VERSION_3,
         pid: 0,
     };
-    let none = [const {
-        Data {
-            effective: 0,
-            permitted: 0,
-            inheritable: 0,
-        }
-    }; 2];
+    let data = |bits| Data {
+        effective: bits,
+        permitted: bits,
+        inheritable: 0,
+    };
+    let capabilities = [data(kept), data(0)];
     // SAFETY: both structures have the layout of linux/capability.h, version 3.
-    let result = unsafe { libc::syscall(libc::SYS_capset, &raw const header, &raw const none) };
+    let result =
+        unsafe { libc::syscall(libc::SYS_capset, &raw const header, &raw const capabilities) };
     Errno::result(result).map(drop).map_err(io::Error::from)
 }

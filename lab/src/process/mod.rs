@@ -13,16 +13,22 @@ use std::process::ExitCode;
 /// First argument that makes a binary of ours a stub; see `entry`.
 pub(crate) const STUB_ARG: &str = "__stub";
 
-/// Takes on the identity given as `ROLE POD UID GID`, then runs the stub.
+/// Last argument of a stub that keeps CAP_NET_ADMIN.
+pub(crate) const NET_ADMIN_ARG: &str = "net-admin";
+
+/// Takes on the identity given as `ROLE POD UID GID [net-admin]`, then runs the stub.
 pub(crate) fn stub_main(args: impl Iterator<Item = String>) -> ExitCode {
     let args: Vec<String> = args.collect();
     let ids = |i: usize| args.get(i).and_then(|id| id.parse::<u32>().ok());
     let (Some(uid), Some(gid)) = (ids(2), ids(3)) else {
-        eprintln!("a stub is started by the lab, as: {STUB_ARG} ROLE POD UID GID");
+        eprintln!(
+            "a stub is started by the lab, as: {STUB_ARG} ROLE POD UID GID [{NET_ADMIN_ARG}]"
+        );
         return ExitCode::FAILURE;
     };
     identity::set_name(&format!("stub-{}", args[0]));
-    if let Err(error) = identity::become_user(uid, gid) {
+    let net_admin = args.get(4).is_some_and(|last| last == NET_ADMIN_ARG);
+    if let Err(error) = identity::become_user(uid, gid, net_admin) {
         eprintln!("could not become {uid}:{gid}: {error}");
         return ExitCode::FAILURE;
     }

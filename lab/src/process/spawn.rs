@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use super::{ProcessError, STUB_ARG};
+use super::{NET_ADMIN_ARG, ProcessError, STUB_ARG};
 use crate::plan::ProcessPlan;
 use hoplab_proxies::{
     record::Role,
@@ -95,6 +95,7 @@ pub fn spawn(plan: &ProcessPlan, stub: Stub, reports: &Sink) -> Result<Input, Pr
         .arg0(format!("hoplab-{role}"))
         .args([STUB_ARG, role, &plan.config.pod])
         .args([plan.uid.to_string(), plan.gid.to_string()])
+        .args(plan.net_admin.then_some(NET_ADMIN_ARG))
         .current_dir("/")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

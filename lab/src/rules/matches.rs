@@ -59,6 +59,15 @@ impl Matches {
         }
     }
 
+    /// Changes conditions in place, and puts the list back into canonical order.
+    pub(super) fn change(&mut self, change: impl FnMut(&mut Match)) {
+        let mut extensions = std::mem::take(&mut self.extensions);
+        extensions.iter_mut().for_each(change);
+        for condition in extensions {
+            self.add(condition);
+        }
+    }
+
     /// Appends words to the last match of this name that is kept verbatim as a whole; says whether there is one.
     pub(super) fn extend_verbatim(
         &mut self,

@@ -182,6 +182,12 @@ impl RuleSet {
         })
     }
 
+    /// Every rule of every table, to change it.
+    pub(super) fn rules_mut(&mut self) -> impl Iterator<Item = &mut Rule> {
+        let tables = self.tables.values_mut();
+        tables.flat_map(|table| table.chains.iter_mut().flat_map(|chain| &mut chain.rules))
+    }
+
     /// The rule an id names.
     pub fn rule(&self, id: &RuleId) -> Option<&Rule> {
         let table = self

@@ -8,6 +8,7 @@ use std::{
 use nix::mount::{MsFlags, mount};
 
 use super::SandboxError;
+use crate::plan::Files;
 
 /// Where the lab keeps its own files; a tmpfs of its own, so that names are private and nothing stays.
 pub const RUN_DIR: &str = "/run/hoplab";
@@ -18,7 +19,7 @@ pub const RUN_DIR: &str = "/run/hoplab";
 ///
 /// # Errors
 /// A mount that the kernel refuses, or a file that can't be written.
-pub(crate) fn prepare_mounts(hosts: &str) -> Result<(), SandboxError> {
+pub(crate) fn prepare_mounts(files: &Files) -> Result<(), SandboxError> {
     let none: Option<&str> = None;
     let refused = |what, at: &str| {
         let at = PathBuf::from(at);
@@ -48,12 +49,41 @@ pub(crate) fn prepare_mounts(hosts: &str) -> Result<(), SandboxError> {
         path: at.into(),
         source,
     })?;
-    // Names resolve through /etc/hosts, as they do in a pod.
-    let path = at.join("hosts");
-    fs::write(&path, hosts).map_err(|source| SandboxError::File {
-        path: path.clone(),
+    let of_etc = [
+        ("hosts", Some(&files.hosts)),
+        ("resolv.conf", files.resolv_conf.as_ref()),
+        ("passwd", files.passwd.as_ref()),
+        ("group", files.group.as_ref()),
+    ];
+    for (name, text) in of_etc {
+        if let Some(text) = text {
+            cover(name, text)?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts a file of the lab's own over one of /etc, as a pod has it.
+fn cover(name: &'static str, text: &str) -> Result<(), SandboxError> {
+    let failed = |path: &Path| {
+        let path = path.to_path_buf();
+        move |source| SandboxError::File { path, source }
+    };
+    let path = Path::new(RUN_DIR).join(name);
+    fs::write(&path, text).map_err(failed(&path))?;
+    let at = Path::new("/etc").join(name);
+    // A link, as resolv.conf often is, may lead to what the tmpfs on /run covers by now: give it its end again.
+    if let (Ok(link), false) = (fs::read_link(&at), at.exists()) {
+        let end = Path::new("/etc").join(link);
+        if let Some(parent) = end.parent() {
+            fs::create_dir_all(parent).map_err(failed(&end))?;
+        }
+        fs::write(&end, text).map_err(failed(&end))?;
+    }
+    let none: Option<&str> = None;
+    mount(Some(&path), &at, none, MsFlags::MS_BIND, none).map_err(|source| SandboxError::Mount {
+        what: "a file of the lab's own",
+        at,
         source,
-    })?;
-    mount(Some(&path), "/etc/hosts", none, MsFlags::MS_BIND, none)
-        .map_err(refused("the lab's hosts file", "/etc/hosts"))
+    })
 }

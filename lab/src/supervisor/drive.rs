@@ -123,6 +123,7 @@ fn start_probe(live: &mut Live, pod: Option<&str>, uid: u32, gid: u32) -> Result
     let plan = ProcessPlan {
         uid,
         gid,
+        net_admin: false,
         config: StubConfig {
             pod: name.to_string(),
             part: Part::Probe,

@@ -187,7 +187,7 @@ fn answer(
             leave_the_terminal();
             return None;
         }
-        Request::Up(plan) if live.is_none() => prepare_mounts(&plan.hosts)
+        Request::Up(plan) if live.is_none() => prepare_mounts(&plan.files)
             .map_err(Failure::from)
             .and_then(|()| up::up(*plan, events, queue))
             .map(|(lab, machine, up)| {

@@ -20,7 +20,8 @@ use super::{
 use crate::{
     evidence::{Machine, PodUp, Up},
     failure::{Class, Failure},
-    net::{self, Inside, Namespace, NetError, write_sysctls},
+    istio::routes::{Mark, Step},
+    net::{self, Inside, MarkRule, Namespace, NetError, Netlink, write_sysctls},
     netfilter::{self, Applied, Backend, ConntrackWatch, NetfilterError},
     plan::{Plan, PodPlan, RuleTexts},
     process::{self, Input, ProcessError, Sink, Stub},
@@ -98,8 +99,11 @@ pub(super) fn up(
         unsynced: (0, 0),
         broken: None,
     };
+    start_in_node(&plan, &mut live)?;
     let mut pods = build(&plan, &shared, &mut live)?;
     await_ready(&mut live, queue)?;
+    let of_node = live.stubs.iter().filter(|s| s.pod.is_none());
+    let node = of_node.filter_map(|s| s.ready.clone()).collect();
     for pod in &mut pods {
         let of_pod = live
             .stubs
@@ -110,6 +114,7 @@ pub(super) fn up(
     phase("up");
     let up = Up {
         pods,
+        node,
         took_us: micros(started.elapsed()),
     };
     Ok((live, machine, up))
@@ -120,13 +125,31 @@ fn node(plan: &Plan) -> Result<Namespace, NetError> {
     let planned = plan.node.clone();
     node.job(move |inside| {
         write_sysctls(&planned.sysctls)?;
-        inside.netlink.set_up("lo", &[])?;
+        inside.netlink.set_up("lo", &planned.loopback)?;
         inside
             .netlink
             .add_bridge(&planned.bridge, &planned.addresses)
     })
     .wait()??;
     Ok(node)
+}
+
+/// Starts the node's own processes, before any pod asks them anything.
+fn start_in_node(plan: &Plan, live: &mut Live) -> Result<(), Failure> {
+    for process in &plan.node.processes {
+        let stub = live.stubs.len();
+        live.stubs.push(LiveStub::new(
+            process::name_of(&process.config),
+            None,
+            process::role_of(&process.config.part),
+        ));
+        let (process, sink) = (process.clone(), Arc::clone(&live.sink));
+        let started = live
+            .node
+            .job(move |_| process::spawn(&process, stub, &sink));
+        live.stubs[stub].input = Some(started.wait()??);
+    }
+    Ok(())
 }
 
 /// Builds all pods, one thread each, and reports them in the order of the plan.
@@ -229,6 +252,9 @@ fn build_inside(
         )?);
         write_sysctls(&plan.conntrack_sysctls)?;
         conntrack = Some(ConntrackWatch::open()?);
+        for step in &plan.routes {
+            add_route(netlink, step)?;
+        }
     }
     phase("rules");
     let mut inputs = Vec::new();
@@ -241,6 +267,33 @@ fn build_inside(
         conntrack,
         inputs,
     })
+}
+
+/// What Istio sets beside the rules, once they are there.
+fn add_route(netlink: &Netlink, step: &Step) -> Result<(), NetError> {
+    match step {
+        Step::Rule {
+            family,
+            mark,
+            preference,
+            table,
+        } => {
+            let (mark, mask) = match mark {
+                Mark::Whole(mark) => (*mark, None),
+                Mark::Masked(mark, mask) => (*mark, Some(*mask)),
+            };
+            netlink.add_mark_rule(MarkRule {
+                family: *family,
+                mark,
+                mask,
+                preference: *preference,
+                table: *table,
+            })
+        }
+        Step::LocalRoute { family, table } => netlink.add_local_route(*family, *table),
+        // Set with lo, before the rules: the plan lists it there.
+        Step::LoopbackAddress(_) => Ok(()),
+    }
 }
 
 fn pod_up(plan: &PodPlan, applied: Option<Applied>) -> Result<PodUp, NetfilterError> {
