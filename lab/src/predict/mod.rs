@@ -5,6 +5,7 @@
 //! is a few lines here.
 
 mod answer;
+mod background;
 mod crossing;
 mod leg;
 mod listener;
@@ -14,6 +15,7 @@ mod walk;
 mod world;
 
 pub use answer::{Reply, is_unreachable};
+pub use background::background;
 pub use crossing::{Counted, Crossing, Moves, Range};
 pub use leg::{Leg, LegEnd, Opener};
 pub use listener::{Listener, listener_at};
