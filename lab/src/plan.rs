@@ -282,10 +282,16 @@ fn group(names: &OwnerNames) -> Option<String> {
 const DNS_OWNER: u32 = 65_532;
 
 fn dns_server(topology: &Topology, dns: &Dns) -> ProcessPlan {
-    let hosts = dns.hosts.iter().map(|(name, at)| NameRecord {
-        name: name.clone(),
-        addresses: vec![at.v4.into(), at.v6.into()],
-    });
+    let services: Vec<NameRecord> = service_records(topology).collect();
+    // A service's own name goes before a host of the same name, as `Topology::resolve` has it.
+    let own = |name: &str| services.iter().any(|service| service.name == name);
+    let hosts = dns.hosts.iter().filter(|(name, _)| !own(name));
+    let hosts: Vec<NameRecord> = hosts
+        .map(|(name, at)| NameRecord {
+            name: name.clone(),
+            addresses: vec![at.v4.into(), at.v6.into()],
+        })
+        .collect();
     ProcessPlan {
         uid: DNS_OWNER,
         gid: DNS_OWNER,
@@ -294,7 +300,7 @@ fn dns_server(topology: &Topology, dns: &Dns) -> ProcessPlan {
             pod: NODE.to_owned(),
             part: Part::Dns(DnsConfig {
                 listen: servers(dns),
-                names: service_records(topology).chain(hosts).collect(),
+                names: services.into_iter().chain(hosts).collect(),
             }),
         },
     }

@@ -197,6 +197,7 @@ fn build(plan: &Plan, shared: &Arc<Shared>, live: &mut Live) -> Result<Vec<PodUp
             intercepted: pod.intercepted,
             counters: up.counters.clone(),
             conntrack: built.conntrack,
+            overrun: false,
         };
         live.pods.insert(pod.name.clone(), entry);
         pods.push(up);
