@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     interception::Interception,
     istio::routes::Step,
-    net::LinkPlan,
+    net::{LinkPlan, Mac},
     netfilter::BackendChoice,
     ports,
     rules::{Family, OwnerNames},
@@ -39,6 +39,8 @@ pub struct Plan {
     pub files: Files,
     /// Pods.
     pub pods: Vec<PodPlan>,
+    /// Who has which address on the bridge: the node and every pod.
+    pub neighbours: Vec<(IpAddr, Mac)>,
 }
 
 /// Restore texts, as they are given to the kernel.
@@ -84,6 +86,11 @@ pub struct Files {
 pub struct NodePlan {
     /// Name of the bridge.
     pub bridge: String,
+    /// Its link layer address.
+    pub mac: Mac,
+    /// Sysctls that are set once there is a bridge, in path form. A bridge that forwards when it appears joins the
+    /// group of all routers, and reports it.
+    pub forwarding: Vec<(String, String)>,
     /// Addresses of the bridge.
     pub addresses: Vec<(IpAddr, u8)>,
     /// Further addresses of lo: those of the DNS server.
@@ -144,6 +151,11 @@ pub fn plan(
         backend,
         node: NodePlan {
             bridge: network.bridge.to_string(),
+            mac: Mac::of(network.node.v4),
+            forwarding: own(&[
+                ("net/ipv4/ip_forward", "1"),
+                ("net/ipv6/conf/all/forwarding", "1"),
+            ]),
             addresses: both(network.node),
             loopback: topology.dns.as_ref().map_or_else(Vec::new, |dns| {
                 vec![(dns.addr.v4.into(), 32), (dns.addr.v6.into(), 128)]
@@ -154,13 +166,12 @@ pub fn plan(
                 .map(|dns| dns_server(topology, dns))
                 .collect(),
             sysctls: sysctls(&[
-                ("net/ipv4/ip_forward", "1"),
                 // An unreachable address is told at once, every time.
                 ("net/ipv4/icmp_ratelimit", "0"),
                 ("net/ipv6/icmp/ratelimit", "0"),
-                ("net/ipv6/conf/all/forwarding", "1"),
             ]),
         },
+        neighbours: neighbours(topology),
         files: Files {
             hosts: hosts(topology),
             resolv_conf: topology.dns.as_ref().map(resolv_conf),
@@ -175,6 +186,7 @@ pub fn plan(
                 link: LinkPlan {
                     interface: pod.interface.to_string(),
                     host_interface: pod.host_interface.to_string(),
+                    mac: Mac::of(pod.addr.v4),
                     addresses: both(pod.addr),
                     gateways: vec![network.node.v4.into(), network.node.v6.into()],
                 },
@@ -191,6 +203,18 @@ pub fn plan(
             .collect(),
         rules,
     }
+}
+
+fn neighbours(topology: &Topology) -> Vec<(IpAddr, Mac)> {
+    let pods = topology.pods.iter().map(|pod| pod.addr);
+    let all = pods.chain([topology.network.node]);
+    all.flat_map(|addr| {
+        [
+            (addr.v4.into(), Mac::of(addr.v4)),
+            (addr.v6.into(), Mac::of(addr.v4)),
+        ]
+    })
+    .collect()
 }
 
 /// What goes beside the rules in a pod.

@@ -7,7 +7,7 @@ mod routing;
 mod sysctl;
 
 pub use error::NetError;
-pub use links::{LinkPlan, Netlink};
+pub use links::{LinkPlan, Mac, Netlink};
 pub use namespace::{Inside, Job, Namespace, Sender};
 pub use routing::MarkRule;
 pub use sysctl::write_sysctls;
