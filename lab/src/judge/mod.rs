@@ -15,8 +15,6 @@ mod notes;
 mod pods;
 mod totals;
 
-use std::collections::BTreeSet;
-
 use serde::Serialize;
 
 pub use agreement::Agreement;
@@ -31,8 +29,8 @@ use crate::{
     failure::{Class, Failure},
     interception::Interception,
     lab_file::{Expect, LabFile},
-    predict::{Turns, World, background},
-    rules::{self, Alignment, Family, RuleId, RuleSet, Table},
+    predict::{Turns, World},
+    rules::{self, Alignment, Family, RuleSet, Table},
     topology::Topology,
 };
 
@@ -78,10 +76,6 @@ pub(crate) struct Case<'a> {
     pub applied: RuleSet,
     pub alignment: Alignment,
     pub family: Family,
-    /// Rules of `reference` that packets of no flow move.
-    reference_background: BTreeSet<RuleId>,
-    /// Rules of `applied` that packets of no flow move.
-    applied_background: BTreeSet<RuleId>,
 }
 
 /// Judges the evidence of a run of a lab.
@@ -153,7 +147,7 @@ impl<'a> Case<'a> {
                 .map_err(|e| Failure::new(Class::Input, e.to_string()))?,
             None => RuleSet::empty(family),
         };
-        let mut case = Self {
+        Ok(Self {
             topology: &file.topology,
             interception: &file.interception,
             expect: file.expect,
@@ -161,12 +155,7 @@ impl<'a> Case<'a> {
             reference,
             applied,
             family,
-            reference_background: BTreeSet::new(),
-            applied_background: BTreeSet::new(),
-        };
-        case.reference_background = background(&case.meant());
-        case.applied_background = background(&case.held());
-        Ok(case)
+        })
     }
 
     /// The lab under the rules that were meant.

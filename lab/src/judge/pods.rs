@@ -89,19 +89,16 @@ impl Case<'_> {
             let mut expected = moves_of(pod, meant);
             let file = (self.expect == Expect::File).then(|| {
                 expected.0.retain(|rule, _| rule.table != Table::Nat);
-                expected.add_all(&self.file_moves(flow, pod));
+                expected.add_all(&self.from_file(flow, pod));
                 let paths = flow.nat.get(pod).into_iter().flatten();
                 let mut paths: Vec<String> = paths.map(ToString::to_string).collect();
                 paths.sort();
                 paths
             });
-            let mut predicted = moves_of(pod, held);
-            expected.add_background(&self.reference_background);
-            predicted.add_background(&self.applied_background);
             PodMoves {
                 observed,
                 expected,
-                predicted,
+                predicted: moves_of(pod, held),
                 file,
             }
         };
@@ -111,7 +108,7 @@ impl Case<'_> {
     }
 
     /// nat moves that a person wrote down.
-    fn file_moves(&self, flow: &Flow, pod: &str) -> Moves {
+    fn from_file(&self, flow: &Flow, pod: &str) -> Moves {
         let mut moves = Moves::default();
         for traversal in flow.nat.get(pod).into_iter().flatten() {
             for (chain, place) in &traversal.rules {

@@ -1,9 +1,6 @@
 //! A connection as one pod's rules and conntrack see it: the first packet's way, and every way a later one can take.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-};
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use crate::{
     model::{
@@ -123,13 +120,6 @@ impl Moves {
     pub fn add(&mut self, rule: &RuleId, least: u64, most: Option<u64>) {
         let range = self.0.entry(rule.clone()).or_insert(Range::exactly(0));
         range.add(least, most);
-    }
-
-    /// Adds any number of packets that belong to no flow.
-    pub fn add_background(&mut self, rules: &BTreeSet<RuleId>) {
-        for rule in rules {
-            self.add(rule, 0, None);
-        }
     }
 
     /// Adds all of another.

@@ -5,7 +5,6 @@
 //! is a few lines here.
 
 mod answer;
-mod background;
 mod crossing;
 mod leg;
 mod listener;
@@ -15,7 +14,6 @@ mod walk;
 mod world;
 
 pub use answer::{Reply, is_unreachable};
-pub use background::background;
 pub use crossing::{Counted, Crossing, Moves, Range};
 pub use leg::{Leg, LegEnd, Opener};
 pub use listener::{Listener, listener_at};
