@@ -45,6 +45,9 @@ impl fmt::Display for Role {
 
 /// What carries a connection. A UDP query and its answer count as one connection: the first datagram a listener takes
 /// is its accept, the answer (or giving up) its close.
+///
+/// At the sender's end, connect(2) of a UDP socket asks nobody: `Connected` says no more than that it has two ends. That
+/// nobody listens at the other one comes later, by ICMP, and is in the close: `Error("ECONNREFUSED")`.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
 )]

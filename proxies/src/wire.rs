@@ -36,9 +36,9 @@ pub enum Part {
 /// The cluster's DNS server: port 53, UDP and TCP.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DnsConfig {
-    /// Addresses to listen on.
+    /// Addresses to listen on, none of them unspecified: an answer leaves from the address that was asked.
     pub listen: Vec<SocketAddr>,
-    /// Every name it knows; any other does not exist.
+    /// Every name it knows, each once; any other does not exist.
     pub names: Vec<NameRecord>,
 }
 
@@ -51,14 +51,16 @@ pub struct NameRecord {
     pub addresses: Vec<IpAddr>,
 }
 
-/// The DNS proxy of a sidecar, as Istio's agent has it: answers for names of the mesh, asks upstream for others.
+/// The DNS proxy of a sidecar, as Istio's agent has it: answers for names of the mesh, asks upstream for others, and for
+/// anything but addresses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DnsProxy {
-    /// Port it listens on, UDP and TCP: 15053.
+    /// Port it listens on, UDP and TCP, on 127.0.0.1 and ::1: 15053.
     pub port: u16,
     /// Names it answers itself.
     pub names: Vec<NameRecord>,
-    /// Servers it asks for any other name, over the transport it was asked over and in the family it was asked in.
+    /// Servers it asks for any other name, over the transport it was asked over and in the family it was asked in: one
+    /// after the other until one answers.
     pub upstream: Vec<SocketAddr>,
 }
 
@@ -192,7 +194,7 @@ pub enum Command {
 pub enum Line {
     /// Every listener is bound; connections succeed from now on.
     Ready {
-        /// Bound addresses.
+        /// Bound addresses; one that both TCP and UDP are bound to is named once.
         listeners: Vec<SocketAddr>,
         /// Process id in the lab's PID namespace.
         pid: u32,
@@ -226,7 +228,7 @@ pub enum CallOutcome {
         /// Body as text.
         body: String,
     },
-    /// `connect(2)` failed; symbolic errno.
+    /// `connect(2)` failed, or ICMP refused the datagram; symbolic errno.
     ConnectFailed(String),
     /// The connection was made and ended (or was reset) before an answer came.
     Closed(String),

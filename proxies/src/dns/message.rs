@@ -86,7 +86,7 @@ impl Query {
 pub(crate) struct Unserved {
     pub(crate) why: String,
     /// What to say to the client; nothing to bytes that aren't a query.
-    pub(crate) answer: Option<Message>,
+    pub(crate) answer: Option<Box<Message>>,
 }
 
 /// Reads what a client sent: exactly one question of class IN. Takes any bytes.
@@ -100,7 +100,7 @@ pub(crate) fn read_query(bytes: &[u8]) -> Result<Message, Unserved> {
         answer.metadata.recursion_desired = header.recursion_desired;
         Unserved {
             why,
-            answer: Some(answer),
+            answer: Some(Box::new(answer)),
         }
     };
     // Never an answer to an answer: two servers would go on for ever.
@@ -222,3 +222,6 @@ fn code_words(code: ResponseCode) -> String {
         other => format!("RCODE {}", u16::from(other)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,3 +40,35 @@ impl Names {
         self.0.get(name).map(Vec::as_slice)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(names: &[&str]) -> String {
+        let record = |name: &&str| NameRecord {
+            name: (*name).to_owned(),
+            addresses: Vec::new(),
+        };
+        let records: Vec<NameRecord> = names.iter().map(record).collect();
+        Names::new(&records).err().expect("refused").to_string()
+    }
+
+    #[test]
+    fn a_name_listed_twice_is_refused_however_it_is_written() {
+        assert_eq!(
+            refused(&["example.org", "Example.ORG."]),
+            "DNS: Example.ORG. is listed twice; give a name all its addresses at once"
+        );
+    }
+
+    #[test]
+    fn what_is_no_name_is_refused_by_what_it_is() {
+        let long = "a".repeat(64);
+        assert!(refused(&[&long]).starts_with(&format!("DNS: not a name: {long:?}: ")));
+        assert_eq!(
+            refused(&["."]),
+            r#"DNS: not a name: ".": a name has at least one label"#
+        );
+    }
+}

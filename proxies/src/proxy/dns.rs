@@ -48,16 +48,16 @@ pub(super) struct Bound {
 /// Checks the configuration and binds every socket.
 pub(super) fn bind(config: &DnsProxy) -> Result<Bound, DnsProxyError> {
     let names = Names::new(&config.names)?;
+    let is_itself =
+        |server: &&SocketAddr| server.port() == config.port && server.ip().is_loopback();
+    if let Some(itself) = config.upstream.iter().find(is_itself) {
+        return Err(DnsProxyError::Itself(*itself));
+    }
     // Loopback only, as in Istio: a REDIRECT of the pod's own packets leads there.
     let sockets = Sockets {
         tcp: listen::bind_loopback(config.port)?,
         udp: listen::bind_loopback_udp(config.port)?,
     };
-    for upstream in &config.upstream {
-        if sockets.addresses().any(|address| address == *upstream) {
-            return Err(DnsProxyError::Itself(*upstream));
-        }
-    }
     Ok(Bound {
         sockets,
         names,
@@ -194,5 +194,24 @@ impl Resolver {
             Ok(is_answer.then(|| answer.to_vec()))
         };
         ask(&self.log, dial, asked, read, entry).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_proxy_that_would_ask_itself_does_not_start() {
+        let config = DnsProxy {
+            port: 15053,
+            names: Vec::new(),
+            upstream: vec!["[::1]:15053".parse().expect("literal")],
+        };
+        let error = bind(&config).err().expect("refused");
+        assert_eq!(
+            error.to_string(),
+            "DNS proxy: upstream [::1]:15053 is this proxy's own listener; name the cluster's DNS server"
+        );
     }
 }
