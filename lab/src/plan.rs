@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Write as _,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
 use hoplab_proxies::wire::{
@@ -37,6 +37,8 @@ pub struct Plan {
     pub files: Files,
     /// Pods.
     pub pods: Vec<PodPlan>,
+    /// Who has which address on the bridge: the node and every pod.
+    pub neighbours: Vec<(IpAddr, Mac)>,
 }
 
 /// Restore texts, as they are given to the kernel.
@@ -50,8 +52,8 @@ pub struct RuleTexts {
     pub names: OwnerNames,
     /// What goes beside the rules in each pod that gets them: policy rules, routes, an address.
     pub routes: Vec<Step>,
-    /// Profile whose variables the istio-init log shows; none for a file of a person's own.
-    pub profile: Option<String>,
+    /// Variables that the istio-init log shows, by name; none for a file of a person's own.
+    pub variables: Option<Vec<(String, String)>>,
 }
 
 impl RuleTexts {
@@ -82,6 +84,11 @@ pub struct Files {
 pub struct NodePlan {
     /// Name of the bridge.
     pub bridge: String,
+    /// Its link layer address.
+    pub mac: Mac,
+    /// Sysctls that are set once there is a bridge, in path form. A bridge that forwards when it appears joins the
+    /// group of all routers, and reports it.
+    pub forwarding: Vec<(String, String)>,
     /// Addresses of the bridge.
     pub addresses: Vec<(IpAddr, u8)>,
     /// Further addresses of lo: those of the DNS server.
@@ -99,10 +106,24 @@ pub struct LinkPlan {
     pub interface: String,
     /// Interface in the node namespace.
     pub host_interface: String,
+    /// Link layer address.
+    pub mac: Mac,
     /// Addresses with prefix lengths.
-    pub addresses: Vec<(std::net::IpAddr, u8)>,
+    pub addresses: Vec<(IpAddr, u8)>,
     /// Default gateways, one per family.
-    pub gateways: Vec<std::net::IpAddr>,
+    pub gateways: Vec<IpAddr>,
+}
+
+/// A link layer address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mac(pub [u8; 6]);
+
+impl Mac {
+    /// A locally administered address made of an IPv4 one.
+    pub fn of(ip: Ipv4Addr) -> Self {
+        let [a, b, c, d] = ip.octets();
+        Self([0x02, 0, a, b, c, d])
+    }
 }
 
 /// One pod.
@@ -155,6 +176,11 @@ pub fn plan(
         backend,
         node: NodePlan {
             bridge: network.bridge.to_string(),
+            mac: Mac::of(network.node.v4),
+            forwarding: own(&[
+                ("net/ipv4/ip_forward", "1"),
+                ("net/ipv6/conf/all/forwarding", "1"),
+            ]),
             addresses: both(network.node),
             loopback: topology.dns.as_ref().map_or_else(Vec::new, |dns| {
                 vec![(dns.addr.v4.into(), 32), (dns.addr.v6.into(), 128)]
@@ -165,13 +191,12 @@ pub fn plan(
                 .map(|dns| dns_server(topology, dns))
                 .collect(),
             sysctls: sysctls(&[
-                ("net/ipv4/ip_forward", "1"),
                 // An unreachable address is told at once, every time.
                 ("net/ipv4/icmp_ratelimit", "0"),
                 ("net/ipv6/icmp/ratelimit", "0"),
-                ("net/ipv6/conf/all/forwarding", "1"),
             ]),
         },
+        neighbours: neighbours(topology),
         files: Files {
             hosts: hosts(topology),
             resolv_conf: topology.dns.as_ref().map(resolv_conf),
@@ -186,6 +211,7 @@ pub fn plan(
                 link: LinkPlan {
                     interface: pod.interface.to_string(),
                     host_interface: pod.host_interface.to_string(),
+                    mac: Mac::of(pod.addr.v4),
                     addresses: both(pod.addr),
                     gateways: vec![network.node.v4.into(), network.node.v6.into()],
                 },
@@ -202,6 +228,18 @@ pub fn plan(
             .collect(),
         rules,
     }
+}
+
+fn neighbours(topology: &Topology) -> Vec<(IpAddr, Mac)> {
+    let pods = topology.pods.iter().map(|pod| pod.addr);
+    let all = pods.chain([topology.network.node]);
+    all.flat_map(|addr| {
+        [
+            (addr.v4.into(), Mac::of(addr.v4)),
+            (addr.v6.into(), Mac::of(addr.v4)),
+        ]
+    })
+    .collect()
 }
 
 /// What goes beside the rules in a pod.
@@ -455,7 +493,7 @@ mod tests {
             v6: v6.then(|| "v6 rules".into()),
             names: OwnerNames::default(),
             routes: routes::sidecar_with(v6, None),
-            profile: None,
+            variables: None,
         };
         let interception = Interception::default();
         plan(

@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use istio_inputs::{AMBIENT, Input, SIDECAR, input};
+use istio_inputs::{AMBIENT, Input, input, sidecar};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 fn find_input(folder: &str, name: &str) -> Option<Input> {
@@ -24,8 +24,8 @@ fn find_input(folder: &str, name: &str) -> Option<Input> {
             .map(|(_, words)| input(words))
     };
     match folder {
-        "sidecar-iptables" => known(SIDECAR, name),
-        "sidecar-nftables" => known(SIDECAR, name).map(|input| input.and("--native-nftables")),
+        "sidecar-iptables" => known(&sidecar(), name),
+        "sidecar-nftables" => known(&sidecar(), name).map(|input| input.and("--native-nftables")),
         "ambient-iptables" | "ambient-nftables" => {
             let (stem, ipv6) = name
                 .strip_suffix("_ipv6")

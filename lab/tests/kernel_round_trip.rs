@@ -6,7 +6,7 @@ mod istio_inputs;
 mod real_iptables;
 
 use hoplab::rules::{Family, RuleSet, Table, diff, parse};
-use istio_inputs::{AMBIENT, Input, SIDECAR, input};
+use istio_inputs::{AMBIENT, Input, input, sidecar};
 use libtest_mimic::{Arguments, Failed, Trial};
 use real_iptables::{GROUPS, Program};
 
@@ -34,7 +34,7 @@ const MORE: [(&str, &str); 8] = [
 fn cases() -> Vec<(String, Input)> {
     let mut cases = Vec::new();
     for release in RELEASES {
-        for (name, words) in SIDECAR.iter().chain(&MORE) {
+        for (name, words) in sidecar().iter().chain(&MORE) {
             let input = input(words).and("--istio").and(release);
             cases.push((format!("sidecar/{release}/{name}"), input));
         }

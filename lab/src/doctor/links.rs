@@ -64,9 +64,15 @@ pub(super) fn examine(sheet: &mut Sheet, mounts: &Step<()>, plan: &Plan) {
     });
     let trial = every("bridge", "a bridge", "modprobe bridge (CONFIG_BRIDGE)");
     let bridged = sheet.try_after(ready.clone(), trial, |(node, pod)| {
-        let name = plan.node.bridge.clone();
-        node.job(move |inside| inside.netlink.add_bridge(&name, &[]))
-            .wait()??;
+        let (planned, neighbours) = (plan.node.clone(), plan.neighbours.clone());
+        node.job(move |inside| {
+            let netlink = &inside.netlink;
+            netlink.add_bridge(&planned.bridge, planned.mac)?;
+            write_sysctls(&planned.forwarding)?;
+            netlink.set_up(&planned.bridge, &[])?;
+            netlink.add_neighbours(&planned.bridge, &neighbours)
+        })
+        .wait()??;
         Ok(((node, pod), "a bridge in the node".into()))
     });
     let trial = every("veth", "a veth pair", "modprobe veth (CONFIG_VETH)");
@@ -110,13 +116,14 @@ fn veth(node: &Namespace, pod: &Namespace, plan: &Plan) -> Result<(), Failure> {
         .job(|_| File::open("/proc/thread-self/ns/net"))
         .wait()?
         .map_err(|e| machine_failure("could not open /proc/thread-self/ns/net", e))?;
-    let link = plan.pods[0].link.clone();
+    let (link, neighbours) = (plan.pods[0].link.clone(), plan.neighbours.clone());
     let (host, bridge) = (link.host_interface.clone(), plan.node.bridge.clone());
     pod.job(move |inside| {
         inside
             .netlink
-            .add_veth(&link.interface, &link.host_interface, own.as_fd())?;
-        inside.netlink.set_up(&link.interface, &[])
+            .add_veth(&link.interface, link.mac, &link.host_interface, own.as_fd())?;
+        inside.netlink.set_up(&link.interface, &[])?;
+        inside.netlink.add_neighbours(&link.interface, &neighbours)
     })
     .wait()??;
     let port = host.clone();

@@ -14,7 +14,7 @@ pub use window::{ConntrackEntry, ConntrackTuple, PodCounters, Quiet, Window};
 use crate::rules::{Chosen, CounterSnapshot, Family};
 
 /// Version of the evidence file; a change of shape is a new version.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// Everything one run observed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

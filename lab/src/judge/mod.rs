@@ -55,6 +55,16 @@ pub struct Judgement {
     pub notes: Option<NotesVerdict>,
 }
 
+impl Judgement {
+    /// The name of a flow, with its family where flows ran over two: `app-to-own-ip (IPv6)`.
+    pub fn name_of(&self, flow: &FlowVerdict) -> String {
+        match self.families.len() {
+            0 | 1 => flow.flow.clone(),
+            _ => format!("{} ({})", flow.flow, flow.family),
+        }
+    }
+}
+
 /// What the judge works with beside the window at hand: one family's rules.
 pub(crate) struct Case<'a> {
     pub topology: &'a Topology,

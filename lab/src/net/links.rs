@@ -10,6 +10,7 @@ use netlink_packet_route::{
     AddressFamily,
     address::{AddressAttribute, AddressFlags},
     link::{InfoVeth, LinkAttribute, LinkMessage, State},
+    neighbour::NeighbourState,
 };
 use rtnetlink::{
     Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
@@ -17,6 +18,7 @@ use rtnetlink::{
 use tokio::runtime::Runtime;
 
 use super::NetError;
+use crate::plan::Mac;
 
 /// A route netlink socket of one namespace, driven by the namespace's thread.
 pub struct Netlink {
@@ -51,30 +53,54 @@ impl Netlink {
         self.runtime.block_on(requests(&self.handle))
     }
 
-    /// Creates a bridge, gives it its addresses and sets it up.
+    /// Creates a silent bridge, down. Silent is what asks for no neighbour and joins no multicast group: whoever is to
+    /// be reached through it must be told by [`Self::add_neighbours`]. What nobody asked for would be counted by rules
+    /// that ask for no protocol.
     ///
     /// # Errors
-    /// The kernel refuses one of these.
-    pub fn add_bridge(&self, name: &str, addresses: &[(IpAddr, u8)]) -> Result<(), NetError> {
+    /// The kernel refuses.
+    pub fn add_bridge(&self, name: &str, mac: Mac) -> Result<(), NetError> {
+        let bridge = LinkBridge::new(name).mcast_snooping(false);
+        let bridge = bridge.address(mac.0.to_vec()).arp(false).multicast(false);
         self.runtime.block_on(async {
             let link = self.handle.link();
-            // No multicast snooping: its queries would be packets that nobody asked for.
-            link.add(LinkBridge::new(name).mcast_snooping(false).up().build())
+            link.add(bridge.build())
                 .execute()
                 .await
-                .map_err(refused(format!("add bridge {name}")))?;
-            let index = index_of(&self.handle, name).await?;
-            add_addresses(&self.handle, name, index, addresses).await
+                .map_err(refused(format!("add bridge {name}")))
         })
     }
 
-    /// Creates a veth pair: one end here, its peer in the namespace behind `peer_ns`.
+    /// Writes down who has which address behind a link, for good.
+    ///
+    /// # Errors
+    /// No such link, or the kernel refuses.
+    pub fn add_neighbours(&self, link: &str, known: &[(IpAddr, Mac)]) -> Result<(), NetError> {
+        self.runtime.block_on(async {
+            let index = index_of(&self.handle, link).await?;
+            for (ip, mac) in known {
+                let neighbours = self.handle.neighbours();
+                neighbours
+                    .add(index, *ip)
+                    .link_layer_address(&mac.0)
+                    .state(NeighbourState::Permanent)
+                    .execute()
+                    .await
+                    .map_err(refused(format!("add neighbour {ip} of {link}")))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Creates a veth pair: one end here, as silent as [`Self::add_bridge`]'s, its peer in the namespace behind
+    /// `peer_ns`.
     ///
     /// # Errors
     /// The kernel refuses it, as when a name is taken.
     pub fn add_veth(
         &self,
         name: &str,
+        mac: Mac,
         peer: &str,
         peer_ns: BorrowedFd<'_>,
     ) -> Result<(), NetError> {
@@ -86,6 +112,9 @@ impl Netlink {
             netlink_packet_route::link::InfoKind::Veth,
         )
         .name(name)
+        .address(mac.0.to_vec())
+        .arp(false)
+        .multicast(false)
         .set_info_data(netlink_packet_route::link::InfoData::Veth(InfoVeth::Peer(
             far,
         )))

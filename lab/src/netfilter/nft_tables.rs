@@ -62,7 +62,7 @@ fn tables() -> io::Result<Vec<NftTable>> {
     let mut tables = Vec::new();
     loop {
         let (datagram, _) = socket.recv_from_full()?;
-        for message in super::conntrack::messages(&datagram)? {
+        for message in super::conntrack::wire::messages(&datagram)? {
             match message.payload {
                 NetlinkPayload::Done(_) => return Ok(tables),
                 NetlinkPayload::Error(error) => return Err(error.to_io()),

@@ -11,7 +11,8 @@ pub fn junit(lab: &str, judgement: &Judgement) -> Result<String, quick_junit::Se
     let mut report = Report::new(format!("hoplab {lab}"));
     let mut flows = TestSuite::new(format!("{lab} flows"));
     for flow in &judgement.flows {
-        let mut case = TestCase::new(&flow.flow, status(flow.verdict, &complaints(&flow.claims)));
+        let name = judgement.name_of(flow);
+        let mut case = TestCase::new(name, status(flow.verdict, &complaints(&flow.claims)));
         case.set_time(Duration::from_micros(flow.took_us));
         case.set_classname(format!("{lab}.flows"));
         flows.add_test_case(case);

@@ -6,7 +6,8 @@ use super::{Style, notes};
 use crate::{
     evidence::Down,
     evidence::Evidence,
-    judge::{Check, Claim, Finding, FlowVerdict, Judgement, Verdict, Witness},
+    judge::{Agreement, Check, Claim, Finding, FlowVerdict, Judgement, Verdict, Witness},
+    lab_file::Expect,
     rules::Family,
     topology::Topology,
 };
@@ -77,7 +78,8 @@ fn heading(out: &mut String, run: &Run) {
 
 fn up(out: &mut String, run: &Run) {
     let up = &run.evidence.up;
-    let processes: usize = up.pods.iter().map(|p| p.processes.len()).sum();
+    let in_pods: usize = up.pods.iter().map(|p| p.processes.len()).sum();
+    let processes = in_pods + up.node.len();
     let ruled: Vec<_> = up.pods.iter().filter(|p| !p.rules.is_empty()).collect();
     let rules = ruled
         .first()
@@ -100,7 +102,10 @@ fn rule_changes(out: &mut String, run: &Run) {
     let _ = writeln!(
         out,
         "{}",
-        Style::bold("the rules in the pods are not the lab's own")
+        Style::bold(match run.judgement.expect {
+            Expect::File => "the rules in the pods are not the lab's own",
+            Expect::Rules => "the rules in the pods are not those that were meant",
+        })
     );
     for change in changes {
         let _ = writeln!(out, "  {change}");
@@ -114,7 +119,8 @@ fn flows(out: &mut String, run: &Run, detail: Detail) {
         let flow = run.topology.flow(&f.flow);
         flow.map_or(String::new(), |f| format!("{} → {}", f.from, f.to))
     };
-    let name_width = width(flows.iter().map(|f| f.flow.as_str()), "flow");
+    let names: Vec<String> = flows.iter().map(|f| run.judgement.name_of(f)).collect();
+    let name_width = width(names.iter().map(String::as_str), "flow");
     let routes: Vec<String> = flows.iter().map(route).collect();
     let route_width = width(routes.iter().map(String::as_str), "from → to");
     if detail > Detail::Quiet {
@@ -124,13 +130,13 @@ fn flows(out: &mut String, run: &Run, detail: Detail) {
         );
         let _ = writeln!(out, "{}", Style::dim(&head));
     }
-    for (flow, route) in flows.iter().zip(&routes) {
+    for ((flow, name), route) in flows.iter().zip(&names).zip(&routes) {
         let bad = flow.verdict != Verdict::Holds;
         if detail > Detail::Quiet || bad {
             let _ = writeln!(
                 out,
                 "{:name_width$}  {}{}  {:>7}  {:>4}  {:>5}  {}{:>8}  {}",
-                flow.flow,
+                name,
                 route,
                 " ".repeat(route_width - route.chars().count()),
                 flow.answer,
@@ -140,6 +146,14 @@ fn flows(out: &mut String, run: &Run, detail: Detail) {
                 ms(flow.took_us),
                 Style::dim(&witnesses(flow.claims.iter().flat_map(Claim::witnesses))),
             );
+        }
+        if let Some(answer) = flow
+            .file_expects
+            .as_ref()
+            .filter(|_| detail > Detail::Quiet || bad)
+        {
+            let words = format!("the file, written for its own rules, expects {answer}");
+            let _ = writeln!(out, "    {}", Style::dim(&words));
         }
         claims(out, &flow.claims, detail);
     }
@@ -158,7 +172,21 @@ fn flows(out: &mut String, run: &Run, detail: Detail) {
         if flows.iter().all(|f| f.verdict == Verdict::Holds) {
             let _ = writeln!(out, "{}", Style::dim(&text));
         }
+        let words = agreement(&run.judgement.agreement);
+        let _ = writeln!(out, "{}", Style::dim(&words));
         out.push('\n');
+    }
+}
+
+/// Model against kernel, over all flows: one count is one rule of one pod in one flow.
+fn agreement(found: &Agreement) -> String {
+    let agreed = found.moved + found.still;
+    let (moved, exactly) = (found.moved, found.exactly);
+    let counts =
+        format!("{agreed} counts of rules ({moved} of them not 0, {exactly} to the packet)");
+    match found.disagreed {
+        0 => format!("model and kernel agree on all {counts}"),
+        wrong => format!("model and kernel agree on {counts} and differ on {wrong}"),
     }
 }
 

@@ -43,7 +43,14 @@ pub(super) fn drive(
         // A broken pipe is told by the exit report, with the process's last words.
         let _ = input.send(&call);
     }
-    let (outcome, quiet) = collect(live, id, deadline, queue)?;
+    let (outcome, mut quiet) = collect(live, id, deadline, queue)?;
+    if quiet == Quiet::Closed {
+        // Rules outside nat count every packet: the last of them must have passed before counters are read.
+        let open = live.wait_for_conntrack(deadline)?;
+        if !open.is_empty() {
+            quiet = Quiet::Deadline(open);
+        }
+    }
     let took_us = micros(started.elapsed());
     tracing::debug!(flow = order.flow, ?outcome, ?quiet, took_us, "flow is over");
     name_the_dead(live, deadline, queue)?;
@@ -165,7 +172,7 @@ fn collect(
         let replied = live.replies.contains_key(&id);
         let open = match state(&live.records) {
             State::Open(words) => words,
-            State::OverIfRewritten => {
+            State::OverIfAsked => {
                 match asked_at {
                     Some(count)
                         if count == live.records.len() && live.unsynced.1 == 0 && replied =>
@@ -178,7 +185,7 @@ fn collect(
                         live.ask_all();
                     }
                 }
-                vec!["a source port that may have been rewritten".to_string()]
+                vec!["records that processes may still have".to_string()]
             }
             State::Over if replied => return Ok((take_reply(live, id), Quiet::Closed)),
             State::Over => vec!["the sender has not reported an end".to_string()],

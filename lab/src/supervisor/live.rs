@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
+    time::Instant,
 };
 
 use hoplab_proxies::{
@@ -16,6 +17,7 @@ use nix::{
     unistd::Pid,
 };
 
+use super::quiet;
 use crate::{
     evidence::{ConntrackEntry, ProcessUp},
     failure::{Class, Failure},
@@ -56,6 +58,8 @@ pub(super) struct LivePod {
     pub counters: Vec<CounterSnapshot>,
     /// Every conntrack entry since the rules were applied; none in a pod without rules, where conntrack sleeps.
     pub conntrack: Option<ConntrackWatch>,
+    /// Events of conntrack were lost since it was last taken.
+    pub overrun: bool,
 }
 
 /// A process of a running lab.
@@ -206,6 +210,26 @@ impl Live {
         self.counters(&names, &self.families)
     }
 
+    /// Waits until conntrack in every pod with rules holds the flow's TCP connections for over, and says which it does
+    /// not by the deadline. Lost events are told by [`Self::conntrack`].
+    pub fn wait_for_conntrack(&mut self, deadline: Instant) -> Result<Vec<String>, Failure> {
+        let sources = quiet::sources(&self.records);
+        let mut words = Vec::new();
+        for (name, pod) in &mut self.pods {
+            let Some(watch) = &mut pod.conntrack else {
+                continue;
+            };
+            match watch.wait_for_end(&sources, deadline) {
+                Ok(open) => words.extend(open.iter().map(|source| {
+                    format!("for conntrack of {name} the connection from {source} is not over")
+                })),
+                Err(error) if error.is_overrun() => pod.overrun = true,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(words)
+    }
+
     /// conntrack entries of every pod with rules since the last call.
     pub fn conntrack(&mut self) -> Result<NewEntries, Failure> {
         let NewEntries {
@@ -213,14 +237,15 @@ impl Live {
             mut lost,
         } = NewEntries::default();
         for (name, pod) in &mut self.pods {
+            if std::mem::take(&mut pod.overrun) {
+                lost.push(overrun(name));
+            }
             match pod.conntrack.as_mut().map(ConntrackWatch::take) {
                 None => {}
                 Some(Ok(taken)) => {
                     entries.insert(name.clone(), taken);
                 }
-                Some(Err(error)) if error.is_overrun() => {
-                    lost.push(format!("conntrack events of {name} (ENOBUFS)"))
-                }
+                Some(Err(error)) if error.is_overrun() => lost.push(overrun(name)),
                 Some(Err(error)) => return Err(error.into()),
             }
         }
@@ -234,6 +259,10 @@ impl Live {
             None => Ok(()),
         }
     }
+}
+
+fn overrun(pod: &str) -> String {
+    format!("conntrack events of {pod} (ENOBUFS)")
 }
 
 fn ready(role: Role, listeners: Vec<std::net::SocketAddr>, pid: u32, owner: Owner) -> ProcessUp {

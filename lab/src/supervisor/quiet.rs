@@ -4,72 +4,91 @@
 //! flow is over when every connection that was made has met its accept, every accept its connect, and both ends are
 //! closed. Counting would not do: a connect whose accept is late and an accept whose connect is late cancel out.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
-use hoplab_proxies::record::{ConnectResult, Event, Record, Role};
+use hoplab_proxies::record::{CloseOutcome, ConnectResult, Event, Record, Role, Transport};
 
 /// What the logs say about the end of a flow.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum State {
     /// Every connect has met its accept, and both ends are closed.
     Over,
-    /// The same, if REDIRECT rewrote a source port; or two records that belong to others are still on their way.
-    /// Once every process has been asked and no record came, it is the former.
-    OverIfRewritten,
+    /// The same, if REDIRECT rewrote a source port, or nobody took a UDP query that stayed without an answer; or records
+    /// are still on their way. Once every process has been asked and no record came, it is the former.
+    OverIfAsked,
     /// What is still open, in words.
     Open(Vec<String>),
 }
 
 /// Judges the records of a flow.
 pub(super) fn state(records: &[Record]) -> State {
-    let mut open: BTreeMap<(&str, Role, u32, u64), &str> = BTreeMap::new();
+    let mut open: BTreeMap<Key, &str> = BTreeMap::new();
     let (mut made, mut accepted) = (Vec::new(), Vec::new());
+    // UDP queries by their connection: connect(2) says nothing about anybody at the other end.
+    let mut queries: BTreeMap<Key, End> = BTreeMap::new();
+    let mut unanswered = Vec::new();
     for record in records {
         let key = (record.pod.as_str(), record.role, record.pid, record.conn);
         match &record.event {
             Event::Accept {
+                transport,
                 peer,
                 local,
                 original_dst,
                 ..
             } => {
                 open.insert(key, "accepted");
-                accepted.push((*peer, original_dst.addr().unwrap_or(*local)));
+                let to = original_dst.addr().unwrap_or(*local);
+                accepted.push((*transport, *peer, to));
             }
             Event::Connect {
+                transport,
                 remote,
                 result: ConnectResult::Connected { local, .. },
                 ..
             } => {
                 open.insert(key, "opened");
-                made.push((*local, *remote));
+                let end = (*transport, *local, *remote);
+                made.push(end);
+                if *transport == Transport::Udp {
+                    queries.insert(key, end);
+                }
             }
             Event::Connect { .. } => {}
-            Event::Close { .. } => {
+            Event::Close { outcome, .. } => {
                 open.remove(&key);
+                let query = queries.remove(&key);
+                unanswered.extend(query.filter(|_| *outcome != CloseOutcome::Done));
             }
         }
     }
     let mut words: Vec<String> = open
         .iter()
-        .map(|((pod, role, _, conn), how)| format!("connection {conn} {how} by {role:?} of {pod}"))
+        .map(|((pod, role, _, conn), how)| format!("connection {conn} {how} by {role} of {pod}"))
         .collect();
-    let (unmet, stray) = pair(made, accepted, |connect, accept| connect.0 == accept.0);
+    let (unmet, stray) = pair(made, accepted, |connect, accept| {
+        (connect.0, connect.1) == (accept.0, accept.1)
+    });
     if words.is_empty() && !unmet.is_empty() {
-        let rewritten = |c: &End, a: &End| c.0.ip() == a.0.ip() && c.1 == a.1;
-        if pair(unmet.clone(), stray.clone(), rewritten) == (Vec::new(), Vec::new()) {
-            return State::OverIfRewritten;
+        let answered = unmet.iter().filter(|end| !unanswered.contains(end));
+        let rewritten = |c: &End, a: &End| (c.0, c.1.ip(), c.2) == (a.0, a.1.ip(), a.2);
+        let left = pair(answered.copied().collect(), stray.clone(), rewritten);
+        if left == (Vec::new(), Vec::new()) {
+            return State::OverIfAsked;
         }
     }
     words.extend(
         unmet
             .iter()
-            .map(|(from, to)| format!("the connection {from} → {to} met no accept")),
+            .map(|(_, from, to)| format!("the connection {from} → {to} met no accept")),
     );
     words.extend(
         stray
             .iter()
-            .map(|(from, to)| format!("the accept from {from} for {to} met no connect")),
+            .map(|(_, from, to)| format!("the accept from {from} for {to} met no connect")),
     );
     if words.is_empty() {
         State::Over
@@ -78,8 +97,29 @@ pub(super) fn state(records: &[Record]) -> State {
     }
 }
 
-/// An end by its source address and the destination that was meant.
-type End = (SocketAddr, SocketAddr);
+/// Sources of the TCP connections that were made: conntrack must see the end of these. One that failed may have none.
+pub(super) fn sources(records: &[Record]) -> BTreeSet<SocketAddr> {
+    let made = records.iter().filter_map(|record| match &record.event {
+        Event::Connect {
+            transport: Transport::Tcp,
+            result: ConnectResult::Connected { local, .. },
+            ..
+        } => Some(*local),
+        Event::Accept {
+            transport: Transport::Tcp,
+            peer,
+            ..
+        } => Some(*peer),
+        _ => None,
+    });
+    made.collect()
+}
+
+/// A connection in the log of a process.
+type Key<'r> = (&'r str, Role, u32, u64);
+
+/// An end by its transport, its source address and the destination that was meant.
+type End = (Transport, SocketAddr, SocketAddr);
 
 /// Takes away connects and accepts that belong together.
 fn pair(
@@ -200,7 +240,55 @@ mod tests {
             record(Role::Proxy, 1, accept("10.0.0.1:61102", B)),
             record(Role::Proxy, 1, close()),
         ];
-        assert_eq!(state(&records), State::OverIfRewritten);
+        assert_eq!(state(&records), State::OverIfAsked);
+    }
+
+    fn query(from: &str, to: &str) -> Event {
+        match connect(from, to) {
+            Event::Connect {
+                remote,
+                owner,
+                result,
+                ..
+            } => Event::Connect {
+                transport: Transport::Udp,
+                parent: None,
+                mark: 0,
+                remote,
+                bound: None,
+                owner,
+                result,
+            },
+            other => other,
+        }
+    }
+
+    fn without_answer() -> Event {
+        Event::Close {
+            received: 0,
+            sent: 30,
+            outcome: CloseOutcome::Error("ECONNREFUSED".into()),
+        }
+    }
+
+    #[test]
+    fn a_query_that_nobody_took_is_over_only_once_everybody_was_asked() {
+        let mut records = vec![record(Role::App, 1, query(A, B))];
+        assert_eq!(open(&records), 2, "open, and nobody took it yet");
+        records.push(record(Role::App, 1, without_answer()));
+        assert_eq!(state(&records), State::OverIfAsked);
+    }
+
+    #[test]
+    fn a_query_with_an_answer_must_meet_the_server_that_took_it() {
+        let records = [
+            record(Role::App, 1, query(A, B)),
+            record(Role::App, 1, close()),
+            // The same source over TCP is another connection.
+            record(Role::Dns, 1, accept(A, B)),
+            record(Role::Dns, 1, close()),
+        ];
+        assert_eq!(open(&records), 2);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::File,
+    net::IpAddr,
     os::fd::AsFd,
     sync::{
         Arc,
@@ -23,7 +24,7 @@ use crate::{
     istio::routes::{Mark, Step},
     net::{self, Inside, MarkRule, Namespace, NetError, Netlink, write_sysctls},
     netfilter::{self, Applied, Backend, ConntrackWatch, NetfilterError},
-    plan::{Plan, PodPlan, RuleTexts},
+    plan::{Mac, Plan, PodPlan, RuleTexts},
     process::{self, Input, ProcessError, Sink, Stub},
     rules::{Family, to_restore},
 };
@@ -36,6 +37,7 @@ struct Shared {
     backend: Backend,
     rules: RuleTexts,
     bridge: String,
+    neighbours: Vec<(IpAddr, Mac)>,
     node: net::Sender,
     node_ns: File,
     sink: Sink,
@@ -79,6 +81,7 @@ pub(super) fn up(
         backend: machine.backend.backend,
         rules: plan.rules.clone(),
         bridge: plan.node.bridge.clone(),
+        neighbours: plan.neighbours.clone(),
         node: node.sender(),
         node_ns: own,
         sink: Arc::clone(&sink),
@@ -122,13 +125,15 @@ pub(super) fn up(
 
 fn node(plan: &Plan) -> Result<Namespace, NetError> {
     let node = Namespace::node()?;
-    let planned = plan.node.clone();
+    let (planned, neighbours) = (plan.node.clone(), plan.neighbours.clone());
     node.job(move |inside| {
         write_sysctls(&planned.sysctls)?;
         inside.netlink.set_up("lo", &planned.loopback)?;
-        inside
-            .netlink
-            .add_bridge(&planned.bridge, &planned.addresses)
+        let (netlink, bridge) = (&inside.netlink, &planned.bridge);
+        netlink.add_bridge(bridge, planned.mac)?;
+        write_sysctls(&planned.forwarding)?;
+        netlink.set_up(bridge, &planned.addresses)?;
+        netlink.add_neighbours(bridge, &neighbours)
     })
     .wait()??;
     Ok(node)
@@ -197,6 +202,7 @@ fn build(plan: &Plan, shared: &Arc<Shared>, live: &mut Live) -> Result<Vec<PodUp
             intercepted: pod.intercepted,
             counters: up.counters.clone(),
             conntrack: built.conntrack,
+            overrun: false,
         };
         live.pods.insert(pod.name.clone(), entry);
         pods.push(up);
@@ -230,15 +236,17 @@ fn build_inside(
     netlink.set_up("lo", &plan.loopback)?;
     netlink.add_veth(
         &link.interface,
+        link.mac,
         &link.host_interface,
         shared.node_ns.as_fd(),
     )?;
     let (host, bridge) = (link.host_interface.clone(), shared.bridge.clone());
     shared
         .node
-        .job(move |node| node.netlink.attach(&host, &bridge))
+        .job(move |node| attach(node, &host, &bridge))
         .wait()??;
     netlink.set_up(&link.interface, &link.addresses)?;
+    netlink.add_neighbours(&link.interface, &shared.neighbours)?;
     for gateway in &link.gateways {
         netlink.add_default_route(*gateway)?;
     }
@@ -267,6 +275,13 @@ fn build_inside(
         conntrack,
         inputs,
     })
+}
+
+/// A port of the bridge has no IPv6 of its own: what it would say of itself goes to the pod.
+fn attach(node: &Inside, port: &str, bridge: &str) -> Result<(), NetError> {
+    let silent = format!("net/ipv6/conf/{port}/disable_ipv6");
+    write_sysctls(&[(silent, "1".to_owned())])?;
+    node.netlink.attach(port, bridge)
 }
 
 /// What Istio sets beside the rules, once they are there.

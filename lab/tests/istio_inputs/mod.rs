@@ -28,44 +28,14 @@ pub fn input(words: &'static str) -> Input {
     input
 }
 
-/// The inputs of the sidecar goldens; the nft ones have the same.
-pub const SIDECAR: &[(&str, &str)] = &[
-    ("empty", ""),
-    ("inbound-ports-wildcard", "-b *"),
-    (
-        "tproxy",
-        "-m TPROXY -b * -x 1.1.0.0/16 -i 9.9.0.0/16 --redirect-dns --dns-servers 127.0.0.53 -c not-istio-nic --ipv6",
-    ),
-    ("basic-exclude-nic", "-c not-istio-nic"),
-    ("drop-invalid", "--drop-invalid"),
-    (
-        "host-ipv4-loopback-cidr",
-        "ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR=127.0.0.1/8",
-    ),
-    ("ipnets", "-i 10.0.0.0/8"),
-    ("kube-virt-interfaces", "-k eth1,eth2 -i *"),
-    (
-        "outbound-owner-groups",
-        "ISTIO_OUTBOUND_OWNER_GROUPS=java,202",
-    ),
-    (
-        "outbound-owner-groups-exclude",
-        "ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE=888,ftp",
-    ),
-    (
-        "ip-range",
-        "-x 1.1.0.0/16 -i 9.9.0.0/16 --redirect-dns --dns-servers 127.0.0.53 -u 3,4 -g 1,2",
-    ),
-    (
-        "dns-uid-gid",
-        "--redirect-dns --dns-servers 127.0.0.53,::127.0.0.53 -u 3,4 -g 1,2 --ipv6",
-    ),
-    (
-        "ipv6-ipnets",
-        "-b 4000,5000 -d 6000,7000, -k eth0,eth1 -x 2001:db8::/32 -i 2001:db8::/32 --ipv6",
-    ),
-    ("ipv6-outbound-ports", "-q 32000,31000 --ipv6"),
-];
+/// The inputs of the sidecar goldens; the nft ones have the same. The scenarios run labs under them.
+const SIDECAR: &str = include_str!("../../../scenarios/configurations/goldens.txt");
+
+/// Name and arguments of every sidecar golden.
+pub fn sidecar() -> Vec<(&'static str, &'static str)> {
+    let lines = SIDECAR.lines().filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| line.split_once(':')).collect()
+}
 
 /// The inputs of the ambient goldens. The IPv6 probe source is one that Istio's tests made up.
 pub const AMBIENT: &[(&str, &str)] = &[

@@ -1,0 +1,151 @@
+//! conntrack over netlink, for the namespace the calling thread is in.
+
+pub(super) mod wire;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::SocketAddr,
+    os::fd::{AsRawFd, BorrowedFd},
+    time::Instant,
+};
+
+use hoplab_proxies::record::Transport;
+use netlink_sys::{Socket, SocketAddr as NetlinkAddr, protocols::NETLINK_NETFILTER};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::socket::{setsockopt, sockopt},
+};
+
+use super::NetfilterError;
+use crate::evidence::ConntrackEntry;
+
+/// Multicast groups of new and of changed entries (NFNLGRP_CONNTRACK_NEW and _UPDATE in linux/netfilter/nfnetlink.h).
+const GROUPS: [u32; 2] = [1, 2];
+/// Room for events between two reads; one event is about 200 bytes, so this holds tens of thousands.
+const RECEIVE_BUFFER: usize = 16 << 20;
+
+/// Every TCP and UDP entry that conntrack makes in one namespace, from the moment this is opened.
+///
+/// Events, not dumps: a dump walks the hash table of the whole machine (20 ms and more) and misses entries that came
+/// and went, such as those of refused connections. The kernel queues an event before the packet goes on, so what a
+/// flow made is there once the flow is over.
+pub struct ConntrackWatch {
+    events: Socket,
+    queries: Socket,
+    /// Made since the last [`Self::take`], as they began.
+    fresh: Vec<ConntrackEntry>,
+    /// Those of them whose TCP connection is not over: source of the opener, by the kernel's id.
+    open: BTreeMap<u32, SocketAddr>,
+}
+
+impl ConntrackWatch {
+    /// Opens a watch in the namespace the calling thread is in. It keeps that namespace, whoever reads it.
+    ///
+    /// # Errors
+    /// A socket can't be opened or may not listen.
+    pub fn open() -> Result<Self, NetfilterError> {
+        let open = || {
+            let mut events = Socket::new(NETLINK_NETFILTER)?;
+            events.bind_auto()?;
+            // As root of a user namespace the limit of the machine holds; what is lost is noticed all the same.
+            let size = RECEIVE_BUFFER;
+            if setsockopt(&events, sockopt::RcvBufForce, &size).is_err() {
+                let _ = setsockopt(&events, sockopt::RcvBuf, &size);
+            }
+            for group in GROUPS {
+                events.add_membership(group)?;
+            }
+            events.set_non_blocking(true)?;
+            let mut queries = Socket::new(NETLINK_NETFILTER)?;
+            queries.bind_auto()?;
+            queries.connect(&NetlinkAddr::new(0, 0))?;
+            Ok(Self {
+                events,
+                queries,
+                fresh: Vec::new(),
+                open: BTreeMap::new(),
+            })
+        };
+        open().map_err(failed)
+    }
+
+    /// Waits until the TCP connections from these sources are over for conntrack (TIME_WAIT or CLOSE): no packet of
+    /// theirs is due that a rule could count. Gives back those that are not by the deadline. A connection that was
+    /// never made has no such end: do not name its source.
+    ///
+    /// # Errors
+    /// Events were lost (ENOBUFS), or a socket fails.
+    pub fn wait_for_end(
+        &mut self,
+        sources: &BTreeSet<SocketAddr>,
+        deadline: Instant,
+    ) -> Result<Vec<SocketAddr>, NetfilterError> {
+        loop {
+            self.hear().map_err(failed)?;
+            let open = self.open.values().filter(|source| sources.contains(source));
+            let open: Vec<SocketAddr> = open.copied().collect();
+            let left = deadline.saturating_duration_since(Instant::now());
+            if open.is_empty() || left.is_zero() {
+                return Ok(open);
+            }
+            // SAFETY: the socket outlives the call.
+            let socket = unsafe { BorrowedFd::borrow_raw(self.events.as_raw_fd()) };
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            match poll(&mut [PollFd::new(socket, PollFlags::POLLIN)], timeout) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(failed(errno.into())),
+            }
+        }
+    }
+
+    /// Entries made since the last call, as they stand now; one that is gone already, as it began.
+    ///
+    /// # Errors
+    /// Events were lost (ENOBUFS), or a socket fails.
+    pub fn take(&mut self) -> Result<Vec<ConntrackEntry>, NetfilterError> {
+        self.hear().map_err(failed)?;
+        self.open.clear();
+        let mut entries = std::mem::take(&mut self.fresh);
+        for entry in &mut entries {
+            if let Some(now) = self.query(entry).map_err(failed)? {
+                *entry = now;
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Reads the events there are.
+    fn hear(&mut self) -> io::Result<()> {
+        loop {
+            let datagram = match self.events.recv_from_full() {
+                Ok((datagram, _)) => datagram,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            for said in wire::said(&datagram)? {
+                let id = said.entry.id;
+                if said.over == Some(true) {
+                    self.open.remove(&id);
+                } else if said.new && said.entry.transport == Transport::Tcp {
+                    self.open.insert(id, said.entry.original.src);
+                }
+                if said.new {
+                    self.fresh.push(said.entry);
+                }
+            }
+        }
+    }
+
+    /// The entry as it stands now, with its counters; none when it is gone.
+    fn query(&mut self, known: &ConntrackEntry) -> io::Result<Option<ConntrackEntry>> {
+        self.queries.send(&wire::request(known), 0)?;
+        let (datagram, _) = self.queries.recv_from_full()?;
+        Ok(wire::answer(&datagram)?.filter(|now| now.id == known.id))
+    }
+}
+
+fn failed(source: io::Error) -> NetfilterError {
+    NetfilterError::Conntrack { source }
+}
