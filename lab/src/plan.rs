@@ -54,8 +54,8 @@ pub struct RuleTexts {
     pub names: OwnerNames,
     /// What goes beside the rules in each pod that gets them: policy rules, routes, an address.
     pub routes: Vec<Step>,
-    /// Profile whose variables the istio-init log shows; none for a file of a person's own.
-    pub profile: Option<String>,
+    /// Variables that the istio-init log shows, by name; none for a file of a person's own.
+    pub variables: Option<Vec<(String, String)>>,
 }
 
 impl RuleTexts {
@@ -468,7 +468,7 @@ mod tests {
             v6: v6.then(|| "v6 rules".into()),
             names: OwnerNames::default(),
             routes: routes::sidecar_with(v6, None),
-            profile: None,
+            variables: None,
         };
         let interception = Interception::default();
         plan(

@@ -40,7 +40,7 @@ pub fn configured(lab: LabFile, words: &str, release: Release, families: Familie
     let host = lab.host(families);
     let config = Config::new(&settings, &host, &mut warnings);
     let config = config.unwrap_or_else(|error| panic!("{error}"));
-    lab.configured(&config, release)
+    lab.configured(&settings, &config, release)
 }
 
 fn is_switch(word: &str) -> bool {

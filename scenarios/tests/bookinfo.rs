@@ -39,6 +39,10 @@ flows_alone! {
     "outside-to-15006"
     "inside-to-15001"
     "inside-to-15006"
+    "lookup-over-udp"
+    "lookup-over-tcp"
+    "lookup-outside-name"
+    "lookup-missing-name"
 }
 
 /// The proxies take the endpoints of a service in turn: the flow that meets v2 is the second.
@@ -80,7 +84,7 @@ fn the_whole_run_holds_with_the_notes_judged_as_expected(
         TABLE.map(|(rule, packets)| (rule.to_string(), packets))
     );
     let down = bookinfo.down().expect("the lab goes down in order");
-    assert_eq!((down.stopped, down.namespaces), (15, 9));
+    assert_eq!((down.stopped, down.namespaces), (16, 9));
     assert!(
         down.killed.is_empty() && down.leftovers.is_empty(),
         "{down:?}"

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Version of the evidence file; a change of shape is a new version.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// Everything one run observed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -25,6 +25,7 @@ pub mod routes;
 mod settings;
 mod sidecar;
 mod surprises;
+mod variables;
 mod warning;
 
 pub use cidr::{Cidr, NoCidr};
@@ -40,6 +41,7 @@ pub use release::{Generation, Release, UnknownRelease};
 pub use restore::restore;
 pub use settings::{Environment, Settings, VARIABLES_WITHOUT_FLAG};
 pub use sidecar::iptables;
+pub use variables::variables;
 pub use warning::Warning;
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::{
     failure::{Class, Failure},
     interception::Interception,
     istio::{
-        self, Config, DnsServers, Release,
+        self, Config, DnsServers, Release, Settings,
         routes::{self, Step},
     },
     plan::RuleTexts,
@@ -52,6 +52,10 @@ pub struct LabFile {
     given: BTreeMap<Family, RuleText>,
     /// What Istio sets beside the rules of a configuration; none: what goes with rules as such.
     routes: Option<Vec<Step>>,
+    /// The rules are the lab's own.
+    own_rules: bool,
+    /// What istio-init prints of the configuration.
+    variables: Option<Vec<(String, String)>>,
 }
 
 /// Families that the flows of a run go over: one, or each flow over both.
@@ -152,6 +156,8 @@ impl LabFile {
             texts,
             given: BTreeMap::new(),
             routes: None,
+            own_rules: true,
+            variables: None,
         })
     }
 
@@ -172,7 +178,8 @@ impl LabFile {
 
     /// The same lab under the rules that Istio writes for a configuration. What flows are to do is then what these
     /// rules say: the paths of the lab file are about the lab's own.
-    pub fn configured(mut self, config: &Config, release: Release) -> Self {
+    /// `settings` are those the configuration was made of: istio-init's log shows them.
+    pub fn configured(mut self, settings: &Settings, config: &Config, release: Release) -> Self {
         let rules = istio::iptables(config, release);
         let text = |family| {
             let text = istio::restore(&rules, family);
@@ -185,8 +192,15 @@ impl LabFile {
             .collect();
         self.given.clear();
         self.routes = Some(routes::sidecar(config));
+        let variables = istio::variables(settings, config, release).into_iter();
+        self.variables = Some(
+            variables
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
+        );
         self.interception = Interception::of(config);
         self.expect = Expect::Rules;
+        self.own_rules = false;
         self.rules_from = format!("Istio {release}, {}", self.interception);
         self
     }
@@ -197,6 +211,7 @@ impl LabFile {
         self.interception = Interception::of_rules(&given.sets);
         self.rules_from = format!("{}, {}", given.origin, self.interception);
         self.expect = expect;
+        self.own_rules = false;
         match expect {
             Expect::File => self.given = given.texts,
             Expect::Rules => self.texts = given.texts,
@@ -217,7 +232,7 @@ impl LabFile {
     }
 
     /// What users and groups that the rules name are in the pods, whatever the machine calls them.
-    fn names(&self) -> OwnerNames {
+    pub fn names(&self) -> OwnerNames {
         let texts = self.texts.iter().chain(&self.given);
         // A text that does not parse is told where it is read.
         let sets = texts.filter_map(|(family, text)| parse_rules(text, *family).ok());
@@ -248,7 +263,10 @@ impl LabFile {
             text.map(|it| it.text.clone())
         };
         let v6 = families.has(Family::V6) || self.given.contains_key(&Family::V6);
-        let own = self.given.is_empty() && self.expect == Expect::File;
+        let own = || match &self.topology.rules {
+            RuleSource::Profile(name) if self.own_rules => profile_variables(name, v6),
+            _ => None,
+        };
         let tproxy = self.interception.tproxy;
         let routes = || routes::sidecar_with(v6, tproxy.map(|it| (it.mark, it.route_table)));
         Ok(RuleTexts {
@@ -256,10 +274,7 @@ impl LabFile {
             v6: text(&Family::V6).filter(|_| v6),
             names: self.names(),
             routes: self.routes.clone().unwrap_or_else(routes),
-            profile: match &self.topology.rules {
-                RuleSource::Profile(name) if own => Some(name.clone()),
-                _ => None,
-            },
+            variables: self.variables.clone().or_else(own),
         })
     }
 
@@ -277,6 +292,19 @@ impl LabFile {
         };
         Failure::new(Class::Input, what).hint(hint)
     }
+}
+
+fn profile_variables(profile: &str, v6: bool) -> Option<Vec<(String, String)>> {
+    let lines = builtin::variables(profile)?.iter();
+    let value = |name: &str, value: &str| match name {
+        "ENABLE_INBOUND_IPV6" => v6.to_string(),
+        _ => value.to_owned(),
+    };
+    Some(
+        lines
+            .map(|(name, it)| ((*name).to_owned(), value(name, it)))
+            .collect(),
+    )
 }
 
 fn complaint(diagnostic: Diagnostic) -> Failure {

@@ -11,7 +11,6 @@ use super::{
     tables::{Ran, run, stdout_of},
 };
 use crate::{
-    builtin,
     plan::RuleTexts,
     rules::{self, Difference, Family, OwnerNames, RuleSet},
     sandbox::RUN_DIR,
@@ -188,17 +187,13 @@ impl Log {
 
     /// A rules file of a person's own was not made from variables, and the log doesn't pretend so.
     fn variables(&mut self, texts: &RuleTexts) {
-        let Some(known) = texts.profile.as_deref().and_then(builtin::variables) else {
+        let Some(known) = &texts.variables else {
             self.line("Istio iptables variables: none, the rules come from a file\n");
             return;
         };
-        let v6 = texts.v6.is_some().to_string();
         let lines: String = known
             .iter()
-            .map(|(name, value)| match *name {
-                "ENABLE_INBOUND_IPV6" => format!("{name}={v6}\n"),
-                _ => format!("{name}={value}\n"),
-            })
+            .map(|(name, value)| format!("{name}={value}\n"))
             .collect();
         self.line(&format!("Istio iptables variables:\n{lines}"));
     }

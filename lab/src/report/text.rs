@@ -78,7 +78,8 @@ fn heading(out: &mut String, run: &Run) {
 
 fn up(out: &mut String, run: &Run) {
     let up = &run.evidence.up;
-    let processes: usize = up.pods.iter().map(|p| p.processes.len()).sum();
+    let in_pods: usize = up.pods.iter().map(|p| p.processes.len()).sum();
+    let processes = in_pods + up.node.len();
     let ruled: Vec<_> = up.pods.iter().filter(|p| !p.rules.is_empty()).collect();
     let rules = ruled
         .first()

@@ -10,7 +10,7 @@ use crate::{
     failure::{Class, Failure},
     istio::{Config, Settings, Warning},
     netfilter::{Backend, BackendChoice},
-    rules::Family,
+    rules::{Family, OwnerNames},
 };
 
 /// A lab with the rules it is to run under.
@@ -89,7 +89,8 @@ fn configured(args: &Args, lab: LabFile) -> Result<Ruled, Failure> {
     for warning in warnings {
         anstream::eprintln!("warning: {warning}");
     }
-    let file = lab.configured(&config, release);
+    let file = lab.configured(&settings, &config, release);
+    say_names(&file.names());
     Ok(Ruled {
         file: file.expecting(expect(args, Expect::Rules)),
         families,
@@ -103,7 +104,18 @@ fn with_file(args: &Args, lab: LabFile, path: &Path, family: Family) -> Result<L
         Failure::new(Class::Input, format!("could not read {origin}")).cause(e.to_string())
     })?;
     let given = GivenRules::read(&text, &origin, family)?;
-    Ok(lab.with_rules(given, expect(args, Expect::File)))
+    let file = lab.with_rules(given, expect(args, Expect::File));
+    say_names(&file.names());
+    Ok(file)
+}
+
+/// Flows are sent as numbers, and what a name is differs from machine to machine: the lab's own must be known.
+fn say_names(names: &OwnerNames) {
+    for (what, names) in [("user", &names.users), ("group", &names.groups)] {
+        for (name, id) in names {
+            anstream::eprintln!("note: in the pods the {what} `{name}` is {id}");
+        }
+    }
 }
 
 fn expect(args: &Args, usual: Expect) -> Expect {
