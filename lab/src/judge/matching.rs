@@ -46,7 +46,13 @@ impl<'a> Matched<'a> {
         };
         match (&self.leg.end, self.leg.transport) {
             (LegEnd::Refused { .. }, Transport::Tcp) => packets(1, 1),
-            (LegEnd::Unreachable, _) => packets(1, 0),
+            (LegEnd::Unreachable, _) => Counted {
+                opener: self
+                    .entry(crossing)
+                    .and_then(|it| it.original_counter)
+                    .map(|it| it.packets),
+                answers: Some(0),
+            },
             _ => match self.entry(crossing) {
                 Some(entry) => Counted {
                     opener: entry.original_counter.map(|it| it.packets),

@@ -205,7 +205,10 @@ impl Walk<'_> {
         let comes_in = |packet: Packet| packet.coming_in(pod.interface.as_str());
         let next = established(first.clone());
         let (answer, answers, later) = match (&leg.end, answers_here) {
-            (LegEnd::Unreachable | LegEnd::Unknown { .. }, _) => (None, Vec::new(), Vec::new()),
+            // The node says so only so often (`ip_error` in net/ipv4/route.c); until it does, the first packet is sent
+            // again.
+            (LegEnd::Unreachable, _) => (None, Vec::new(), vec![first.clone()]),
+            (LegEnd::Unknown { .. }, _) => (None, Vec::new(), Vec::new()),
             // A reset comes from no socket.
             (LegEnd::Refused { .. }, true) => (Some(back), Vec::new(), Vec::new()),
             (LegEnd::Refused { .. }, false) => (Some(comes_in(back)), Vec::new(), Vec::new()),
