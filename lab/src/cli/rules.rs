@@ -3,6 +3,7 @@
 mod lint;
 mod read_counters;
 mod render;
+mod show;
 
 use clap::Subcommand;
 
@@ -18,6 +19,8 @@ pub(super) struct Args {
 enum Verb {
     /// Print the rules Istio writes for a configuration
     Render(Box<render::Args>),
+    /// Show rules in another form, or in words
+    Show(show::Args),
     /// Say what is wrong with a rule set before any traffic
     Lint(lint::Args),
     /// Say what the counters of a dump mean: connections per kind of flow, sums, rules never hit
@@ -27,6 +30,7 @@ enum Verb {
 pub(super) fn run(args: &Args) -> Outcome {
     match &args.verb {
         Verb::Render(args) => render::run(args),
+        Verb::Show(args) => show::run(args),
         Verb::Lint(args) => lint::run(args),
         Verb::ReadCounters(args) => read_counters::run(args),
     }

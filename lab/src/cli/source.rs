@@ -1,54 +1,94 @@
 //! Where a verb gets rules from: what a person names on the command line, as text with its origin.
 
-use std::{convert::Infallible, fs, io::Read as _, path::PathBuf, str::FromStr};
+use std::{fmt, fs, io::Read as _, path::PathBuf, str::FromStr};
 
 use crate::{
     diagnostic::Diagnostic,
     failure::{Class, Failure},
-    rules::{self, Document, Family},
+    rules::{self, Document, Family, Holder},
 };
+
+#[cfg(all(feature = "kernel", target_os = "linux"))]
+mod process;
 
 /// What the help of a verb says of its SOURCE.
 pub(super) const HELP: &str = "\
-Rules in any form a person has (restore file, iptables-save, -S, -L -v, istio-init log); \
-`-` is standard input";
+Rules in any form a person has: a restore file, iptables-save, iptables -S or -L -v, an istio-init log, \
+nft list ruleset as text or JSON; `-` is standard input; `pid:4711` reads the rules in the network namespace of a \
+process";
 
 /// Rules as a person names them. A file called `-` is `./-`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Source {
     /// `-`
     StandardInput,
+    /// `pid:4711`, or `pid:4711/iptables-nft` for those that one of several holds.
+    Process {
+        /// Its process id.
+        pid: u32,
+        /// Only what this one holds.
+        only: Option<Holder>,
+    },
     /// A path.
     File(PathBuf),
 }
 
 impl FromStr for Source {
-    type Err = Infallible;
+    type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(match text {
-            "-" => Self::StandardInput,
-            path => Self::File(path.into()),
-        })
+        if text == "-" {
+            return Ok(Self::StandardInput);
+        }
+        let Some(process) = text.strip_prefix("pid:") else {
+            return Ok(Self::File(text.into()));
+        };
+        let (pid, only) = match process.split_once('/') {
+            Some((pid, holder)) => (pid, Some(holder.parse()?)),
+            None => (process, None),
+        };
+        let pid = pid
+            .parse()
+            .map_err(|_| format!("`{pid}` is no process id; a file of this name is `./{text}`"))?;
+        Ok(Self::Process { pid, only })
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::StandardInput => f.write_str("standard input"),
+            Self::Process { pid, only: None } => write!(f, "pid:{pid}"),
+            Self::Process {
+                pid,
+                only: Some(only),
+            } => write!(f, "pid:{pid}/{only}"),
+            Self::File(path) => path.display().fmt(f),
+        }
     }
 }
 
 /// A text with rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Text {
-    /// What it is called in complaints: a path, or the command that printed it.
+    /// What it is called in complaints: a path, or a process and what holds its rules.
     pub origin: String,
     /// The text, in any form [`rules::read`] takes.
     pub text: String,
 }
 
 impl Text {
-    /// The rules in it. `family` is taken where the text itself does not tell.
+    /// The rules in it. `family` is taken where the text itself does not tell. What of the text is set aside is said
+    /// on standard error.
     ///
     /// # Errors
     /// The first complaint about the text as a whole: no rules, or something else among them.
     pub fn read(&self, family: Family) -> Result<Document, Failure> {
-        rules::read(&self.text, &self.origin, family).map_err(complaint)
+        let document = rules::read(&self.text, &self.origin, family).map_err(complaint)?;
+        for remark in &document.remarks {
+            anstream::eprintln!("note: {remark}");
+        }
+        Ok(document)
     }
 }
 
@@ -58,31 +98,52 @@ pub(super) fn complaint(diagnostic: Diagnostic) -> Failure {
 }
 
 impl Source {
-    /// Every text of the source, each to be read by itself. There is at least one.
+    /// Every text of the source, each to be read by itself: a process has one for each holder of rules, and none
+    /// where there are no rules; a file has one.
     ///
     /// # Errors
     /// It can't be read, or is not text.
     pub fn open(&self) -> Result<Vec<Text>, Failure> {
-        self.open_one().map(|text| vec![text])
-    }
-
-    /// The text of a source that has one.
-    ///
-    /// # Errors
-    /// As [`Source::open`], and when there are several.
-    pub fn open_one(&self) -> Result<Text, Failure> {
-        let (origin, text) = match self {
+        let text = match self {
+            Self::Process { pid, only } => return self.of_process(*pid, *only),
             Self::StandardInput => {
                 let mut text = String::new();
                 let read = std::io::stdin().read_to_string(&mut text);
-                ("standard input".to_owned(), read.map(|_| text))
+                read.map(|_| text)
             }
-            Self::File(path) => (path.display().to_string(), fs::read_to_string(path)),
+            Self::File(path) => fs::read_to_string(path),
         };
+        let origin = self.to_string();
         let text = text.map_err(|error| {
             Failure::new(Class::Input, format!("could not read {origin}")).cause(error.to_string())
         })?;
-        Ok(Text { origin, text })
+        Ok(vec![Text { origin, text }])
+    }
+
+    /// The text of a source, for verbs that take rules as one whole.
+    ///
+    /// # Errors
+    /// As [`Source::open`], and when there are several or none.
+    #[allow(dead_code, reason = "for verbs of labs, which not every build has")]
+    pub fn open_one(&self) -> Result<Text, Failure> {
+        let mut texts = self.open()?;
+        match (texts.len(), texts.pop()) {
+            (1, Some(text)) => Ok(text),
+            (0, _) | (_, None) => Err(Failure::new(Class::Input, format!("{self} has no rules"))),
+            (_, Some(last)) => {
+                let what = format!("{self} has several sets of rules");
+                Err(Failure::new(Class::Input, what)
+                    .hint(format!("name one of them, such as {}", last.origin)))
+            }
+        }
+    }
+
+    #[cfg(not(all(feature = "kernel", target_os = "linux")))]
+    fn of_process(&self, _: u32, _: Option<Holder>) -> Result<Vec<Text>, Failure> {
+        let what = format!("this hoplab can't read {self}");
+        Err(Failure::new(Class::Machine, what)
+            .cause("it was built without what reads namespaces, which is for Linux")
+            .hint("on the pod's node: nsenter -t PID -n iptables-save -c, and read that"))
     }
 }
 
@@ -90,13 +151,35 @@ impl Source {
 mod tests {
     use rstest::rstest;
 
-    use super::Source;
+    use super::{Holder, Source};
 
     #[rstest]
     #[case::dash("-", Source::StandardInput)]
     #[case::path("rules.txt", Source::File("rules.txt".into()))]
     #[case::a_file_called_dash("./-", Source::File("./-".into()))]
+    #[case::process("pid:4711", Source::Process { pid: 4711, only: None })]
+    #[case::one_holder(
+        "pid:4711/iptables-nft",
+        Source::Process { pid: 4711, only: Some(Holder::IptablesNft) }
+    )]
+    #[case::a_file_called_pid("./pid:4711", Source::File("./pid:4711".into()))]
     fn an_argument_names_its_source(#[case] argument: &str, #[case] source: Source) {
         assert_eq!(argument.parse(), Ok(source));
+    }
+
+    #[rstest]
+    #[case("pid:", "`` is no process id")]
+    #[case("pid:-1", "`-1` is no process id")]
+    #[case(
+        "pid:self",
+        "`self` is no process id; a file of this name is `./pid:self`"
+    )]
+    #[case(
+        "pid:1/ebtables",
+        "`ebtables` holds no rules: iptables-legacy, iptables-nft or nft"
+    )]
+    fn a_process_is_named_by_its_id(#[case] argument: &str, #[case] complaint: &str) {
+        let error = argument.parse::<Source>().expect_err("it is refused");
+        assert!(error.starts_with(complaint), "{error}");
     }
 }

@@ -62,7 +62,12 @@ fn sure_chains(set: &RuleSet, table: Table) -> BTreeSet<&str> {
     };
     let mut callers: BTreeMap<&str, Vec<(&str, &RuleSpec)>> = BTreeMap::new();
     for chain in table.chains() {
-        for rule in &chain.rules {
+        // A rule of nft for the other family leads no packet of this one anywhere.
+        let own = chain
+            .rules
+            .iter()
+            .filter(|it| !it.spec.matches.is_of_other_family());
+        for rule in own {
             if let Some(entered) = rule.spec.target.chain() {
                 let caller = (chain.name.as_str(), &rule.spec);
                 callers.entry(entered).or_default().push(caller);

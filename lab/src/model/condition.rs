@@ -160,6 +160,12 @@ fn extension(condition: &Match, packet: &Packet) -> TryResult {
         }
         Match::AddressKind { end, kinds } => address_kind(*end, kinds, packet),
         Match::Comment(_) => TryResult::Matched,
+        // Packets of the other family are not asked of this rule set at all (`evaluate`).
+        Match::OtherFamily { family, .. } => TryResult::Failed(Mismatch {
+            field: Field::Family,
+            wanted: family.to_string(),
+            had: packet.family().to_string(),
+        }),
         Match::Verbatim { module, words } => {
             let module = module.iter().map(|module| format!("-m {module}"));
             let words: Vec<String> = module.chain(words.iter().cloned()).collect();

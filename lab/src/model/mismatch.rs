@@ -42,6 +42,8 @@ pub enum Field {
     SourceKind,
     /// `-m addrtype --dst-type`
     DestinationKind,
+    /// IPv4 or IPv6, which nft asks for in tables of both.
+    Family,
 }
 
 impl Field {
@@ -65,6 +67,7 @@ impl Field {
             Self::Socket => "a socket",
             Self::SourceKind => "kind of source",
             Self::DestinationKind => "kind of destination",
+            Self::Family => "family",
         }
     }
 }

@@ -40,6 +40,23 @@ pub enum NetError {
         #[source]
         source: io::Error,
     },
+    /// There is no process of this id, or none the caller may know of.
+    #[error("there is no process {pid}")]
+    NoSuchProcess {
+        /// Its id.
+        pid: u32,
+    },
+    /// The network namespace of a process is out of reach.
+    #[error("could not {what} the network namespace of process {pid}")]
+    Visit {
+        /// Its id.
+        pid: u32,
+        /// Look at or enter.
+        what: &'static str,
+        /// The error.
+        #[source]
+        source: io::Error,
+    },
     /// The kernel refused a link, address or route.
     #[error("could not {what}")]
     Link {
@@ -82,7 +99,10 @@ fn sysctl_fix(key: &str, kind: io::ErrorKind) -> Option<&'static str> {
 
 impl Explain for NetError {
     fn class(&self) -> Class {
-        Class::Machine
+        match self {
+            Self::NoSuchProcess { .. } => Class::Input,
+            _ => Class::Machine,
+        }
     }
 
     fn hint(&self) -> Option<String> {
@@ -95,6 +115,13 @@ impl Explain for NetError {
                 source: netns_rs::Error::UnshareError(errno),
                 ..
             } => Some(namespaces_fix(Errno::from_raw(*errno as i32), false)),
+            Self::Visit { pid, what, source } if source.kind() == io::ErrorKind::PermissionDenied => Some(match *what {
+                "look at" => "a process of another user needs CAP_SYS_PTRACE: run as root".to_owned(),
+                _ => format!(
+                    "this needs CAP_SYS_ADMIN in the user namespace that owns it: run as root; for a process in a user \
+                     namespace of yours, put `nsenter -t {pid} -U -n --preserve-credentials` in front"
+                ),
+            }),
             Self::Sysctl { key, source, .. } => sysctl_fix(key, source.kind()).map(str::to_string),
             _ => None,
         }

@@ -4,8 +4,10 @@ mod error;
 mod links;
 mod namespace;
 mod sysctl;
+mod visit;
 
 pub use error::NetError;
 pub use links::Netlink;
 pub use namespace::{Inside, Job, Namespace, Sender};
 pub use sysctl::write_sysctls;
+pub use visit::in_namespace_of;

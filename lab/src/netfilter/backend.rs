@@ -40,14 +40,24 @@ impl Backend {
     /// # Errors
     /// It is not installed.
     pub fn find(self, family: Family, tool: Tool) -> Result<PathBuf, NetfilterError> {
-        let program = self.program(family, tool);
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&path)
-            .chain(SYSTEM_DIRS.iter().map(PathBuf::from))
-            .map(|dir| dir.join(&program))
-            .find(|candidate| candidate.is_file())
-            .ok_or(NetfilterError::Missing { program })
+        find_program(&self.program(family, tool))
     }
+}
+
+/// Full path of a program.
+///
+/// # Errors
+/// It is not installed.
+pub fn find_program(program: &str) -> Result<PathBuf, NetfilterError> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let missing = || NetfilterError::Missing {
+        program: program.to_owned(),
+    };
+    std::env::split_paths(&path)
+        .chain(SYSTEM_DIRS.iter().map(PathBuf::from))
+        .map(|dir| dir.join(program))
+        .find(|candidate| candidate.is_file())
+        .ok_or_else(missing)
 }
 
 impl BackendChoice {

@@ -132,7 +132,7 @@ impl ConntrackWatch {
 }
 
 /// The messages of a datagram; each is padded to four bytes.
-fn messages(datagram: &[u8]) -> io::Result<Vec<NetlinkMessage<NetfilterMessage>>> {
+pub(super) fn messages(datagram: &[u8]) -> io::Result<Vec<NetlinkMessage<NetfilterMessage>>> {
     let mut found = Vec::new();
     let mut rest = datagram;
     while rest.len() >= 16 {

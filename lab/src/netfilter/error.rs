@@ -5,6 +5,7 @@ use std::io;
 use crate::{
     diagnostic::Diagnostic,
     failure::{Class, Explain},
+    net::NetError,
     rules::CounterError,
 };
 
@@ -77,6 +78,27 @@ pub enum NetfilterError {
         #[source]
         source: CounterError,
     },
+    /// The namespace of a process is out of reach.
+    #[error(transparent)]
+    Namespace(NetError),
+    /// What tables there are could not be found out.
+    #[error("could not {what}")]
+    Tables {
+        /// What was tried.
+        what: &'static str,
+        /// The error.
+        #[source]
+        source: io::Error,
+    },
+    /// What nft printed is no JSON.
+    #[error("could not read what `{command}` printed")]
+    Json {
+        /// Command line.
+        command: String,
+        /// Where and why.
+        #[source]
+        source: serde_json::Error,
+    },
     /// conntrack could not be watched, or events were lost.
     #[error("could not watch conntrack over netlink")]
     Conntrack {
@@ -96,6 +118,9 @@ impl NetfilterError {
 
 /// Where a program comes from; `ci/just` installs the same.
 fn packages(program: &str) -> String {
+    if program == "nft" {
+        return "install the package `nftables`, or run through `ci/just`".to_owned();
+    }
     let (fedora, alpine) = if program.contains("legacy") {
         ("iptables-legacy", "iptables-legacy")
     } else {
@@ -112,6 +137,7 @@ impl Explain for NetfilterError {
         match self {
             // The kernel's word on a rule file is about the file.
             Self::Failed { .. } | Self::NotAsMeant { .. } => Class::Input,
+            Self::Namespace(error) => error.class(),
             _ => Class::Machine,
         }
     }
@@ -119,6 +145,12 @@ impl Explain for NetfilterError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Missing { program } => Some(packages(program)),
+            Self::Namespace(error) => error.hint(),
+            Self::Tables { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => Some(
+                "this needs CAP_NET_ADMIN, and for legacy tables root, in the user namespace that owns the network \
+                 namespace: run as root"
+                    .into(),
+            ),
             _ => None,
         }
     }

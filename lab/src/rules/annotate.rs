@@ -6,20 +6,23 @@ use std::fmt::{Display, Write as _};
 use super::address_kind::End;
 use super::matches::{Match, RuleSpec};
 use super::render::spec_text;
-use super::set::RuleSet;
+use super::rounded::Rounded;
+use super::set::{Counter, RuleSet};
 use super::target::Target;
 use super::values::Negatable;
 
-/// Every table and chain, each rule with its number, its text and what it does in words:
+/// Every table and chain, each rule with its number, its text, what it does in words, and what it counted if that is
+/// known:
 ///
 /// ```text
 ///   4  -m owner --uid-owner 1337 -j RETURN
-///      sent by user 1337: back to where the chain was entered
+///      sent by user 1337: back to where the chain was entered [61 packets]
 /// ```
 pub fn annotated(rules: &RuleSet) -> String {
     let mut text = String::new();
     for (table, chains) in &rules.tables {
-        let _ = writeln!(text, "{} table {table}", rules.family);
+        let gap = if text.is_empty() { "" } else { "\n" };
+        let _ = writeln!(text, "{gap}{} table {table}", rules.family);
         for chain in chains.chains() {
             let fallback = match chain.policy {
                 Some(policy) => format!("else {policy}"),
@@ -28,18 +31,42 @@ pub fn annotated(rules: &RuleSet) -> String {
                     many => format!("entered by {many} rules"),
                 },
             };
-            let _ = writeln!(text, "\n{}, {fallback}", chain.name);
+            let nft = chain.nft.as_ref().map(|base| format!(" (nft: {base})"));
+            let _ = writeln!(
+                text,
+                "\n{}{}, {fallback}{}",
+                chain.name,
+                nft.unwrap_or_default(),
+                figures(chain.policy_counters, chain.policy_rounded)
+            );
             for (ordinal, rule) in (1..).zip(&chain.rules) {
                 let line = spec_text(&chain.name, &rule.spec);
                 let line = line
                     .splitn(3, ' ')
                     .nth(2)
                     .unwrap_or("(no condition, no target)");
-                let _ = writeln!(text, "{ordinal:>3}  {line}\n     {}", remark(&rule.spec));
+                let _ = writeln!(
+                    text,
+                    "{ordinal:>3}  {line}\n     {}{}",
+                    remark(&rule.spec),
+                    figures(rule.counters, rule.rounded)
+                );
             }
         }
     }
     text
+}
+
+/// What was counted: ` [61 packets]`, or from least to most where a listing rounded it.
+fn figures(exact: Option<Counter>, rounded: Option<Rounded>) -> String {
+    match (exact, rounded.map(|it| it.packets)) {
+        (Some(it), _) => format!(" [{} packets]", it.packets),
+        (None, Some(range)) => match range.exact() {
+            Some(packets) => format!(" [{packets} packets]"),
+            None => format!(" [{} to {} packets]", range.least, range.most),
+        },
+        (None, None) => String::new(),
+    }
 }
 
 /// What a rule does, in words.
@@ -118,6 +145,7 @@ fn condition(condition: &Match) -> String {
             format!("{} {}{}", end(which), not(kinds), list(&kinds.value))
         }
         Match::Comment(text) => format!("\"{text}\""),
+        Match::OtherFamily { family, words } => format!("{family} only ({words})"),
         Match::Verbatim { .. } => "with a condition that is not modelled".to_owned(),
     }
 }

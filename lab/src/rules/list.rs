@@ -182,6 +182,7 @@ fn conditions(spec: &RuleSpec) -> Vec<String> {
             Match::CtState(it) => states(it),
             Match::Mark(it) => format!("mark match {}{}", bang(it), it.value),
             Match::Comment(text) => format!("/* {text} */"),
+            Match::OtherFamily { words, .. } => format!("nft {words}"),
             Match::Verbatim { module, words } => {
                 let module = module.iter().filter(|_| condition.is_whole_match());
                 module.chain(words).cloned().collect::<Vec<_>>().join(" ")

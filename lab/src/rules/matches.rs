@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use ipnet::IpNet;
 
 use super::address_kind::{AddressKind, End};
+use super::id::Family;
 use super::marks::MarkValue;
 use super::target::Target;
 use super::tcp_flags::TcpFlagTest;
@@ -86,6 +87,13 @@ impl Matches {
             .all(|it| !matches!(it, Match::Verbatim { .. }))
     }
 
+    /// Whether the rule is for packets of the other family, so that it never matches one of this.
+    pub fn is_of_other_family(&self) -> bool {
+        self.extensions
+            .iter()
+            .any(|it| matches!(it, Match::OtherFamily { .. }))
+    }
+
     /// The condition this rule puts on the protocol when it is one protocol.
     pub fn only_protocol(&self) -> Option<Protocol> {
         let protocol = self.protocol.as_ref()?;
@@ -145,6 +153,13 @@ pub enum Match {
     },
     /// `-m comment --comment`: always true.
     Comment(String),
+    /// Of a rule that nft has for both families: it asks for the one that these rules are not of. Never true.
+    OtherFamily {
+        /// The family it asks for.
+        family: Family,
+        /// How nft says it: `ip daddr != 127.0.0.1/32`.
+        words: String,
+    },
     /// Options that are not modelled, word for word.
     Verbatim {
         /// The match extension; `None` for an option of iptables itself, such as `-f`.
@@ -180,6 +195,7 @@ impl Match {
             Self::ConnMark(_) => Some("connmark"),
             Self::AddressKind { .. } => Some("addrtype"),
             Self::Comment(_) => Some("comment"),
+            Self::OtherFamily { .. } => Some("nft"),
             Self::Verbatim { module, .. } => module.as_deref(),
         }
     }
@@ -191,6 +207,7 @@ impl Match {
 
     fn rank(&self) -> u8 {
         match self.module() {
+            _ if matches!(self, Self::OtherFamily { .. }) => 0,
             None => 0,
             Some("protocol" | "tcp" | "udp") => 1,
             Some("multiport") => 2,

@@ -25,6 +25,8 @@ pub fn spec_text(chain: &str, spec: &RuleSpec) -> String {
 
 /// The text istio-init would write: `* nat`, `-N` for every user chain, a policy that is not ACCEPT, `-A` for every
 /// rule, `COMMIT`. Counters are left out. [`super::parse`] reads the same rules back.
+///
+/// A rule of nft for the other family, which iptables can't say and which never matches in this one, is a comment.
 pub fn to_restore(rules: &RuleSet) -> String {
     let mut text = String::new();
     for (table, rules) in &rules.tables {
@@ -41,7 +43,12 @@ pub fn to_restore(rules: &RuleSet) -> String {
             .iter()
             .flat_map(|it| it.rules.iter().map(move |rule| (it, rule)))
         {
-            let _ = writeln!(text, "{}", spec_text(&chain.name, &rule.spec));
+            let _ = writeln!(
+                text,
+                "{}{}",
+                comment(&rule.spec),
+                spec_text(&chain.name, &rule.spec)
+            );
         }
         text.push_str("COMMIT\n");
     }
@@ -78,7 +85,8 @@ pub fn to_save(rules: &RuleSet) -> String {
                 .counters
                 .map(|it| counter(it) + " ")
                 .unwrap_or_default();
-            let _ = writeln!(text, "{counted}{}", spec_text(&chain.name, &rule.spec));
+            let (comment, rule) = (comment(&rule.spec), spec_text(&chain.name, &rule.spec));
+            let _ = writeln!(text, "{comment}{counted}{rule}");
         }
         text.push_str("COMMIT\n");
     }
@@ -96,9 +104,17 @@ pub fn to_commands(rules: &RuleSet, table: Table) -> String {
     });
     let rules = table.chains().iter().flat_map(|chain| {
         let specs = chain.rules.iter().map(|rule| &rule.spec);
-        specs.map(|spec| spec_text(&chain.name, spec) + "\n")
+        specs.map(|spec| format!("{}{}\n", comment(spec), spec_text(&chain.name, spec)))
     });
     chains.chain(rules).collect()
+}
+
+/// What keeps readers off a rule that iptables can't say, and that never matches.
+fn comment(spec: &RuleSpec) -> &'static str {
+    match spec.matches.is_of_other_family() {
+        true => "# ",
+        false => "",
+    }
 }
 
 /// Quotes a word when a reader would split it or take it for something else.
@@ -189,6 +205,7 @@ fn extensions(matches: &Matches, words: &mut Vec<String>) {
                 End::Destination => "--dst-type",
             },
             Match::Comment(_) => "--comment",
+            Match::OtherFamily { .. } => "--expr",
             Match::Verbatim { .. } => "",
         };
         // A match takes each of its options once: a second one needs the match loaded again. A match that is kept
@@ -218,7 +235,9 @@ fn extensions(matches: &Matches, words: &mut Vec<String>) {
             Match::AddressKind { kinds, .. } => {
                 push(words, option, kinds, kind_names(&kinds.value))
             }
-            Match::Comment(it) => words.extend([option.to_owned(), quoted(it)]),
+            Match::Comment(it) | Match::OtherFamily { words: it, .. } => {
+                words.extend([option.to_owned(), quoted(it)]);
+            }
             Match::Verbatim { words: kept, .. } => words.extend(kept.iter().cloned()),
         }
     }

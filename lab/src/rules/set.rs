@@ -75,6 +75,33 @@ pub struct Chain {
     pub policy_rounded: Option<Rounded>,
     /// The rules; ordinals count from 1.
     pub rules: Vec<Rule>,
+    /// Where nft has a built-in chain, when the rules are nft's own.
+    pub nft: Option<NftBase>,
+}
+
+/// A base chain of nft, which stands at a hook as a built-in chain of iptables does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NftBase {
+    /// Family and name of its table: `inet istio-proxy-nat`.
+    pub table: String,
+    /// Its name: `prerouting`.
+    pub chain: String,
+    /// Its type: `nat`, `filter` or `route`.
+    pub kind: String,
+    /// When it is asked at its hook; lower is earlier.
+    pub priority: i32,
+}
+
+impl fmt::Display for NftBase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            table,
+            chain,
+            kind,
+            priority,
+        } = self;
+        write!(f, "{table} {chain}, type {kind}, priority {priority}")
+    }
 }
 
 impl Chain {
@@ -86,6 +113,7 @@ impl Chain {
             policy_counters: None,
             policy_rounded: None,
             rules: Vec::new(),
+            nft: None,
         }
     }
 }

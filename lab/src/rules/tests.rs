@@ -8,6 +8,7 @@ mod counting;
 pub(crate) mod documents;
 mod errors;
 mod listing;
+mod nft;
 mod reading;
 mod roundtrip;
 mod seed;

@@ -1,5 +1,7 @@
 //! nft transactions beyond the goldens.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::istio::nft::{sidecar, transaction};
 
@@ -87,4 +89,46 @@ fn servers_of_a_family_that_is_off_get_no_rule() {
         text.contains("10.0.0.53/32") && !text.contains("fd00::53"),
         "{text}"
     );
+}
+
+/// Flags and variables that change nft rules, any of which may go with any other.
+const FLAGS: [&str; 18] = [
+    "ipv6",
+    "istio-inbound-interception-mode=TPROXY",
+    "istio-inbound-ports=*",
+    "istio-local-exclude-ports=22,15090",
+    "istio-exclude-interfaces=nic0",
+    "kube-virt-interfaces=eth1,eth2",
+    "istio-service-cidr=10.0.0.0/8,2001:db8::/32",
+    "istio-service-exclude-cidr=1.1.0.0/16,fd00::/8",
+    "istio-outbound-ports=80,443",
+    "istio-local-outbound-ports-exclude=5432",
+    "redirect-dns",
+    "capture-all-dns",
+    "dns=10.96.0.10",
+    "dns=fd00::a",
+    "drop-invalid",
+    "proxy-uid=3,4",
+    "proxy-gid=1,2",
+    "ISTIO_OUTBOUND_OWNER_GROUPS=java,202",
+];
+
+proptest! {
+    #[test]
+    fn hoplab_reads_every_rule_it_writes_for_nft(flags in proptest::sample::subsequence(FLAGS.to_vec(), 0..FLAGS.len())) {
+        let text = nft(&flags.join(" "));
+        let written = text.lines().filter(|line| line.contains(" rule inet ")).count();
+        let document = rules::read(&text, "a transaction", Family::V4).expect("it is readable");
+        prop_assert!(document.remarks.is_empty(), "{:?}", document.remarks);
+        let sets = document.rules().expect("it is readable");
+        prop_assert_eq!(sets.len(), 2);
+        for set in &sets {
+            prop_assert_eq!(set.len(), written);
+            for table in set.tables.keys() {
+                for (id, rule) in set.rules(*table) {
+                    prop_assert!(rule.spec.is_modelled(), "{} in\n{}", id, text);
+                }
+            }
+        }
+    }
 }

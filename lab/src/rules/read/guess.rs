@@ -24,7 +24,8 @@ pub(super) fn mention(before: &[Line<'_>], block: &[Line<'_>]) -> Option<Mention
     lines.filter_map(|line| command(line.text)).last()
 }
 
-fn command(text: &str) -> Option<Mention> {
+/// The last command of iptables named in a line.
+pub(super) fn command(text: &str) -> Option<Mention> {
     let words: Vec<&str> = text.split_whitespace().collect();
     let program = |word: &&str| {
         let name = word.rsplit('/').next().unwrap_or(word);

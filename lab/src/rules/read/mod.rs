@@ -14,6 +14,7 @@ use crate::diagnostic::Diagnostic;
 mod commands;
 mod guess;
 mod listing;
+mod nft;
 mod scan;
 mod variables;
 
@@ -31,6 +32,10 @@ pub enum Form {
     Commands,
     /// What `iptables -L -v` prints.
     Listing,
+    /// What `nft list ruleset` prints, or commands for `nft -f`.
+    Nft,
+    /// What `nft -j list ruleset` prints.
+    NftJson,
 }
 
 /// The rules found in one place of a text.
@@ -55,6 +60,8 @@ pub struct Document {
     pub variables: BTreeMap<String, String>,
     /// `Istio iptables environment` of a log of istio-init.
     pub environment: BTreeMap<String, String>,
+    /// What of the text is no rule of a known table, and was set aside.
+    pub remarks: Vec<Diagnostic>,
 }
 
 impl Document {
@@ -87,12 +94,20 @@ pub fn read(text: &str, origin: &str, family: Family) -> Result<Document, Diagno
     if found.is_empty() {
         let message = "no rules found";
         let help = "expected the output of `iptables-save`, `iptables -S` or `iptables -L -v`, \
-            a file for `iptables-restore`, or a log of istio-init";
+            a file for `iptables-restore`, a log of istio-init, or what `nft list ruleset` prints, as text or JSON";
         return Err(Diagnostic::at(origin, text, 0..1, message).help(help));
     }
     let mut dumps: Vec<Dump> = Vec::new();
+    let mut remarks = Vec::new();
     let mut end = 0;
     for block in &found {
+        if matches!(block.form, Form::Nft | Form::NftJson) {
+            let (views, set_aside) = nft::read(block.form, block.lines());
+            dumps.extend(views);
+            remarks.extend(set_aside);
+            end = block.end;
+            continue;
+        }
         let mention = guess::mention(&lines[end..block.start], block.lines());
         let follows = dumps.last().filter(|_| mention.is_none());
         let known = guess::family(block.lines())
@@ -106,6 +121,7 @@ pub fn read(text: &str, origin: &str, family: Family) -> Result<Document, Diagno
         dumps,
         variables: variables::section(&lines, "Istio iptables variables:"),
         environment: variables::section(&lines, "Istio iptables environment:"),
+        remarks,
     })
 }
 
@@ -115,6 +131,7 @@ fn dump(block: &Block<'_, '_>, family: Family, mention: Option<&Mention>) -> Dum
         Form::Restore | Form::Save => parse::lines(lines.iter().copied(), family),
         Form::Commands => commands::read(lines, family, mention),
         Form::Listing => listing::read(lines, family, mention),
+        Form::Nft | Form::NftJson => unreachable!("nft is read for both families at once"),
     };
     Dump {
         form: block.form,

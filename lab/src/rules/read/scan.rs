@@ -1,6 +1,6 @@
 //! Finds the lines of a text that are rules.
 
-use super::Form;
+use super::{Form, guess, nft};
 use crate::diagnostic::Diagnostic;
 use crate::rules::id::Table;
 use crate::rules::words::Line;
@@ -81,6 +81,10 @@ pub(super) fn blocks<'l, 'a>(all: &'l [Line<'a>]) -> Result<Vec<Block<'l, 'a>>, 
             (Form::Commands, commands(all, at))
         } else if is_chain(line) {
             (Form::Listing, listing(all, at))
+        } else if nft::starts(line) {
+            (Form::Nft, braced(all, at, nft::starts))
+        } else if starts_json(&all[at..]) {
+            (Form::NftJson, braced(all, at, |_| false))
         } else if prose || blocks.is_empty() {
             prose = true;
             at += 1;
@@ -101,12 +105,15 @@ pub(super) fn blocks<'l, 'a>(all: &'l [Line<'a>]) -> Result<Vec<Block<'l, 'a>>, 
     Ok(blocks)
 }
 
-/// Tables up to their COMMITs; a table that comes again is of another dump.
+/// Tables up to their COMMITs; a table that comes again is of another dump, and so is one that the command of the
+/// other family printed.
 fn tables(all: &[Line<'_>], start: usize) -> (Form, usize) {
     let mut seen = vec![all[start].text.trim()];
     let mut form = Form::Restore;
     let mut end = start + 1;
     let mut open = true;
+    let printed_by = |line: &Line<'_>| guess::command(line.text).map(|it| it.family);
+    let family = all[..start].iter().rev().find_map(printed_by);
     for (index, line) in all.iter().enumerate().skip(start + 1) {
         let text = line.text.trim();
         if open {
@@ -118,6 +125,10 @@ fn tables(all: &[Line<'_>], start: usize) -> (Form, usize) {
             continue;
         }
         if is_silent(line) {
+            let other = |it| family.is_some_and(|family| family != it);
+            if printed_by(line).is_some_and(other) {
+                break;
+            }
             continue;
         }
         let same =
@@ -176,4 +187,57 @@ fn listing(all: &[Line<'_>], start: usize) -> usize {
         end = index + 1;
     }
     end
+}
+
+/// Whether the lines start with `{"nftables"`, with white space anywhere in it.
+fn starts_json(lines: &[Line<'_>]) -> bool {
+    const START: &str = "{\"nftables\"";
+    // A line of its own for each of the three parts is as far apart as they get.
+    let lines = lines.iter().take(4);
+    let solid = lines
+        .flat_map(|line| line.text.chars())
+        .filter(|it| !it.is_whitespace());
+    solid.take(START.len()).eq(START.chars())
+}
+
+/// The lines up to the one that closes the last brace, and those that follow while they `start` the same.
+fn braced(all: &[Line<'_>], start: usize, starts: impl Fn(&Line<'_>) -> bool) -> usize {
+    let mut depth = 0_usize;
+    let mut end = start;
+    for (index, line) in all.iter().enumerate().skip(start) {
+        if depth == 0 && index > start && !joined(&all[index - 1]) {
+            if is_silent(line) {
+                continue;
+            }
+            if !starts(line) {
+                break;
+            }
+        }
+        depth = depth_after(line, depth);
+        end = index + 1;
+    }
+    end
+}
+
+/// Whether a line goes on in the next.
+fn joined(line: &Line<'_>) -> bool {
+    line.text.trim_end().ends_with('\\')
+}
+
+/// How many braces are open after a line, those in quotes left out.
+fn depth_after(line: &Line<'_>, before: usize) -> usize {
+    let mut depth = before;
+    let mut quoted = false;
+    let mut characters = line.text.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '"' => quoted = !quoted,
+            '\\' if quoted => _ = characters.next(),
+            '#' if !quoted => break,
+            '{' if !quoted => depth += 1,
+            '}' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    depth
 }
