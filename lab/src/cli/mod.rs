@@ -50,7 +50,7 @@ enum Verb {
     Run(run::Args),
     /// Say what rules do to a packet, and why, without root and without traffic
     Predict(predict::Args),
-    /// Work with rule sets: render Istio's own for a configuration
+    /// Work with rule sets: render Istio's own, find mistakes, read counters
     Rules(rules::Args),
     /// Say what this machine can and can't do, and how to repair it
     #[cfg_attr(

@@ -71,17 +71,24 @@ fn fwmark(text: &str) -> Result<Fwmark, String> {
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    let texts = args.rules.open()?;
-    let (mut out, mut values, mut known) = (String::new(), Vec::new(), true);
-    for text in &texts {
+    let mut sources = Vec::new();
+    for text in args.rules.open()? {
         let sets = text.read(args.family)?.rules().map_err(complaint)?;
+        sources.push((text.origin, sets));
+    }
+    if sources.is_empty() {
+        // A process without rules: what happens to a packet there is a question all the same.
+        sources.push((args.rules.to_string(), Vec::new()));
+    }
+    let (mut out, mut values, mut known) = (String::new(), Vec::new(), true);
+    for (rules, sets) in &sources {
         let answers = args.packets.iter().enumerate().map(|(index, packet)| {
             let origin = format!("packet {}", index + 1);
-            answer(args, &sets, packet, &origin)
+            answer(args, sets, packet, &origin)
         });
         let answers = answers.collect::<Result<Vec<_>, _>>()?;
-        if texts.len() > 1 {
-            out.push_str(&format!("{}:\n", text.origin));
+        if sources.len() > 1 {
+            out.push_str(&format!("{rules}:\n"));
         }
         for answer in answers {
             known &= answer.known;
@@ -89,7 +96,7 @@ pub(super) fn run(args: &Args) -> Outcome {
                 out.push('\n');
             }
             out.push_str(&answer.text);
-            values.push(json!({ "rules": text.origin, "answer": answer.json }));
+            values.push(json!({ "rules": rules, "answer": answer.json }));
         }
     }
     if args.json {

@@ -1,4 +1,4 @@
-//! The two programs that are called iptables.
+//! The two programs that are called iptables, and what holds rules beside them.
 
 use std::{fmt, str::FromStr};
 
@@ -57,5 +57,41 @@ impl FromStr for BackendChoice {
             "legacy" => Ok(Self::Fixed(Backend::Legacy)),
             _ => Err(format!("`{text}` is not a backend: nft, legacy or auto")),
         }
+    }
+}
+
+/// What holds rules in a network namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Holder {
+    /// iptables-legacy: the ip_tables interface of the kernel.
+    IptablesLegacy,
+    /// iptables-nft: rules of iptables in tables of nft.
+    IptablesNft,
+    /// nft itself.
+    Nft,
+}
+
+impl Holder {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::IptablesLegacy, Self::IptablesNft, Self::Nft];
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::IptablesLegacy => "iptables-legacy",
+            Self::IptablesNft => "iptables-nft",
+            Self::Nft => "nft",
+        })
+    }
+}
+
+impl FromStr for Holder {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let known = Self::ALL.into_iter().find(|it| it.to_string() == text);
+        known
+            .ok_or_else(|| format!("`{text}` holds no rules: iptables-legacy, iptables-nft or nft"))
     }
 }

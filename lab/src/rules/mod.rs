@@ -35,7 +35,7 @@ mod words;
 pub use address_kind::{AddressKind, End};
 pub use align::{Alignment, align};
 pub use annotate::{annotated, effect};
-pub use backend::{Backend, BackendChoice, Chosen};
+pub use backend::{Backend, BackendChoice, Chosen, Holder};
 pub use conservation::{Imbalance, balance, conservation};
 pub use counters::{CounterDelta, CounterError, CounterSnapshot};
 pub use diff::{Difference, diff};
