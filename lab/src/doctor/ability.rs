@@ -77,7 +77,7 @@ pub(super) fn suggest_other_backend(checks: &mut [Check]) {
             NeededBy::Backend(Backend::Legacy) | NeededBy::Ipv6With(Backend::Legacy) => {
                 Backend::Nft
             }
-            NeededBy::EveryLab | NeededBy::OrdinaryUser => continue,
+            NeededBy::EveryLab | NeededBy::OrdinaryUser | NeededBy::NativeNft => continue,
         };
         let enough = match check.needed_by {
             NeededBy::Ipv6With(_) => Family::V6,

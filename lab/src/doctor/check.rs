@@ -37,6 +37,8 @@ pub enum NeededBy {
     Backend(Backend),
     /// IPv6 flows in labs that run this backend.
     Ipv6With(Backend),
+    /// Rules of native nft; no lab of iptables.
+    NativeNft,
 }
 
 /// What came of trying.
@@ -77,6 +79,7 @@ impl NeededBy {
             Self::EveryLab | Self::OrdinaryUser => true,
             Self::Backend(b) => b == backend,
             Self::Ipv6With(b) => b == backend && family == Family::V6,
+            Self::NativeNft => false,
         }
     }
 
@@ -87,6 +90,9 @@ impl NeededBy {
             Self::Backend(backend) => format!("no lab can run here with the {backend} backend"),
             Self::Ipv6With(backend) => {
                 format!("no flow can run here over IPv6 with the {backend} backend")
+            }
+            Self::NativeNft => {
+                "rules of native nft can't be read from a process here; labs do without".into()
             }
         }
     }

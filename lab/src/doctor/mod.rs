@@ -7,6 +7,7 @@ mod ability;
 mod check;
 mod links;
 mod machine;
+mod nft;
 mod pieces;
 mod rules;
 mod sheet;
@@ -81,6 +82,9 @@ fn inside_after(start: &Step<()>) -> Vec<Check> {
         threads.map(|t| t.join().unwrap_or_default()).into()
     });
     checks.extend(of_backends.into_iter().flatten());
+    let mut sheet = Sheet::new("native nft");
+    nft::examine(&mut sheet, mounts.bare());
+    checks.extend(sheet.checks);
     checks
 }
 

@@ -34,12 +34,15 @@ pub struct Held {
 /// # Errors
 /// There is no such process, the kernel lets the caller not look, or a tool that is needed is missing or fails.
 pub fn rules_of_process(pid: u32) -> Result<Vec<Held>, NetfilterError> {
-    let read = in_namespace_of(pid, || here(&format!("process {pid}")));
+    let read = in_namespace_of(pid, || rules_here(&format!("process {pid}")));
     read.map_err(NetfilterError::Namespace)?
 }
 
 /// The rules in the namespace the calling thread is in; `place` names it in complaints.
-fn here(place: &str) -> Result<Vec<Held>, NetfilterError> {
+///
+/// # Errors
+/// The kernel lets the caller not look, or a tool that is needed is missing or fails.
+pub fn rules_here(place: &str) -> Result<Vec<Held>, NetfilterError> {
     let mut held = Vec::new();
     let mut legacy = String::new();
     for family in [Family::V4, Family::V6] {

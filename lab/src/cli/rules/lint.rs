@@ -16,7 +16,8 @@ use crate::{
 #[command(after_help = "\
 Examples:
   hoplab rules lint scenarios/rules/istio-1.13.rules
-  nsenter -t PID -n iptables-save -c | hoplab rules lint -
+  hoplab rules lint pid:4711
+  kubectl logs reviews-v1 -c istio-init | hoplab rules lint -
   hoplab rules lint my.rules --backend legacy    would iptables-legacy load it?
 Exit code 1 when there is a finding.")]
 pub(super) struct Args {

@@ -23,6 +23,8 @@ Examples:
   hoplab rules show scenarios/rules/istio-1.13.rules
   kubectl logs reviews-v1 -c istio-init | hoplab rules show -
   hoplab rules show support-ticket.txt --as restore > pod.rules
+  hoplab rules show pid:4711
+  nft -j list ruleset | hoplab rules show - --family ipv6
   hoplab rules show dump.txt --as json | jq '.[].tables[].chains[].rules[] | select(.modelled | not)'")]
 pub(super) struct Args {
     #[arg(help = source::HELP)]

@@ -181,7 +181,8 @@ fn listing(all: &[Line<'_>], start: usize) -> usize {
             continue;
         } else if line.text.starts_with('#') {
             continue;
-        } else if !rows {
+        } else if !rows || guess::command(line.text).is_some_and(|it| it.lists) {
+            // The next command of a terminal session may follow at once.
             break;
         }
         end = index + 1;

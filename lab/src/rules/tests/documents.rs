@@ -396,3 +396,17 @@ fn a_listing_for_people_says_what_each_rule_does() {
          out by lo, not sent by user 1337: back to where the chain was entered
     ");
 }
+
+#[test]
+fn a_listing_ends_at_the_next_command_of_a_terminal_session() {
+    let filter = "Chain INPUT (policy ACCEPT 0 packets, 0 bytes)\n pkts bytes target prot opt in out source destination\n";
+    let text = format!("$ iptables -t filter -L -v\n{filter}$ iptables -t nat -L -v\n{LISTING}");
+    let document = read(&text, "session", Family::V4).expect("both are found");
+    let tables: Vec<Table> = document
+        .rules()
+        .expect("both are readable")
+        .iter()
+        .flat_map(|set| set.tables.keys().copied())
+        .collect();
+    assert_eq!(tables, [Table::Nat, Table::Filter]);
+}
