@@ -44,7 +44,7 @@ fn large(rules: usize) -> String {
 mod readers {
     use super::*;
 
-    #[divan::bench(args = [1_000, 20_000])]
+    #[divan::bench(args = [1_000, 20_000], sample_count = 20)]
     fn iptables_save(bencher: Bencher, rules: usize) {
         let text = large(rules);
         let bench = bencher.counter(ItemsCount::new(rules));

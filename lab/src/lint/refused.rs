@@ -11,8 +11,13 @@ use crate::rules::{
     TableRules, Target,
 };
 
-/// What the backends refuse, and why. A rule that only some of them refuse says which.
+/// What every one of the backends refuses, and why. Asked about one, also the users and groups that the machine must
+/// have: a rule that names another loads nowhere.
 pub fn refused(set: &RuleSet, backends: &[Backend]) -> Vec<Finding> {
+    let who = match backends {
+        [one] => format!("iptables-{one} refuses it"),
+        _ => "iptables refuses it".to_owned(),
+    };
     let mut findings = Vec::new();
     for (table, chains) in &set.tables {
         let reached = reached(chains);
@@ -22,17 +27,14 @@ pub fn refused(set: &RuleSet, backends: &[Backend]) -> Vec<Finding> {
                 chain: &id.chain,
                 hooks: reached.get(&*id.chain).cloned().unwrap_or_default(),
             };
-            let mut reasons: BTreeMap<String, Vec<Backend>> = BTreeMap::new();
-            for backend in backends {
-                for reason in place.reason(&rule.spec, *backend) {
-                    reasons.entry(reason).or_default().push(*backend);
-                }
+            let mut reasons = backends.iter().map(|it| place.reasons(&rule.spec, *it));
+            let mut common = reasons.next().unwrap_or_default();
+            reasons.for_each(|other| common.retain(|it| other.contains(it)));
+            if backends.len() == 1 {
+                common.extend(owner_names(&rule.spec.matches));
             }
-            for (reason, who) in reasons {
-                let because = match who.as_slice() {
-                    [one] => format!("iptables-{one} refuses it: {reason}"),
-                    _ => format!("iptables refuses it: {reason}"),
-                };
+            for reason in common {
+                let because = format!("{who}: {reason}");
                 let finding = Finding::new(Mistake::Refused, set, id.clone(), because);
                 findings.push(met(set, finding));
             }
@@ -68,11 +70,10 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    fn reason(&self, spec: &RuleSpec, backend: Backend) -> Vec<String> {
+    fn reasons(&self, spec: &RuleSpec, backend: Backend) -> Vec<String> {
         let mut reasons = Vec::new();
         reasons.extend(self.interfaces(&spec.matches));
         reasons.extend(self.owner(&spec.matches));
-        reasons.extend(owner_names(&spec.matches));
         reasons.extend(nobody(&spec.matches).filter(|_| backend == Backend::Nft));
         reasons.extend(self.target(spec, backend));
         reasons

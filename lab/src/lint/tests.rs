@@ -135,15 +135,25 @@ fn too_many_addresses_are_not_searched_and_it_says_so() {
 }
 
 #[test]
-fn a_refusal_names_the_backend_when_only_one_refuses() {
+fn what_one_backend_refuses_is_found_when_it_is_asked_about() {
     use crate::rules::Backend;
     let set = nat("-A OUTPUT -p tcp -j TRACE\n-A OUTPUT -p udp -j DROP\n");
-    let findings = refused(&set, &Backend::ALL);
-    let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
-    insta::assert_snapshot!(findings.join("\n"), @r"
+    let found = |backends: &[Backend]| {
+        let findings = refused(&set, backends).into_iter();
+        findings
+            .map(|it| it.to_string())
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    insta::assert_snapshot!(found(&[Backend::Legacy]), @r"
     IPv4 nat OUTPUT 1: refused: iptables-legacy refuses it: TRACE works in the raw table only
       -A OUTPUT -p tcp -j TRACE
       shown by tcp 192.0.2.2:40000 -> 192.0.2.2:9080 of 1000:1000 out by lo at OUTPUT
+    IPv4 nat OUTPUT 2: refused: iptables-legacy refuses it: the nat table is not for filtering, DROP is inhibited there
+      -A OUTPUT -p udp -j DROP
+      shown by udp 192.0.2.2:40000 -> 192.0.2.2:9080 of 1000:1000 out by lo at OUTPUT
+    ");
+    insta::assert_snapshot!(found(&Backend::ALL), @r"
     IPv4 nat OUTPUT 2: refused: iptables refuses it: the nat table is not for filtering, DROP is inhibited there
       -A OUTPUT -p udp -j DROP
       shown by udp 192.0.2.2:40000 -> 192.0.2.2:9080 of 1000:1000 out by lo at OUTPUT

@@ -146,26 +146,36 @@ impl TableRules {
 
     /// The chain of this name.
     pub fn chain(&self, name: &str) -> Option<&Chain> {
-        self.chains.iter().find(|chain| chain.name == name)
+        self.position(name).ok().map(|at| &self.chains[at])
     }
 
     /// The chain of this name, to change it.
     pub fn chain_mut(&mut self, name: &str) -> Option<&mut Chain> {
-        self.chains.iter_mut().find(|chain| chain.name == name)
+        self.position(name).ok().map(|at| &mut self.chains[at])
     }
 
     /// The user chain of this name, made when it is not there; a built-in chain of this name is itself returned.
     pub fn chain_or_new(&mut self, name: &str) -> &mut Chain {
-        let at = match self.chains.iter().position(|chain| chain.name == name) {
-            Some(at) => at,
-            None => {
-                let user = &self.chains[self.builtin..];
-                let at = self.builtin + user.partition_point(|chain| chain.name.as_str() < name);
+        let at = match self.position(name) {
+            Ok(at) => at,
+            Err(at) => {
                 self.chains.insert(at, Chain::user(name));
                 at
             }
         };
         &mut self.chains[at]
+    }
+
+    /// The index of the chain, or where one of this name belongs. A node's nat table has ten thousand chains.
+    fn position(&self, name: &str) -> Result<usize, usize> {
+        let (builtin, user) = self.chains.split_at(self.builtin);
+        if let Some(at) = builtin.iter().position(|chain| chain.name == name) {
+            return Ok(at);
+        }
+        let found = user.binary_search_by(|chain| chain.name.as_str().cmp(name));
+        found
+            .map(|at| at + self.builtin)
+            .map_err(|at| at + self.builtin)
     }
 
     /// The rules of all chains that enter the chain, jumps and gotos.

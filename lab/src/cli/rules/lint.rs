@@ -32,7 +32,7 @@ pub(super) struct Args {
     /// Group of the proxy
     #[arg(long, default_value_t = Proxy::ISTIO.gid)]
     proxy_gid: u32,
-    /// Say what this backend refuses, nft or legacy (repeatable) [default: both]
+    /// Say what this backend refuses, nft or legacy (repeatable) [default: what both refuse]
     #[arg(long, value_parser = backend)]
     backend: Vec<Backend>,
 }
@@ -44,13 +44,13 @@ fn backend(text: &str) -> Result<Backend, String> {
 
 /// Everything that is found, a refused rule once: what it would match if it were there does not matter.
 fn find(args: &Args, sets: &[RuleSet], proxy: Proxy) -> Vec<Finding> {
-    let backends = match args.backend.as_slice() {
-        [] => &Backend::ALL,
-        some => some,
+    let backends: Vec<&[Backend]> = match args.backend.as_slice() {
+        [] => vec![&Backend::ALL],
+        some => some.chunks(1).collect(),
     };
     let refused: Vec<Finding> = sets
         .iter()
-        .flat_map(|set| lint::refused(set, backends))
+        .flat_map(|set| backends.iter().flat_map(|it| lint::refused(set, it)))
         .collect();
     let named: BTreeSet<RuleId> = refused.iter().map(|it| it.rule.clone()).collect();
     let mut findings = lint::lint(sets, proxy);
