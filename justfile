@@ -44,6 +44,11 @@ fmt-check:
 lint:
     cargo clippy --workspace --all-targets -- -D warnings
 
+# Check what builds without Linux and without labs: the pure modules and verbs
+pure:
+    cargo clippy -p hoplab --no-default-features --all-targets -- -D warnings
+    cargo test -p hoplab --no-default-features --lib --quiet
+
 # Build the documentation; every warning is an error
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
@@ -53,12 +58,18 @@ fuzz *ARGS:
     @fuzz/run "$@"
 
 # Everything a change has to pass
-check: fmt-check lint doc test
+check: fmt-check lint pure doc test
 
-# Compare the time of the bookinfo lab with a plain shell script: `just bench --runs 30`
+# Compare the time of the bookinfo lab with a plain shell script, then time the pure half: `just bench --runs 30`
 [no-exit-message]
 bench *ARGS:
     @ci/bench "$@"
+    @just bench-rules
+
+# Rules a second the readers take, packets a second the model follows; needs no Linux
+[no-exit-message]
+bench-rules *ARGS:
+    cargo bench -p hoplab --no-default-features --bench rules -- "$@"
 
 # Silent when there is nothing to build; a word when it takes longer than a moment.
 _build:

@@ -91,7 +91,7 @@ impl LabFile {
     ///
     /// # Errors
     /// There is none for the family, or the text given does not parse.
-    pub(crate) fn texts_to_apply(
+    pub fn texts_to_apply(
         &self,
         family: Family,
         given: Option<&RuleText>,

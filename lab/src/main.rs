@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    #[cfg(all(feature = "kernel", target_os = "linux"))]
     hoplab::entry::dispatch();
     hoplab::cli::main()
 }

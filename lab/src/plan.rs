@@ -8,10 +8,8 @@ use hoplab_proxies::wire::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    net::LinkPlan,
-    netfilter::BackendChoice,
     ports,
-    rules::Family,
+    rules::{BackendChoice, Family},
     topology::{Pod, Proxy, Topology},
 };
 
@@ -65,6 +63,19 @@ pub struct NodePlan {
     pub addresses: Vec<(std::net::IpAddr, u8)>,
     /// Sysctls, in path form.
     pub sysctls: Vec<(String, String)>,
+}
+
+/// A pod's link: eth0 inside, the other end at the node's bridge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkPlan {
+    /// Interface in the pod.
+    pub interface: String,
+    /// Interface in the node namespace.
+    pub host_interface: String,
+    /// Addresses with prefix lengths.
+    pub addresses: Vec<(std::net::IpAddr, u8)>,
+    /// Default gateways, one per family.
+    pub gateways: Vec<std::net::IpAddr>,
 }
 
 /// One pod.
@@ -295,7 +306,7 @@ pub fn routes(topology: &Topology) -> Vec<ServiceRoute> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{builtin, netfilter::Backend};
+    use crate::{builtin, rules::Backend};
 
     fn bookinfo(v6: bool) -> Plan {
         let text = builtin::lab_text("bookinfo").expect("bookinfo travels in the binary");

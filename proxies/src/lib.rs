@@ -7,22 +7,38 @@
 pub mod record;
 pub mod wire;
 
+#[cfg(all(feature = "stubs", target_os = "linux"))]
 mod accept;
+#[cfg(all(feature = "stubs", target_os = "linux"))]
 mod app;
+#[cfg(all(feature = "stubs", target_os = "linux"))]
 mod call;
+#[cfg(all(feature = "stubs", target_os = "linux"))]
 mod counted_io;
+#[cfg(all(feature = "stubs", target_os = "linux"))]
 mod dial;
+#[cfg(all(feature = "stubs", target_os = "linux"))]
 mod errno;
+#[cfg(all(feature = "stubs", target_os = "linux"))]
 mod http_server;
+#[cfg(all(feature = "stubs", target_os = "linux"))]
 mod listen;
+#[cfg(all(feature = "stubs", target_os = "linux"))]
 mod log;
+#[cfg(all(feature = "stubs", target_os = "linux"))]
 mod log_level;
+#[cfg(all(feature = "stubs", target_os = "linux"))]
 mod open_files;
+#[cfg(all(feature = "stubs", target_os = "linux"))]
 mod output;
+#[cfg(all(feature = "stubs", target_os = "linux"))]
 mod proxy;
+#[cfg(all(feature = "stubs", target_os = "linux"))]
 mod socket_facts;
+#[cfg(all(feature = "stubs", target_os = "linux"))]
 mod stub;
 
+#[cfg(all(feature = "stubs", target_os = "linux"))]
 use std::process::ExitCode;
 
 /// Plays the stub that the first line of standard input describes, until standard input ends.
@@ -31,6 +47,7 @@ use std::process::ExitCode;
 /// Ends with 0 when standard input ends; with 1 and a message on standard error when the configuration is
 /// unreadable, a listener can't be bound (the message names address and errno) or a command is malformed. A panic
 /// anywhere ends the process with 101. A connection still open at the end has no close record.
+#[cfg(all(feature = "stubs", target_os = "linux"))]
 pub fn run_stub() -> ExitCode {
     stub::exit_on_panic();
     match stub::run() {

@@ -1,9 +1,16 @@
 //! The command line: one file per verb.
 
+#[cfg(all(feature = "kernel", target_os = "linux"))]
 mod doctor;
+#[cfg(all(feature = "kernel", target_os = "linux"))]
 mod interrupt;
+#[cfg(all(feature = "kernel", target_os = "linux"))]
 mod keep;
+#[cfg(not(all(feature = "kernel", target_os = "linux")))]
+mod needs_kernel;
+mod predict;
 mod rules;
+#[cfg(all(feature = "kernel", target_os = "linux"))]
 mod run;
 mod source;
 mod stdout;
@@ -13,6 +20,9 @@ use std::process::ExitCode;
 use clap::{ColorChoice, Parser, Subcommand};
 
 use crate::{failure::Failure, rules::Family};
+
+#[cfg(not(all(feature = "kernel", target_os = "linux")))]
+use self::{needs_kernel as doctor, needs_kernel as run};
 
 /// Builds pod-like network namespaces, applies istio-init's rules, sends real traffic, and proves every hop.
 #[derive(Parser)]
@@ -32,10 +42,20 @@ Exit codes: 0 as expected, 1 a claim was refuted, 2 a flag or file is wrong, 3 t
 #[derive(Subcommand)]
 enum Verb {
     /// Bring up a lab, send its flows, judge every hop, take it down
+    #[cfg_attr(
+        not(all(feature = "kernel", target_os = "linux")),
+        command(about = "Bring up a lab and judge its flows (not in this build: needs Linux)")
+    )]
     Run(run::Args),
-    /// Work with rule sets: render Istio's own for a configuration
+    /// Say what rules do to a packet, and why, without root and without traffic
+    Predict(predict::Args),
+    /// Work with rule sets: render Istio's own, find mistakes, read counters
     Rules(rules::Args),
     /// Say what this machine can and can't do, and how to repair it
+    #[cfg_attr(
+        not(all(feature = "kernel", target_os = "linux")),
+        command(about = "Say what this machine can and can't do (not in this build: needs Linux)")
+    )]
     Doctor(doctor::Args),
 }
 
@@ -52,6 +72,7 @@ pub fn main() -> ExitCode {
     }
     let outcome = match cli.verb {
         Verb::Run(args) => run::run(&args),
+        Verb::Predict(args) => predict::run(&args),
         Verb::Rules(args) => rules::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
     };

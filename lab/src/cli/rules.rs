@@ -1,6 +1,7 @@
 //! `hoplab rules`: rule sets without a lab. One file per subcommand.
 
 mod lint;
+mod read_counters;
 mod render;
 mod show;
 
@@ -22,6 +23,8 @@ enum Verb {
     Show(show::Args),
     /// Say what is wrong with a rule set before any traffic
     Lint(lint::Args),
+    /// Say what the counters of a dump mean: connections per kind of flow, sums, rules never hit
+    ReadCounters(read_counters::Args),
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
@@ -29,5 +32,6 @@ pub(super) fn run(args: &Args) -> Outcome {
         Verb::Render(args) => render::run(args),
         Verb::Show(args) => show::run(args),
         Verb::Lint(args) => lint::run(args),
+        Verb::ReadCounters(args) => read_counters::run(args),
     }
 }

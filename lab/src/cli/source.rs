@@ -5,9 +5,11 @@ use std::{fmt, fs, io::Read as _, path::PathBuf, str::FromStr};
 use crate::{
     diagnostic::Diagnostic,
     failure::{Class, Failure},
-    netfilter::{self, Held, Holder},
-    rules::{self, Document, Family},
+    rules::{self, Document, Family, Holder},
 };
+
+#[cfg(all(feature = "kernel", target_os = "linux"))]
+mod process;
 
 /// What the help of a verb says of its SOURCE.
 pub(super) const HELP: &str = "\
@@ -122,6 +124,7 @@ impl Source {
     ///
     /// # Errors
     /// As [`Source::open`], and when there are several or none.
+    #[allow(dead_code, reason = "for verbs of labs, which not every build has")]
     pub fn open_one(&self) -> Result<Text, Failure> {
         let mut texts = self.open()?;
         match (texts.len(), texts.pop()) {
@@ -135,37 +138,13 @@ impl Source {
         }
     }
 
-    fn of_process(&self, pid: u32, only: Option<Holder>) -> Result<Vec<Text>, Failure> {
-        let mut held = netfilter::rules_of_process(pid)?;
-        let holders: Vec<Holder> = held.iter().map(|it| it.by).collect();
-        held.retain(|it| only.is_none_or(|only| only == it.by));
-        if held.is_empty() {
-            anstream::eprintln!("note: the network namespace of {self} has no rules");
-        }
-        if let (Some(words), None) = (side_by_side(&holders), only) {
-            anstream::eprintln!("note: pid:{pid} has rules of {words}");
-        }
-        let text = |Held { by, text }| Text {
-            origin: format!("pid:{pid}/{by}"),
-            text,
-        };
-        Ok(held.into_iter().map(text).collect())
+    #[cfg(not(all(feature = "kernel", target_os = "linux")))]
+    fn of_process(&self, _: u32, _: Option<Holder>) -> Result<Vec<Text>, Failure> {
+        let what = format!("this hoplab can't read {self}");
+        Err(Failure::new(Class::Machine, what)
+            .cause("it was built without what reads namespaces, which is for Linux")
+            .hint("on the pod's node: nsenter -t PID -n iptables-save -c, and read that"))
     }
-}
-
-/// What several holders in one namespace do to a packet.
-fn side_by_side(holders: &[Holder]) -> Option<String> {
-    let has = |holder| holders.contains(&holder);
-    let legacy = has(Holder::IptablesLegacy);
-    if holders.len() < 2 {
-        return None;
-    }
-    let names: Vec<String> = holders.iter().map(ToString::to_string).collect();
-    let effect = match legacy {
-        true => "where both translate addresses, nft decides at PREROUTING; at OUTPUT both count",
-        false => "each is asked at its hooks, the lower priority first",
-    };
-    Some(format!("{}: {effect}", names.join(" and ")))
 }
 
 #[cfg(test)]

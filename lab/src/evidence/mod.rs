@@ -1,18 +1,17 @@
 //! What was observed, frozen: counters, connection logs, conntrack, answers. Plain data that the judge reads later,
 //! on any machine, without root.
 
+mod down;
 mod window;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use down::Down;
 pub use window::{ConntrackEntry, ConntrackTuple, PodCounters, Quiet, Window};
 
-use crate::{
-    netfilter::Chosen,
-    rules::{CounterSnapshot, Family},
-};
+use crate::rules::{Chosen, CounterSnapshot, Family};
 
 /// Version of the evidence file; a change of shape is a new version.
 pub const SCHEMA: u32 = 1;

@@ -5,18 +5,27 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::capture::addresses;
 use super::{Finding, Mistake};
 use crate::model::{Hook, Packet, Traversal, TryResult, evaluate, interesting_packets};
-use crate::rules::{Flow, Match, RuleId, RuleSet, RuleSpec, Table, Target};
+use crate::rules::{Flow, Match, OwnerId, RuleId, RuleSet, RuleSpec, Table, Target};
 
-/// Rules of the nat table that none of the interesting packets reaches and matches.
+/// Rules that none of the interesting packets reaches and matches, table by table.
 pub(super) fn check(set: &RuleSet) -> Vec<Finding> {
-    let packets = interesting_packets(set, Table::Nat, addresses(set.family));
+    let tables = set.tables.keys();
+    tables.flat_map(|table| check_table(set, *table)).collect()
+}
+
+fn check_table(set: &RuleSet, table: Table) -> Vec<Finding> {
+    // What is too much to try is not called dead; `super::not_searched` says so.
+    let packets = interesting_packets(set, table, addresses(set.family)).unwrap_or_default();
+    if packets.is_empty() {
+        return Vec::new();
+    }
     let walks: Vec<Traversal> = packets
         .iter()
-        .map(|(hook, packet)| evaluate(set, Table::Nat, *hook, packet))
+        .map(|(hook, packet)| evaluate(set, table, *hook, packet))
         .collect();
     let moved: BTreeSet<RuleId> = walks.iter().flat_map(Traversal::moved).collect();
-    let sure = sure_chains(set);
-    let idle = set.rules(Table::Nat).filter(|(id, rule)| {
+    let sure = sure_chains(set, table);
+    let idle = set.rules(table).filter(|(id, rule)| {
         !moved.contains(id) && varied(&rule.spec) && sure.contains(&*id.chain)
     });
     let findings = idle.map(|(id, rule)| explain(set, &id, &rule.spec, &packets, &walks));
@@ -33,12 +42,12 @@ fn varied(spec: &RuleSpec) -> bool {
     let conditions = spec.matches.extensions().iter().all(|it| {
         matches!(
             it,
-            Match::DestinationPort(_)
-                | Match::OwnerUid(_)
-                | Match::OwnerGid(_)
-                | Match::SocketExists(_)
-                | Match::Comment(_)
-        )
+            Match::DestinationPort(_) | Match::SocketExists(_) | Match::Comment(_)
+        ) || match it {
+            // Whom a name means, only the machine knows that loads the rule.
+            Match::OwnerUid(it) | Match::OwnerGid(it) => matches!(it.value, OwnerId::Range { .. }),
+            _ => false,
+        }
     });
     let protocol = spec.matches.protocol.as_ref();
     let transport = protocol.is_none_or(|it| !it.negated && matches!(it.value.number(), 6 | 17));
@@ -47,8 +56,8 @@ fn varied(spec: &RuleSpec) -> bool {
 
 /// The chains a packet tried could reach if it is reached at all: all rules on the ways to them are varied, and in
 /// them and on the ways nothing stands that may take packets for reasons not tried.
-fn sure_chains(set: &RuleSet) -> BTreeSet<&str> {
-    let Some(table) = set.tables.get(&Table::Nat) else {
+fn sure_chains(set: &RuleSet, table: Table) -> BTreeSet<&str> {
+    let Some(table) = set.tables.get(&table) else {
         return BTreeSet::new();
     };
     let mut callers: BTreeMap<&str, Vec<(&str, &RuleSpec)>> = BTreeMap::new();
@@ -65,7 +74,7 @@ fn sure_chains(set: &RuleSet) -> BTreeSet<&str> {
             }
         }
     }
-    let mut sure = BTreeSet::from(["PREROUTING", "OUTPUT"]);
+    let mut sure: BTreeSet<&str> = Hook::ALL.into_iter().map(Hook::chain).collect();
     // A chain is at most as many jumps away from a built-in one as there are chains.
     for _ in table.chains() {
         for (entered, callers) in &callers {
@@ -91,7 +100,7 @@ fn explain(
     let wanted = packets.iter().zip(walks).filter(|((hook, packet), walk)| {
         // Only packets that entered the chain tell what stands before the rule.
         let entered = walk.tried.iter().any(|it| it.rule.chain == id.chain);
-        let fits = || evaluate(&alone, Table::Nat, *hook, packet).moved().len() == 1;
+        let fits = || evaluate(&alone, id.table, *hook, packet).moved().len() == 1;
         entered && fits()
     });
     let mut takers: BTreeSet<&RuleId> = BTreeSet::new();
@@ -144,19 +153,19 @@ fn explain(
     }
 }
 
-/// The conditions of a rule with nothing before them, at both hooks.
+/// The conditions of a rule with nothing before them, at every hook of its table.
 fn alone(set: &RuleSet, id: &RuleId, spec: &RuleSpec) -> RuleSet {
     let mut alone = RuleSet::empty(set.family);
     let table = alone
         .tables
         .entry(id.table)
         .or_insert_with(|| crate::rules::TableRules::empty(id.table));
-    for hook in [Hook::Prerouting, Hook::Output] {
+    for name in id.table.builtin_chains() {
         let rule = crate::rules::Rule::new(RuleSpec {
             matches: spec.matches.clone(),
             target: Target::None,
         });
-        table.chain_or_new(hook.chain()).rules.push(rule);
+        table.chain_or_new(name).rules.push(rule);
     }
     alone
 }

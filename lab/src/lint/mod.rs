@@ -3,12 +3,15 @@
 
 use std::fmt;
 
-use crate::model::{Hook, Packet};
-use crate::rules::{RuleId, RuleSet, spec_text};
+use crate::model::{Hook, Packet, TryResult, evaluate, interesting_packets};
+use crate::rules::{RuleId, RuleSet, Table, spec_text};
 
 mod capture;
 mod dead;
+mod refused;
 mod shape;
+
+pub use refused::refused;
 
 /// Who the proxy is, and the pod's addresses the packets shown are made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +45,8 @@ pub enum Mistake {
     ProxyToItself,
     /// One family is captured, the other is not.
     FamilyLeftOpen,
+    /// A backend refuses the rule.
+    Refused,
 }
 
 impl Mistake {
@@ -54,6 +59,7 @@ impl Mistake {
             Self::Loop => "loop",
             Self::ProxyToItself => "proxy-to-itself",
             Self::FamilyLeftOpen => "family-left-open",
+            Self::Refused => "refused",
         }
     }
 }
@@ -121,13 +127,14 @@ impl fmt::Display for Finding {
 /// Checks the rule sets of a pod, one per family it has.
 ///
 /// Silent where it cannot be sure: a rule that asks for something the packets tried do not vary (marks, connection
-/// states, source ports, other interfaces), or stands behind one, is not called dead.
+/// states, source ports, other interfaces), or stands behind one, is not called dead. What a backend refuses,
+/// [`refused`] says.
 pub fn lint(rules: &[RuleSet], proxy: Proxy) -> Vec<Finding> {
     let mut findings = Vec::new();
     for set in rules {
         let broken = shape::check(set);
         let sound = broken.is_empty();
-        findings.extend(broken);
+        findings.extend(broken.into_iter().map(|it| met(set, it)));
         // Nothing more can be told of rules the kernel refuses.
         if sound {
             findings.extend(dead::check(set));
@@ -136,6 +143,34 @@ pub fn lint(rules: &[RuleSet], proxy: Proxy) -> Vec<Finding> {
     }
     findings.extend(capture::family_left_open(rules));
     findings
+}
+
+/// The tables of a rule set that name too many addresses and ports to search them for rules that can never match.
+pub fn not_searched(set: &RuleSet) -> Vec<Table> {
+    let tables = set.tables.keys().copied();
+    let addresses = capture::addresses(set.family);
+    tables
+        .filter(|table| interesting_packets(set, *table, addresses).is_none())
+        .collect()
+}
+
+/// The finding with a packet that meets the rule, where there is one and it has none yet.
+fn met(set: &RuleSet, finding: Finding) -> Finding {
+    let id = &finding.rule;
+    if finding.packet.is_some() {
+        return finding;
+    }
+    let packets = interesting_packets(set, id.table, capture::addresses(set.family));
+    let meets = |(hook, packet): &(Hook, Packet)| {
+        let tried = evaluate(set, id.table, *hook, packet).tried;
+        tried
+            .iter()
+            .any(|it| it.rule == *id && it.result == TryResult::Matched)
+    };
+    match packets.unwrap_or_default().into_iter().find(meets) {
+        Some((hook, packet)) => finding.shown_by(hook, packet),
+        None => finding,
+    }
 }
 
 #[cfg(test)]

@@ -83,3 +83,81 @@ fn a_rule_that_depends_on_what_is_not_tried_is_not_called_dead() {
     );
     assert_eq!(check(&[set]), []);
 }
+
+fn parsed(text: &str) -> RuleSet {
+    parse(text, Family::V4, "test").unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn dead_rules_are_found_in_every_table_and_at_every_hook() {
+    let set = parsed(
+        "*filter\n-A INPUT -p tcp -j ACCEPT\n-A INPUT -p tcp --dport 80 -j DROP\n-A INPUT -p udp -j DROP\nCOMMIT\n\
+        *mangle\n-A POSTROUTING -o lo -j ACCEPT\n-A POSTROUTING -o lo -d 10.0.0.1 -j ACCEPT\n\
+        -A POSTROUTING -o eth0 -d 10.0.0.1 -j ACCEPT\nCOMMIT\n",
+    );
+    let findings = lint(&[set], Proxy::ISTIO);
+    let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!(findings.join("\n"), @r"
+    IPv4 mangle POSTROUTING 2: never-matches: POSTROUTING 1 takes every packet it asks for
+      -A POSTROUTING -d 10.0.0.1/32 -o lo -j ACCEPT
+      shown by tcp 10.0.0.1:40000 -> 10.0.0.1:9080 of 1000:1000 out by lo at POSTROUTING
+    IPv4 filter INPUT 2: never-matches: INPUT 1 takes every packet it asks for
+      -A INPUT -p tcp -m tcp --dport 80 -j DROP
+      shown by tcp 192.0.2.2:40000 -> 192.0.2.2:80 in by lo at INPUT
+    ");
+}
+
+#[test]
+fn what_nat_turned_may_still_meet_a_rule_of_filter() {
+    // After REDIRECT, filter OUTPUT sees a destination on loopback with the interface it had before.
+    let set = parsed("*filter\n-A OUTPUT -o eth0 -d 127.0.0.1/32 -j DROP\nCOMMIT\n");
+    assert_eq!(check(&[set]), []);
+}
+
+#[test]
+fn an_owner_by_name_may_be_anybody() {
+    let set = nat("-A OUTPUT -m owner --uid-owner somebody -j RETURN\n");
+    assert_eq!(check(&[set]), []);
+}
+
+#[test]
+fn too_many_addresses_are_not_searched_and_it_says_so() {
+    let lines = (0..250).map(|last| {
+        format!(
+            "-A OUTPUT -d 10.0.0.{last} -p tcp --dport {} -j RETURN\n",
+            1000 + 5 * last
+        )
+    });
+    let set = nat(&lines.collect::<String>());
+    assert_eq!(not_searched(&set), [Table::Nat]);
+    assert_eq!(check(&[set]), []);
+    assert_eq!(not_searched(&istio(Family::V4)), []);
+}
+
+#[test]
+fn a_refusal_names_the_backend_when_only_one_refuses() {
+    use crate::rules::Backend;
+    let set = nat("-A OUTPUT -p tcp -j TRACE\n-A OUTPUT -p udp -j DROP\n");
+    let findings = refused(&set, &Backend::ALL);
+    let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!(findings.join("\n"), @r"
+    IPv4 nat OUTPUT 1: refused: iptables-legacy refuses it: TRACE works in the raw table only
+      -A OUTPUT -p tcp -j TRACE
+      shown by tcp 192.0.2.2:40000 -> 192.0.2.2:9080 of 1000:1000 out by lo at OUTPUT
+    IPv4 nat OUTPUT 2: refused: iptables refuses it: the nat table is not for filtering, DROP is inhibited there
+      -A OUTPUT -p udp -j DROP
+      shown by udp 192.0.2.2:40000 -> 192.0.2.2:9080 of 1000:1000 out by lo at OUTPUT
+    ");
+}
+
+#[test]
+fn a_circle_is_shown_by_a_packet_that_enters_it() {
+    let set = nat("-A OUTPUT -j A\n-A A -o lo -j B\n-A B -j A\n");
+    let finding = lint(&[set], Proxy::ISTIO).remove(0);
+    assert_eq!(finding.mistake, Mistake::Loop);
+    let (hook, packet) = finding.packet.expect("it is shown");
+    assert_eq!(
+        (hook, packet.out_iface.as_deref()),
+        (Hook::Output, Some("lo"))
+    );
+}

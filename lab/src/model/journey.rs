@@ -4,11 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::landing::redirect_landing;
+use super::kind;
+use super::landing::{is_loopback, redirect_landing};
 use super::packet::{Hook, Packet};
 use super::passage::{Passage, pass};
 use super::traversal::Outcome;
-use crate::rules::{Family, PortRange, RuleSet, Table};
+use crate::rules::{AddressKind, Family, MarkValue, PortRange, RuleSet, Table};
 
 /// What the routes of the machine are made from: loopback, and one interface to everywhere else.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +18,56 @@ pub struct Host {
     pub interface: String,
     /// Its address.
     pub address: IpAddr,
+    /// Marks whose packets a routing rule sends to this machine, wherever they go: `ip rule fwmark MARK lookup T` with
+    /// `local default dev lo` in table T, as Istio adds them. `None` when it is not known what is routed by mark.
+    pub local_marks: Option<Vec<MarkValue>>,
+}
+
+impl Host {
+    /// A machine with one address; what it routes by mark is not known.
+    pub fn new(interface: impl Into<String>, address: IpAddr) -> Self {
+        Self {
+            interface: interface.into(),
+            address,
+            local_marks: None,
+        }
+    }
+
+    /// Whether routes deliver the address here whatever the mark: the local table is asked before any rule.
+    pub fn is_local(&self, address: IpAddr) -> bool {
+        address == self.address || is_loopback(address)
+    }
+
+    /// What routing makes of the address.
+    pub fn kind(&self, address: IpAddr) -> AddressKind {
+        match kind::of(address) {
+            _ if self.is_local(address) => AddressKind::Local,
+            Some(known) => known,
+            None => AddressKind::Unicast,
+        }
+    }
+
+    /// Whether a packet to the address is routed to this machine.
+    ///
+    /// # Errors
+    /// It depends on the mark, and what is routed by mark is not known.
+    pub fn delivers(&self, address: IpAddr, mark: u32) -> Result<bool, String> {
+        match &self.local_marks {
+            _ if self.is_local(address) => Ok(true),
+            Some(marks) => Ok(marks.iter().any(|it| it.matches(mark))),
+            None if mark == 0 => Ok(false),
+            None => Err(format!("where mark {mark:#x} is routed is not known")),
+        }
+    }
+
+    /// The interface a packet to the address leaves by.
+    ///
+    /// # Errors
+    /// See [`Host::delivers`].
+    pub fn route(&self, address: IpAddr, mark: u32) -> Result<String, String> {
+        let here = self.delivers(address, mark)?;
+        Ok(if here { "lo" } else { &self.interface }.to_owned())
+    }
 }
 
 /// The way of a packet.
@@ -52,8 +103,8 @@ pub enum JourneyEnd {
 
 /// Follows the first packet of a connection: from PREROUTING when it came in by an interface, else from OUTPUT.
 ///
-/// Routes are those of [`Host`]; routing rules that read a packet's mark are not modelled, so a marked packet for
-/// another machine ends as unknown where such a rule could turn it.
+/// Routes are those of [`Host`]. A packet that leaves keeps the interface it was given until rules change its
+/// destination or its mark; then it is routed anew (`ip_route_me_harder` in net/ipv4/netfilter.c).
 pub fn journey(rules: &RuleSet, host: &Host, packet: Packet) -> Journey {
     let mut way = Way {
         rules,
@@ -91,8 +142,15 @@ impl Way<'_> {
     /// The end of the way; `Err` when it ends before its last hook.
     fn walk(&mut self) -> Result<JourneyEnd, JourneyEnd> {
         if self.packet.in_iface.is_none() {
+            if self.packet.out_iface.is_none() {
+                self.packet.out_iface = Some(self.route()?);
+            }
+            let routed_by = |packet: &Packet| (packet.dst.ip(), packet.mark);
+            let before = routed_by(&self.packet);
             self.hook(Hook::Output)?;
-            self.packet.out_iface = Some(self.route());
+            if before != routed_by(&self.packet) {
+                self.packet.out_iface = Some(self.route()?);
+            }
             self.hook(Hook::Postrouting)?;
             if self.packet.out_iface.as_deref() != Some("lo") {
                 return Ok(JourneyEnd::Sent {
@@ -104,21 +162,21 @@ impl Way<'_> {
             self.packet.owner = None;
         }
         self.hook(Hook::Prerouting)?;
-        if self.socket.is_some() || self.is_local(self.packet.dst.ip()) {
+        let (to, mark) = (self.packet.dst.ip(), self.packet.mark);
+        if self.host.delivers(to, mark).map_err(JourneyEnd::Unknown)? {
             self.hook(Hook::Input)?;
             return Ok(JourneyEnd::Delivered {
                 at: self.socket.unwrap_or(self.packet.dst),
                 original: self.original,
             });
         }
-        if self.packet.mark != 0 {
+        if let Some(socket) = self.socket {
             let why = format!(
-                "where mark {:#x} is routed is not modelled",
-                self.packet.mark
+                "TPROXY chose the socket {socket}, but no route delivers {to} to this machine"
             );
             return Err(JourneyEnd::Unknown(why));
         }
-        self.packet.out_iface = Some(self.route());
+        self.packet.out_iface = Some(self.route()?);
         self.hook(Hook::Forward)?;
         self.packet.in_iface = None;
         self.hook(Hook::Postrouting)?;
@@ -127,15 +185,9 @@ impl Way<'_> {
         })
     }
 
-    fn is_local(&self, address: IpAddr) -> bool {
-        address == self.host.address || address.is_loopback()
-    }
-
-    fn route(&self) -> String {
-        match self.is_local(self.packet.dst.ip()) {
-            true => "lo".to_owned(),
-            false => self.host.interface.clone(),
-        }
+    fn route(&self) -> Result<String, JourneyEnd> {
+        let route = self.host.route(self.packet.dst.ip(), self.packet.mark);
+        route.map_err(JourneyEnd::Unknown)
     }
 
     /// Passes a hook and does to the packet what it decided.
@@ -148,16 +200,18 @@ impl Way<'_> {
         // FORWARD asks no nat, so it settles nothing.
         let translated = *settled;
         *settled |= hook != Hook::Forward;
+        self.packet.src_kind = Some(self.host.kind(self.packet.src.ip()));
+        self.packet.dst_kind = Some(self.host.kind(self.packet.dst.ip()));
         let passage = pass(self.rules, hook, &self.packet, translated);
         if let Some((_, last)) = passage.tables.last() {
             self.packet = last.left.clone();
         }
-        let decided = passage.decided().cloned();
+        let decided = passage.tables.iter().map(|(_, it)| it.decided.clone());
+        let decided: Vec<Outcome> = decided.collect();
         self.passages.push(passage);
-        let Some(decided) = decided else {
-            return Ok(());
-        };
-        self.follow(hook, decided)?;
+        for outcome in decided {
+            self.follow(hook, outcome)?;
+        }
         self.filter_after_nat(hook)
     }
 

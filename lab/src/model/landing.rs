@@ -23,3 +23,14 @@ pub fn redirect_landing(
         (Hook::Input | Hook::Forward | Hook::Postrouting, _) => None,
     }
 }
+
+/// What reaches this machine by `lo` without being its interface's address: 127.0.0.0/8, and Istio's `::6`, which
+/// istio-init puts on `lo` (ISTIO-RULES 1.4).
+pub(super) fn is_loopback(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_loopback(),
+        IpAddr::V6(address) => {
+            address.is_loopback() || address.segments() == [0, 0, 0, 0, 0, 0, 0, 6]
+        }
+    }
+}

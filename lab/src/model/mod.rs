@@ -11,6 +11,7 @@ mod landing;
 mod mismatch;
 mod packet;
 mod passage;
+mod question;
 mod space;
 mod traversal;
 
@@ -19,7 +20,8 @@ pub use journey::{Host, Journey, JourneyEnd, journey};
 pub use landing::redirect_landing;
 pub use mismatch::{Field, Mismatch};
 pub use packet::{Hook, Packet};
-pub use passage::{Passage, pass};
+pub use passage::{Passage, WithoutNat, pass};
+pub use question::{Given, Question, local_marks, mark_value, question};
 pub use space::{PodAddresses, interesting_packets};
 pub use traversal::{By, Outcome, Traversal, Try, TryResult};
 

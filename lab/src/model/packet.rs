@@ -24,6 +24,15 @@ pub enum Hook {
 }
 
 impl Hook {
+    /// Every hook.
+    pub const ALL: [Self; 5] = [
+        Self::Prerouting,
+        Self::Input,
+        Self::Forward,
+        Self::Output,
+        Self::Postrouting,
+    ];
+
     /// The built-in chain of the hook.
     pub fn chain(self) -> &'static str {
         match self {

@@ -14,6 +14,18 @@ pub struct Passage {
     pub hook: Hook,
     /// Each table asked, in order.
     pub tables: Vec<(Table, Traversal)>,
+    /// Why nat was not asked at a hook where it has a chain.
+    pub without_nat: Option<WithoutNat>,
+}
+
+/// Why the nat table is not asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WithoutNat {
+    /// nat is asked for the first packet of a connection only.
+    NotFirst,
+    /// An earlier hook asked nat about this end of the connection.
+    Settled,
 }
 
 impl Passage {
@@ -44,10 +56,15 @@ pub(super) fn tables(hook: Hook) -> &'static [Table] {
 /// The tables after one that did not let the packet go on are not asked.
 pub fn pass(rules: &RuleSet, hook: Hook, packet: &Packet, translated: bool) -> Passage {
     let mut tables = Vec::new();
+    let mut without_nat = None;
     let mut packet = packet.clone();
     for table in self::tables(hook) {
         let opens = matches!(packet.state, CtState::New | CtState::Related);
         if *table == Table::Nat && (translated || !opens) {
+            without_nat = Some(match opens {
+                true => WithoutNat::Settled,
+                false => WithoutNat::NotFirst,
+            });
             continue;
         }
         let traversal = evaluate(rules, *table, hook, &packet);
@@ -63,5 +80,9 @@ pub fn pass(rules: &RuleSet, hook: Hook, packet: &Packet, translated: bool) -> P
             break;
         }
     }
-    Passage { hook, tables }
+    Passage {
+        hook,
+        tables,
+        without_nat,
+    }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
+use super::landing::is_loopback;
 use super::packet::{Hook, Packet};
 use crate::rules::{Family, Match, OwnerId, PortRange, RuleSet, Table, Target};
 
@@ -15,59 +16,136 @@ pub struct PodAddresses {
     pub other: IpAddr,
 }
 
+/// Packets of a table before it is too many to try them all: a rule set of a pod has thousands, that of a node with
+/// a thousand services has many millions.
+const MOST_PACKETS: usize = 200_000;
+
 /// Every combination of the ports, users, groups and addresses a table names, each with a neighbour it does not
-/// name, as TCP and UDP packets that come in by `eth0`, come in by `lo`, or are sent by the pod.
+/// name, as TCP and UDP packets at every hook where the table has rules. `None` when they are too many.
 ///
-/// Only packets a machine can have: an address of this machine (the pod's, or loopback) is reached by `lo`, any
-/// other by `eth0`; loopback is never seen on `eth0`; a packet that comes in has no owner. Rules that do not tell two
-/// packets of this list apart, tell no two packets apart by what is modelled, source ports and marks excepted.
+/// First packets a machine can have: an address of this machine (the pod's, or loopback) is reached by `lo`, any
+/// other by `eth0`; loopback is never seen on `eth0`; a packet that comes in has no owner. nat sees no others. The
+/// other tables also see what nat or a mark turned, so for them every address comes with every interface. Rules that
+/// do not tell two packets of this list apart, tell no two packets apart by what is modelled, source ports and marks
+/// excepted.
 pub fn interesting_packets(
     rules: &RuleSet,
     table: Table,
     addresses: PodAddresses,
-) -> Vec<(Hook, Packet)> {
+) -> Option<Vec<(Hook, Packet)>> {
+    let Some(chains) = rules.tables.get(&table) else {
+        return Some(Vec::new());
+    };
+    let has_rules = |hook: &Hook| {
+        chains
+            .chain(hook.chain())
+            .is_some_and(|it| !it.rules.is_empty())
+    };
+    let hooks: Vec<Hook> = Hook::ALL.into_iter().filter(has_rules).collect();
     let named = Named::collect(rules, table, addresses);
-    let local = |address: IpAddr| address == addresses.pod || is_loopback(address);
-    let mut packets = Vec::new();
-    for (source, destination) in named.pairs() {
-        for port in &named.ports {
-            let (src, dst) = (
-                SocketAddr::new(source, 40_000),
-                SocketAddr::new(destination, *port),
-            );
-            for packet in [Packet::tcp(src, dst), Packet::udp(src, dst)] {
-                let outside = !local(source) && !is_loopback(destination);
-                if outside {
-                    packets.push((Hook::Prerouting, packet.clone().coming_in("eth0")));
-                }
-                if !local(source) {
-                    continue;
-                }
-                let out = if local(destination) { "lo" } else { "eth0" };
-                if out == "eth0" && is_loopback(source) {
-                    continue;
-                }
-                if out == "lo" {
-                    packets.push((Hook::Prerouting, packet.clone().coming_in("lo")));
-                }
-                let sent = packet.leaving_by(out);
-                for (uid, gid) in named.owners() {
-                    packets.push((Hook::Output, sent.clone().owned_by(uid, gid)));
-                }
-                packets.push((Hook::Output, sent));
+    if named.combinations() > MOST_PACKETS {
+        return None;
+    }
+    let mut space = Space {
+        named,
+        hooks,
+        addresses,
+        packets: Vec::new(),
+    };
+    space.each(Space::possible);
+    if table != Table::Nat {
+        space.each(Space::any);
+    }
+    Some(space.packets)
+}
+
+struct Space {
+    named: Named,
+    hooks: Vec<Hook>,
+    addresses: PodAddresses,
+    packets: Vec<(Hook, Packet)>,
+}
+
+impl Space {
+    fn each(&mut self, make: impl Fn(&mut Self, Packet)) {
+        let pairs: Vec<_> = self.named.pairs().collect();
+        let ports: Vec<u16> = self.named.ports.iter().copied().collect();
+        for (source, destination) in pairs {
+            for port in &ports {
+                let (src, dst) = (
+                    SocketAddr::new(source, 40_000),
+                    SocketAddr::new(destination, *port),
+                );
+                make(self, Packet::tcp(src, dst));
+                make(self, Packet::udp(src, dst));
             }
         }
     }
-    packets
-}
 
-/// What reaches this machine by `lo` without being its interface's address: 127.0.0.0/8, and Istio's `::6`, which
-/// istio-init puts on `lo` (ISTIO-RULES 1.4).
-fn is_loopback(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => address.is_loopback(),
-        IpAddr::V6(address) => {
-            address.is_loopback() || address.segments() == [0, 0, 0, 0, 0, 0, 0, 6]
+    fn push(&mut self, hook: Hook, packet: Packet) {
+        if self.hooks.contains(&hook) {
+            self.packets.push((hook, packet));
+        }
+    }
+
+    /// Where a machine can have the packet.
+    fn possible(&mut self, packet: Packet) {
+        let pod = self.addresses.pod;
+        let local = |address: IpAddr| address == pod || is_loopback(address);
+        let (source, destination) = (packet.src.ip(), packet.dst.ip());
+        let here = local(destination);
+        if !local(source) && !is_loopback(destination) {
+            self.comes_in(&packet, "eth0", here);
+        }
+        if !local(source) {
+            return;
+        }
+        let out = if here { "lo" } else { "eth0" };
+        if out == "eth0" && is_loopback(source) {
+            return;
+        }
+        if out == "lo" {
+            self.comes_in(&packet, "lo", true);
+        }
+        self.is_sent(&packet, out);
+    }
+
+    /// Everywhere.
+    fn any(&mut self, packet: Packet) {
+        for interface in ["eth0", "lo"] {
+            self.comes_in(&packet, interface, true);
+            self.comes_in(&packet, interface, false);
+            self.is_sent(&packet, interface);
+        }
+    }
+
+    fn comes_in(&mut self, packet: &Packet, interface: &str, here: bool) {
+        let packet = packet.clone().coming_in(interface);
+        self.push(Hook::Prerouting, packet.clone());
+        if here {
+            self.push(Hook::Input, packet);
+            return;
+        }
+        let forwarded = packet.leaving_by("eth0");
+        self.push(Hook::Forward, forwarded.clone());
+        let in_iface = None;
+        self.push(
+            Hook::Postrouting,
+            Packet {
+                in_iface,
+                ..forwarded
+            },
+        );
+    }
+
+    fn is_sent(&mut self, packet: &Packet, interface: &str) {
+        let sent = packet.clone().leaving_by(interface);
+        let owners: Vec<_> = self.named.owners().collect();
+        for hook in [Hook::Output, Hook::Postrouting] {
+            for (uid, gid) in &owners {
+                self.push(hook, sent.clone().owned_by(*uid, *gid));
+            }
+            self.push(hook, sent.clone());
         }
     }
 }
@@ -118,6 +196,14 @@ impl Named {
         let (first, last) = (ports.first(), ports.last());
         self.ports
             .extend([first.saturating_sub(1), first, last, last.saturating_add(1)]);
+    }
+
+    /// How many packets they make at one hook.
+    fn combinations(&self) -> usize {
+        let addresses = self.addresses.len().saturating_mul(self.addresses.len());
+        let owners = self.uids.len().saturating_mul(self.gids.len()) + 1;
+        let each = addresses.saturating_mul(self.ports.len()).saturating_mul(2);
+        each.saturating_mul(owners)
     }
 
     fn pairs(&self) -> impl Iterator<Item = (IpAddr, IpAddr)> {

@@ -9,6 +9,7 @@ use crate::rules::{Family, RuleId, RuleSet, Table};
 mod flows;
 mod journeys;
 mod mutants;
+mod questions;
 mod reasons;
 mod semantics;
 

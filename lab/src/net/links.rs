@@ -14,23 +14,9 @@ use netlink_packet_route::{
 use rtnetlink::{
     Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
 };
-use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 
 use super::NetError;
-
-/// A pod's link: eth0 inside, the other end at the node's bridge.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LinkPlan {
-    /// Interface in the pod.
-    pub interface: String,
-    /// Interface in the node namespace.
-    pub host_interface: String,
-    /// Addresses with prefix lengths.
-    pub addresses: Vec<(IpAddr, u8)>,
-    /// Default gateways, one per family.
-    pub gateways: Vec<IpAddr>,
-}
 
 /// A route netlink socket of one namespace, driven by the namespace's thread.
 pub struct Netlink {

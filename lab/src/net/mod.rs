@@ -7,7 +7,7 @@ mod sysctl;
 mod visit;
 
 pub use error::NetError;
-pub use links::{LinkPlan, Netlink};
+pub use links::Netlink;
 pub use namespace::{Inside, Job, Namespace, Sender};
 pub use sysctl::write_sysctls;
 pub use visit::in_namespace_of;

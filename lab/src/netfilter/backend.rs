@@ -3,41 +3,11 @@
 //! A namespace gets one backend only: with both loaded, nft decides PREROUTING, both count in OUTPUT, and each
 //! tool's save is blind to the other.
 
-use std::{fmt, path::PathBuf, str::FromStr};
-
-use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 use super::NetfilterError;
 use crate::rules::Family;
-
-/// An iptables backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Backend {
-    /// iptables-nft: rules become nftables rules.
-    Nft,
-    /// iptables-legacy: the ip_tables interface.
-    Legacy,
-}
-
-/// What a person asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum BackendChoice {
-    /// Take what istio-init would take in a fresh namespace.
-    Auto,
-    /// This one.
-    Fixed(Backend),
-}
-
-/// The backend taken, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Chosen {
-    /// The backend.
-    pub backend: Backend,
-    /// Why, in words.
-    pub why: String,
-}
+pub use crate::rules::{Backend, BackendChoice, Chosen};
 
 /// The two programs a lab runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,28 +91,6 @@ impl BackendChoice {
                     Err(_) => Err(missing),
                 },
             },
-        }
-    }
-}
-
-impl fmt::Display for Backend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Nft => "nft",
-            Self::Legacy => "legacy",
-        })
-    }
-}
-
-impl FromStr for BackendChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "nft" => Ok(Self::Fixed(Backend::Nft)),
-            "legacy" => Ok(Self::Fixed(Backend::Legacy)),
-            _ => Err(format!("`{text}` is not a backend: nft, legacy or auto")),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! Then only tools run whose tables are there. `iptables-legacy-save` without a table reads the same file, and makes
 //! none.
 
-use std::{collections::BTreeSet, fmt, fs, io, process::Command, process::Stdio, str::FromStr};
+use std::{collections::BTreeSet, fs, io, process::Command, process::Stdio};
 
 use serde_json::Value;
 
@@ -17,44 +17,8 @@ use super::{
 };
 use crate::{
     net::in_namespace_of,
-    rules::{self, Family, Policy, RuleSet, TableRules},
+    rules::{self, Family, Holder, Policy, RuleSet, TableRules},
 };
-
-/// What holds rules in a network namespace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Holder {
-    /// iptables-legacy: the ip_tables interface of the kernel.
-    IptablesLegacy,
-    /// iptables-nft: rules of iptables in tables of nft.
-    IptablesNft,
-    /// nft itself.
-    Nft,
-}
-
-impl Holder {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::IptablesLegacy, Self::IptablesNft, Self::Nft];
-}
-
-impl fmt::Display for Holder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::IptablesLegacy => "iptables-legacy",
-            Self::IptablesNft => "iptables-nft",
-            Self::Nft => "nft",
-        })
-    }
-}
-
-impl FromStr for Holder {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let known = Self::ALL.into_iter().find(|it| it.to_string() == text);
-        known
-            .ok_or_else(|| format!("`{text}` holds no rules: iptables-legacy, iptables-nft or nft"))
-    }
-}
 
 /// The rules that one of them holds.
 #[derive(Debug, Clone, PartialEq, Eq)]

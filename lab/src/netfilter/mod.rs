@@ -8,10 +8,11 @@ mod istio_init;
 mod nft_tables;
 mod tables;
 
+pub use crate::rules::Holder;
 pub use backend::{Backend, BackendChoice, Chosen, Tool, find_program};
 pub use conntrack::ConntrackWatch;
 pub use error::NetfilterError;
-pub use held::{Held, Holder, rules_here, rules_of_process};
+pub use held::{Held, rules_here, rules_of_process};
 pub use istio_init::{Applied, apply};
 pub use nft_tables::{NftTable, nft_tables};
 pub use tables::{nat_counters, save, version};

@@ -1,14 +1,18 @@
 //! Verdicts for people and machines: text, JUnit, files. Pure but for the files.
 
 mod counters;
+mod figures;
 mod files;
+mod journey;
 mod junit;
 mod notes;
 mod style;
 mod text;
 
 pub use counters::counters;
+pub use figures::{figures_json, figures_text};
 pub use files::write_run;
+pub use journey::{end_words, journey_json, journey_text, packet_words};
 pub use junit::junit;
 pub use style::Style;
 pub use text::{Detail, Run, summary};

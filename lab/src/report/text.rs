@@ -4,10 +4,10 @@ use std::{collections::BTreeSet, fmt::Write as _};
 
 use super::{Style, notes};
 use crate::{
+    evidence::Down,
     evidence::Evidence,
     judge::{Check, Claim, Finding, FlowVerdict, Judgement, Verdict, Witness},
     rules::Family,
-    sandbox::protocol::Down,
     topology::Topology,
 };
 

@@ -150,7 +150,8 @@ fn condition(condition: &Match) -> String {
     }
 }
 
-fn effect(target: &Target) -> String {
+/// What a target does, in words: `asks ISTIO_OUTPUT`, `turned to port 15001 of this machine`.
+pub fn effect(target: &Target) -> String {
     match target {
         Target::None => "counted only".to_owned(),
         Target::Jump(chain) => format!("asks {chain}"),

@@ -8,9 +8,11 @@
 mod address_kind;
 mod align;
 mod annotate;
+mod backend;
 mod conservation;
 mod counters;
 mod diff;
+mod fate;
 mod id;
 mod json;
 mod list;
@@ -31,10 +33,12 @@ mod words;
 
 pub use address_kind::{AddressKind, End};
 pub use align::{Alignment, align};
-pub use annotate::annotated;
-pub use conservation::{Imbalance, conservation};
+pub use annotate::{annotated, effect};
+pub use backend::{Backend, BackendChoice, Chosen, Holder};
+pub use conservation::{Imbalance, balance, conservation};
 pub use counters::{CounterDelta, CounterError, CounterSnapshot};
 pub use diff::{Difference, diff};
+pub(crate) use fate::{Fate, Shape};
 pub use id::{Family, ParseRuleIdError, RuleId, Table};
 pub use json::to_json;
 pub use list::list_verbose;

@@ -35,6 +35,35 @@ impl CountRange {
         Some(Self { least, most })
     }
 
+    /// A count that is known.
+    pub fn exactly(count: u64) -> Self {
+        let (least, most) = (count, count);
+        Self { least, most }
+    }
+
+    /// The sum of two counts.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            least: self.least.saturating_add(other.least),
+            most: self.most.saturating_add(other.most),
+        }
+    }
+
+    /// What is left of a count without another; never less than nothing.
+    #[must_use]
+    pub fn minus(self, other: Self) -> Self {
+        Self {
+            least: self.least.saturating_sub(other.most),
+            most: self.most.saturating_sub(other.least),
+        }
+    }
+
+    /// Whether both can be the same count.
+    pub fn meets(self, other: Self) -> bool {
+        self.least <= other.most && other.least <= self.most
+    }
+
     /// The count, when it is exact.
     pub fn exact(self) -> Option<u64> {
         (self.least == self.most).then_some(self.least)

@@ -5,7 +5,7 @@ use crate::diagnostic::Diagnostic;
 
 mod compare;
 mod counting;
-mod documents;
+pub(crate) mod documents;
 mod errors;
 mod listing;
 mod nft;

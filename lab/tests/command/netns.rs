@@ -15,7 +15,7 @@ pub struct Netns {
 }
 
 impl Netns {
-    #[expect(clippy::new_without_default, reason = "it starts a process")]
+    #[allow(clippy::new_without_default, reason = "it starts a process")]
     pub fn new() -> Self {
         let mut command = Command::new("unshare");
         if !Uid::effective().is_root() {

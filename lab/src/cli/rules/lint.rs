@@ -1,6 +1,6 @@
 //! `hoplab rules lint`: what is wrong with a rule set before any traffic. Needs no root and no lab.
 
-use std::{fmt::Write as _, process::ExitCode};
+use std::{collections::BTreeSet, fmt::Write as _, process::ExitCode};
 
 use super::super::{
     Outcome,
@@ -8,8 +8,8 @@ use super::super::{
     stdout::say,
 };
 use crate::{
-    lint::{self, Finding, Proxy},
-    rules::{self, Family},
+    lint::{self, Finding, Mistake, Proxy},
+    rules::{self, Backend, Family, RuleId, RuleSet},
 };
 
 #[derive(clap::Args)]
@@ -18,6 +18,7 @@ Examples:
   hoplab rules lint scenarios/rules/istio-1.13.rules
   hoplab rules lint pid:4711
   kubectl logs reviews-v1 -c istio-init | hoplab rules lint -
+  hoplab rules lint my.rules --backend legacy    would iptables-legacy load it?
 Exit code 1 when there is a finding.")]
 pub(super) struct Args {
     #[arg(help = source::HELP)]
@@ -31,6 +32,31 @@ pub(super) struct Args {
     /// Group of the proxy
     #[arg(long, default_value_t = Proxy::ISTIO.gid)]
     proxy_gid: u32,
+    /// Say what this backend refuses, nft or legacy (repeatable) [default: both]
+    #[arg(long, value_parser = backend)]
+    backend: Vec<Backend>,
+}
+
+fn backend(text: &str) -> Result<Backend, String> {
+    let known = Backend::ALL.into_iter().find(|it| it.to_string() == text);
+    known.ok_or_else(|| "nft or legacy".to_owned())
+}
+
+/// Everything that is found, a refused rule once: what it would match if it were there does not matter.
+fn find(args: &Args, sets: &[RuleSet], proxy: Proxy) -> Vec<Finding> {
+    let backends = match args.backend.as_slice() {
+        [] => &Backend::ALL,
+        some => some,
+    };
+    let refused: Vec<Finding> = sets
+        .iter()
+        .flat_map(|set| lint::refused(set, backends))
+        .collect();
+    let named: BTreeSet<RuleId> = refused.iter().map(|it| it.rule.clone()).collect();
+    let mut findings = lint::lint(sets, proxy);
+    findings.retain(|it| it.mistake != Mistake::NeverMatches || !named.contains(&it.rule));
+    findings.extend(refused);
+    findings
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
@@ -42,13 +68,22 @@ pub(super) fn run(args: &Args) -> Outcome {
     let (mut out, mut any) = (String::new(), false);
     for text in &texts {
         let sets = text.read(args.family)?.rules().map_err(complaint)?;
-        let findings: Vec<Finding> = lint::lint(&sets, proxy);
+        let findings = find(args, &sets, proxy);
         any |= !findings.is_empty();
         if texts.len() > 1 {
             let _ = writeln!(out, "{}:", text.origin);
         }
         for finding in &findings {
             let _ = writeln!(out, "{finding}");
+        }
+        for set in &sets {
+            for table in lint::not_searched(set) {
+                let _ = writeln!(
+                    out,
+                    "{} {table}: names too many addresses and ports to search it for rules that can never match",
+                    set.family
+                );
+            }
         }
         let count: usize = sets.iter().map(rules::RuleSet::len).sum();
         let _ = writeln!(out, "{count} rules, {} findings", findings.len());

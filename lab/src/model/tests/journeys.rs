@@ -4,11 +4,7 @@ use super::*;
 use crate::rules::CtState;
 
 fn way(rules: &RuleSet, (_, packet): (Hook, Packet)) -> Journey {
-    let host = Host {
-        interface: "eth0".to_owned(),
-        address: cast(rules.family).pod,
-    };
-    journey(rules, &host, packet)
+    journey(rules, &Host::new("eth0", cast(rules.family).pod), packet)
 }
 
 fn hooks(journey: &Journey) -> Vec<Hook> {
@@ -188,7 +184,7 @@ fn what_the_kernel_chooses_or_routes_by_mark_is_unknown() {
         ..packet
     };
     let journey = way(&mark, (Hook::Prerouting, through));
-    let why = "where mark 0x1 is routed is not modelled".to_owned();
+    let why = "where mark 0x1 is routed is not known".to_owned();
     assert_eq!(journey.end, JourneyEnd::Unknown(why));
 }
 

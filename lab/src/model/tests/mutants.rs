@@ -6,7 +6,8 @@ use super::*;
 
 fn space(family: Family) -> Vec<(Hook, Packet)> {
     let Cast { pod, other, .. } = cast(family);
-    interesting_packets(&istio(family), Table::Nat, PodAddresses { pod, other })
+    let packets = interesting_packets(&istio(family), Table::Nat, PodAddresses { pod, other });
+    packets.expect("they are few")
 }
 
 /// The rules whose absence changes what happens to a packet of the space.

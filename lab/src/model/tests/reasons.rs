@@ -131,6 +131,7 @@ fn the_rules_that_are_catch_alls_are_passed_by_no_tcp_connection() {
             other: cast.other,
         };
         let packets = interesting_packets(&istio(family), Table::Nat, addresses);
+        let packets = packets.expect("they are few");
         let last = [
             ("ISTIO_INBOUND", 5),
             ("ISTIO_OUTPUT", 9),

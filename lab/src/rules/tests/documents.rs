@@ -34,7 +34,7 @@ const COMMANDS: &str = "\
 ";
 
 /// The `-L -v` listing of the same table after two days.
-const LISTING: &str = "\
+pub(crate) const LISTING: &str = "\
 # PREROUTING 链：用于目标地址转换（DNAT）
 Chain PREROUTING (policy ACCEPT 85821 packets, 5149K bytes)
  pkts bytes target     prot opt in     out     source               destination         

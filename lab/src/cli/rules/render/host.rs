@@ -11,6 +11,7 @@ use crate::{
     },
 };
 
+const PASSWD: &str = "/etc/passwd";
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// The variables that mean something to Istio's rules.
@@ -25,17 +26,22 @@ pub(super) fn environment() -> Environment {
 
 /// Looks only at what the settings leave open.
 pub(super) fn look(args: &Args, settings: &Settings) -> Result<Host, Failure> {
-    let user = || {
-        nix::unistd::User::from_name(&settings.envoy_user)
-            .ok()
-            .flatten()
-    };
-    let envoy_user = settings.proxy_uid.is_empty().then(user).flatten();
+    let user = || uid_of(&settings.envoy_user);
+    let envoy_user_uid = settings.proxy_uid.is_empty().then(user).flatten();
     Ok(Host {
-        envoy_user_uid: envoy_user.map(|user| user.uid.as_raw()),
+        envoy_user_uid,
         dns_servers: dns_servers(args, settings)?,
         ipv6: args.ipv6,
     })
+}
+
+/// As Istio's binaries do, which are built without libc's look-up: in the file, not in a directory service.
+fn uid_of(name: &str) -> Option<u32> {
+    let users = std::fs::read_to_string(PASSWD).ok()?;
+    let mut lines = users.lines().map(|line| line.split(':'));
+    let mut fields =
+        lines.find_map(|mut fields| (fields.next() == Some(name)).then_some(fields))?;
+    fields.nth(1)?.parse().ok()
 }
 
 fn dns_servers(args: &Args, settings: &Settings) -> Result<DnsServers, Failure> {

@@ -1,0 +1,22 @@
+//! In place of a verb that brings up labs, in a build without them: it takes any arguments and says why it can't.
+
+use super::Outcome;
+use crate::failure::{Class, Failure};
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    _ignored: Vec<String>,
+}
+
+pub(super) fn run(_: &Args) -> Outcome {
+    let cause = match cfg!(target_os = "linux") {
+        true => "this hoplab was built without its feature `kernel`",
+        false => "a lab is made of Linux namespaces, and this is not Linux",
+    };
+    Err(
+        Failure::new(Class::Machine, "this hoplab can't bring up labs")
+            .cause(cause)
+            .hint("`hoplab predict` and `hoplab rules` work here; labs need hoplab on Linux, in a virtual machine if need be"),
+    )
+}
