@@ -44,7 +44,9 @@ const SIDECAR: &str = include_str!("../../scenarios/configurations/goldens.txt")
 fn sidecar(name: &str) -> Option<Input> {
     let lines = SIDECAR.lines().filter(|line| !line.starts_with('#'));
     let mut named = lines.filter_map(|line| line.split_once(':'));
-    named.find(|(known, _)| *known == name).map(|(_, words)| input(words))
+    named
+        .find(|(known, _)| *known == name)
+        .map(|(_, words)| input(words))
 }
 
 /// The inputs of the ambient goldens. The IPv6 probe source is one that Istio's tests made up.
