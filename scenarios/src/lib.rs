@@ -10,11 +10,13 @@
 //! }
 //! ```
 
+mod configured;
 mod fixtures;
 mod observed;
 mod process;
 mod reexec;
 
+pub use configured::{INJECTED, configured, listed};
 pub use fixtures::{bookinfo, bookinfo_file, bookinfo_text, up, with_pod_setting};
 pub use hoplab::{Lab, LabFile, Options, netfilter::Backend, rules::Family};
 pub use observed::Observed;

@@ -39,6 +39,19 @@ impl Observed {
         Self::of(lab, &names)
     }
 
+    /// Sends every flow of the lab file over IPv4, then over IPv6.
+    pub fn of_all_flows_over_both(lab: &mut Lab) -> Self {
+        let flows = lab.file().topology.flows.iter();
+        let names: Vec<String> = flows.map(|flow| flow.name.clone()).collect();
+        for family in [Family::V4, Family::V6] {
+            for flow in &names {
+                let sent = lab.drive_over(flow, family);
+                sent.unwrap_or_else(|failure| panic!("flow {flow} over {family}: {failure}"));
+            }
+        }
+        Self::of(lab, &[] as &[&str])
+    }
+
     /// Judges evidence that was taken earlier, or made up.
     pub fn judge(file: LabFile, evidence: Evidence) -> Self {
         let judgement = judge::judge(&file, &evidence);

@@ -46,7 +46,11 @@ impl<'a> Matched<'a> {
         };
         match (&self.leg.end, self.leg.transport) {
             (LegEnd::Refused { .. }, Transport::Tcp) => packets(1, 1),
-            (LegEnd::Unreachable, _) => packets(1, 0),
+            // conntrack does not count a first packet that is sent again (`nf_conntrack_tcp_packet`).
+            (LegEnd::Unreachable, _) => Counted {
+                opener: None,
+                answers: Some(0),
+            },
             _ => match self.entry(crossing) {
                 Some(entry) => Counted {
                     opener: entry.original_counter.map(|it| it.packets),

@@ -89,7 +89,7 @@ impl Case<'_> {
             let mut expected = moves_of(pod, meant);
             let file = (self.expect == Expect::File).then(|| {
                 expected.0.retain(|rule, _| rule.table != Table::Nat);
-                expected.add_all(&self.from_file(flow, pod));
+                expected.add_all(&self.file_moves(flow, pod));
                 let paths = flow.nat.get(pod).into_iter().flatten();
                 let mut paths: Vec<String> = paths.map(ToString::to_string).collect();
                 paths.sort();
@@ -108,7 +108,7 @@ impl Case<'_> {
     }
 
     /// nat moves that a person wrote down.
-    fn from_file(&self, flow: &Flow, pod: &str) -> Moves {
+    fn file_moves(&self, flow: &Flow, pod: &str) -> Moves {
         let mut moves = Moves::default();
         for traversal in flow.nat.get(pod).into_iter().flatten() {
             for (chain, place) in &traversal.rules {

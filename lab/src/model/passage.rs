@@ -71,7 +71,7 @@ pub(super) fn pass_known(
     let mut without_nat = None;
     for table in self::tables(hook) {
         let opens = matches!(packet.state, CtState::New | CtState::Related);
-        if *table == Table::Nat && (translated || !opens) {
+        if *table == Table::Nat && (translated || !opens || known.is_some()) {
             if let Some(known) = known {
                 known.apply(hook, &mut packet);
             }

@@ -122,10 +122,11 @@ fn flows(out: &mut String, run: &Run, detail: Detail) {
     let names: Vec<String> = flows.iter().map(|f| run.judgement.name_of(f)).collect();
     let name_width = width(names.iter().map(String::as_str), "flow");
     let routes: Vec<String> = flows.iter().map(route).collect();
+    let answer_width = width(flows.iter().map(|f| f.answer.as_str()), " answer");
     let route_width = width(routes.iter().map(String::as_str), "from → to");
     if detail > Detail::Quiet {
         let head = format!(
-            "{:name_width$}  {:route_width$}  {:>7}  {:>4}  {:>5}  {:11}{:>8}  witnesses",
+            "{:name_width$}  {:route_width$}  {:>answer_width$}  {:>4}  {:>5}  {:11}{:>8}  witnesses",
             "flow", "from → to", "answer", "legs", "rules", "verdict", "time"
         );
         let _ = writeln!(out, "{}", Style::dim(&head));
@@ -135,7 +136,7 @@ fn flows(out: &mut String, run: &Run, detail: Detail) {
         if detail > Detail::Quiet || bad {
             let _ = writeln!(
                 out,
-                "{:name_width$}  {}{}  {:>7}  {:>4}  {:>5}  {}{:>8}  {}",
+                "{:name_width$}  {}{}  {:>answer_width$}  {:>4}  {:>5}  {}{:>8}  {}",
                 name,
                 route,
                 " ".repeat(route_width - route.chars().count()),

@@ -1,0 +1,108 @@
+//! Bookinfo under every configuration of the rules: whatever they make of its flows, the model said so before, rule by
+//! rule and packet by packet. `--nocapture` shows how many counts of rules model and kernel agreed on.
+
+use std::sync::Mutex;
+
+use hoplab::{
+    Families,
+    istio::Release,
+    judge::{Agreement, Verdict},
+    netfilter::BackendChoice,
+};
+use hoplab_scenarios::{
+    Backend, INJECTED, LabFile, Observed, Options, bookinfo_file, configured, listed, up,
+};
+use rstest::rstest;
+
+const GOLDENS: &str = include_str!("../configurations/goldens.txt");
+const GAPS: &str = include_str!("../configurations/gaps.txt");
+
+/// All flows over both families.
+fn holds(title: &str, lab: LabFile, words: &str, release: &str, backend: Backend) {
+    let release: Release = release.parse().expect("a release");
+    let file = configured(lab, words, release, Families::Dual);
+    let options = Options {
+        families: Families::Dual,
+        backend: BackendChoice::Fixed(backend),
+        // Refused and unreachable calls may take a while where nothing is captured.
+        deadline_ms: 10_000,
+        ..Options::default()
+    };
+    let mut lab = up(file, options);
+    let observed = Observed::of_all_flows_over_both(&mut lab);
+    let found = observed.judgement.agreement;
+    count(title, &format!("{backend:?}"), &found);
+    observed.is(Verdict::Holds);
+    assert_eq!(observed.judgement.families.len(), 2);
+    assert!(found.moved > 0 && found.disagreed == 0, "{found:?}");
+}
+
+/// Prints a lab's agreement and the sum so far.
+fn count(title: &str, backend: &str, found: &Agreement) {
+    static SUM: Mutex<(u64, u64, u64)> = Mutex::new((0, 0, 0));
+    let mut sum = SUM.lock().expect("no test panics here");
+    sum.0 += found.moved;
+    sum.1 += found.exactly;
+    sum.2 += found.still;
+    let (moved, exactly, still) = *sum;
+    println!(
+        "{title} on {backend}: {found:?}; so far {} counts of rules agreed, {moved} of them not 0, {exactly} to the packet",
+        moved + still
+    );
+}
+
+/// A test per configuration of a list, and one that none is left out.
+macro_rules! each {
+    ($list:ident, $base:expr, $holds:ident, $complete:ident, $($name:literal)*) => {
+        #[rstest]
+        fn $holds(
+            #[values($($name),*)] name: &str,
+            #[values(Backend::Nft, Backend::Legacy)] backend: Backend,
+            bookinfo_file: LabFile,
+        ) {
+            let (_, words) = listed($list).find(|(known, _)| *known == name).expect("it is listed");
+            holds(name, bookinfo_file, &format!("{} {words}", $base), "1.32", backend);
+        }
+
+        #[test]
+        fn $complete() {
+            let names: Vec<&str> = listed($list).map(|(name, _)| name).collect();
+            assert_eq!(names, [$($name),*]);
+        }
+    };
+}
+
+each! {
+    GOLDENS, "", the_model_is_right_about_a_golden_configuration, no_golden_is_left_out,
+    "empty" "inbound-ports-wildcard" "tproxy" "basic-exclude-nic" "drop-invalid" "host-ipv4-loopback-cidr" "ipnets"
+    "kube-virt-interfaces" "outbound-owner-groups" "outbound-owner-groups-exclude" "ip-range" "dns-uid-gid"
+    "ipv6-ipnets" "ipv6-outbound-ports"
+}
+
+each! {
+    GAPS, INJECTED, the_model_is_right_about_a_configuration_without_golden, no_other_is_left_out,
+    "ordinary" "dns" "dns-all" "tproxy" "tproxy-dns" "tproxy-drop-invalid" "tproxy-no-inbound" "tproxy-ports"
+    "tproxy-owners" "tproxy-other-numbers" "other-ports" "owners" "dns-owners" "dns-port-excluded"
+    "dns-server-excluded" "dns-loopback" "loopback-included" "outbound-port-excluded" "inbound-port-excluded"
+    "inbound-off" "outbound-off" "outbound-ports" "service-excluded" "services-only" "owner-groups-none"
+    "owner-groups-app" "owner-groups-without-app" "own-interface-excluded" "own-interface-virtual" "drop-invalid-dns"
+    "everything"
+}
+
+/// One release per generation of the rules, and the first and last of some.
+#[rstest]
+fn the_model_is_right_about_every_generation(
+    #[values("1.12", "1.13", "1.17", "1.18", "1.20", "1.23", "1.24", "1.25", "1.32")] release: &str,
+    #[values("", "--redirect-dns", "-m TPROXY", "-m TPROXY --redirect-dns")] mode: &str,
+    #[values(Backend::Nft, Backend::Legacy)] backend: Backend,
+    bookinfo_file: LabFile,
+) {
+    let words = format!("{INJECTED} {mode}");
+    holds(
+        &format!("Istio {release} {mode}"),
+        bookinfo_file,
+        &words,
+        release,
+        backend,
+    );
+}
