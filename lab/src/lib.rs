@@ -4,6 +4,7 @@
 //! `netfilter`, `process`), sends flows and returns `evidence`; `judge` holds the evidence against what a person
 //! expects and what the `model` predicts; `report` prints the verdicts.
 
+pub mod apply;
 pub mod builtin;
 pub mod cli;
 pub mod diagnostic;

@@ -30,8 +30,9 @@ fn settings() -> Settings {
 
 fn tproxy(file: LabFile, family: Family) -> LabFile {
     let host = file.host(Families::from(family));
-    let config = Config::new(&settings(), &host, &mut Vec::new()).expect("plain settings");
-    file.configured(&config, Release::default())
+    let settings = settings();
+    let config = Config::new(&settings, &host, &mut Vec::new()).expect("plain settings");
+    file.configured(&settings, &config, Release::default())
 }
 
 fn drive(file: LabFile, backend: Backend, family: Family, flow: &str) -> Window {

@@ -1,5 +1,6 @@
 //! `hoplab rules`: rule sets without a lab. One file per subcommand.
 
+mod apply;
 mod lint;
 mod render;
 
@@ -17,6 +18,8 @@ pub(super) struct Args {
 enum Verb {
     /// Print the rules Istio writes for a configuration
     Render(Box<render::Args>),
+    /// Apply rules to a pod that may have some: twice, over others, cleaning up
+    Apply(Box<apply::Args>),
     /// Say what is wrong with a rule set before any traffic
     Lint(lint::Args),
 }
@@ -24,6 +27,7 @@ enum Verb {
 pub(super) fn run(args: &Args) -> Outcome {
     match &args.verb {
         Verb::Render(args) => render::run(args),
+        Verb::Apply(args) => apply::run(args),
         Verb::Lint(args) => lint::run(args),
     }
 }

@@ -9,5 +9,5 @@ mod tables;
 pub use backend::{Backend, BackendChoice, Chosen, Tool};
 pub use conntrack::ConntrackWatch;
 pub use error::NetfilterError;
-pub use istio_init::{Applied, apply};
-pub use tables::{counters, save, version};
+pub use istio_init::{Applied, apply, restore};
+pub use tables::{Ended, counters, edit, save, version};

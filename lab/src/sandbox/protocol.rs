@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    apply::ApplyPlan,
     evidence::{Machine, Up, Window},
     failure::Failure,
     plan::Plan,
@@ -25,6 +26,8 @@ pub enum Request {
     Down,
     /// Live on after the caller ends; the end of the socket no longer ends the lab.
     LetGo,
+    /// Apply rules to a throwaway pod; answered by [`Message::Applied`].
+    Apply(Box<ApplyPlan>),
     /// Try what a lab needs in this sandbox; answered by [`Message::Checks`].
     Doctor,
 }
@@ -65,6 +68,8 @@ pub enum Message {
     Totals(BTreeMap<String, Vec<CounterSnapshot>>),
     /// The lab is down.
     Down(Down),
+    /// What was done to a throwaway pod.
+    Applied(Box<crate::apply::Report>),
     /// What a doctor found.
     Checks(Vec<crate::doctor::Check>),
     /// A request could not be carried out.
