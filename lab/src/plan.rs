@@ -79,6 +79,18 @@ pub struct Files {
     pub group: Option<String>,
 }
 
+impl Files {
+    /// What names in rules need, and nothing else: an /etc/hosts with localhost alone.
+    pub fn naming(names: &OwnerNames) -> Self {
+        Self {
+            hosts: "127.0.0.1 localhost\n::1 localhost\n".to_owned(),
+            resolv_conf: None,
+            passwd: passwd(names),
+            group: group(names),
+        }
+    }
+}
+
 /// The node namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodePlan {

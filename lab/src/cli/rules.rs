@@ -1,5 +1,6 @@
 //! `hoplab rules`: rule sets without a lab. One file per subcommand.
 
+mod apply;
 mod lint;
 mod read_counters;
 mod render;
@@ -21,6 +22,8 @@ enum Verb {
     Render(Box<render::Args>),
     /// Show rules in another form, or in words
     Show(show::Args),
+    /// Apply rules to a pod that may have some: twice, over others, cleaning up
+    Apply(Box<apply::Args>),
     /// Say what is wrong with a rule set before any traffic
     Lint(lint::Args),
     /// Say what the counters of a dump mean: connections per kind of flow, sums, rules never hit
@@ -31,6 +34,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     match &args.verb {
         Verb::Render(args) => render::run(args),
         Verb::Show(args) => show::run(args),
+        Verb::Apply(args) => apply::run(args),
         Verb::Lint(args) => lint::run(args),
         Verb::ReadCounters(args) => read_counters::run(args),
     }

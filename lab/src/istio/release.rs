@@ -32,6 +32,11 @@ impl Release {
         self.0 >= 14
     }
 
+    /// What is there is looked at before rules are applied; `--reconcile`, `--force-apply` and `--cleanup-only` exist.
+    pub fn looks_before_it_applies(self) -> bool {
+        self.0 >= 24
+    }
+
     /// Ambient pods are captured with REDIRECT; before, it was done another way.
     pub fn has_ambient_redirect(self) -> bool {
         self.0 >= 24

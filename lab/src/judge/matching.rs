@@ -46,11 +46,9 @@ impl<'a> Matched<'a> {
         };
         match (&self.leg.end, self.leg.transport) {
             (LegEnd::Refused { .. }, Transport::Tcp) => packets(1, 1),
+            // conntrack does not count a first packet that is sent again (`nf_conntrack_tcp_packet`).
             (LegEnd::Unreachable, _) => Counted {
-                opener: self
-                    .entry(crossing)
-                    .and_then(|it| it.original_counter)
-                    .map(|it| it.packets),
+                opener: None,
                 answers: Some(0),
             },
             _ => match self.entry(crossing) {

@@ -50,6 +50,12 @@ impl GivenRules {
         })
     }
 
+    /// The texts alone.
+    pub fn into_texts(self) -> BTreeMap<Family, String> {
+        let texts = self.texts.into_iter();
+        texts.map(|(family, it)| (family, it.text)).collect()
+    }
+
     /// The rules of one family as a value, such as a lab's own with one left out.
     pub fn of(set: RuleSet, origin: &str) -> Self {
         let text = rules::to_restore(&set);

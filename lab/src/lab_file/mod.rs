@@ -219,6 +219,14 @@ impl LabFile {
         self
     }
 
+    /// The same lab with other rules in its pods and nothing else changed: what flows are judged by, and what goes beside
+    /// the rules, stays. For controls, which must fail.
+    pub fn applying(mut self, given: GivenRules) -> Self {
+        self.rules_from = format!("{}, in place of {}", given.origin, self.rules_from);
+        self.given = given.texts;
+        self
+    }
+
     /// The lab's own rules of a family, parsed: what expectations name.
     ///
     /// # Errors

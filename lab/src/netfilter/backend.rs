@@ -9,13 +9,15 @@ use super::NetfilterError;
 use crate::rules::Family;
 pub use crate::rules::{Backend, BackendChoice, Chosen};
 
-/// The two programs a lab runs.
+/// The programs a lab runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tool {
     /// Writes rules.
     Restore,
     /// Reads rules and counters.
     Save,
+    /// Changes one rule or chain.
+    Edit,
 }
 
 /// Where Debian, Fedora, Alpine and Arch put the programs, beside PATH: /usr/sbin is not on every user's PATH.
@@ -28,11 +30,11 @@ impl Backend {
             Family::V4 => "iptables",
             Family::V6 => "ip6tables",
         };
-        let tool = match tool {
-            Tool::Restore => "restore",
-            Tool::Save => "save",
-        };
-        format!("{family}-{self}-{tool}")
+        match tool {
+            Tool::Restore => format!("{family}-{self}-restore"),
+            Tool::Save => format!("{family}-{self}-save"),
+            Tool::Edit => format!("{family}-{self}"),
+        }
     }
 
     /// Full path of a program of this backend.

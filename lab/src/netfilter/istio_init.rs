@@ -8,7 +8,7 @@ use std::{fmt::Write as _, fs, path::Path, time::SystemTime};
 use super::{
     NetfilterError,
     backend::{Backend, Tool},
-    tables::{Ran, run, stdout_of},
+    tables::{Ended, Ran, run, stdout_of},
 };
 use crate::{
     plan::RuleTexts,
@@ -34,7 +34,7 @@ pub fn apply(backend: Backend, texts: &RuleTexts, pod: &str) -> Result<Applied, 
     log.variables(texts);
     for family in [Family::V4, Family::V6] {
         let text = texts.of(family).unwrap_or("");
-        restore(&mut log, backend, family, text, pod)?;
+        restore_logged(&mut log, backend, family, text, pod)?;
     }
     let mut saved = Vec::new();
     for family in [Family::V4, Family::V6] {
@@ -56,27 +56,18 @@ pub fn apply(backend: Backend, texts: &RuleTexts, pod: &str) -> Result<Applied, 
     })
 }
 
-fn restore(
+fn restore_logged(
     log: &mut Log,
     backend: Backend,
     family: Family,
     text: &str,
     pod: &str,
 ) -> Result<(), NetfilterError> {
-    let prefix = match family {
-        Family::V4 => "iptables",
-        Family::V6 => "ip6tables",
-    };
-    let path = Path::new(RUN_DIR).join(format!("{prefix}-rules-{pod}.txt"));
-    let path = path.to_string_lossy().into_owned();
+    let path = rules_file(family, text, pod)?;
     log.line(&format!(
         "Writing following contents to rules file: {path}\n{}",
         text.trim_end()
     ));
-    fs::write(&path, text).map_err(|source| NetfilterError::RulesFile {
-        path: path.clone(),
-        source,
-    })?;
     let ran = run(backend, family, Tool::Restore, &["--noflush", &path], pod)?;
     log.line(&format!("Running command: {}", ran.command));
     tracing::debug!(pod, command = ran.command, status = %ran.output.status);
@@ -84,6 +75,36 @@ fn restore(
         return Ok(());
     }
     Err(refusal(ran, text, pod))
+}
+
+/// Writes the file that is given to iptables-restore.
+fn rules_file(family: Family, text: &str, pod: &str) -> Result<String, NetfilterError> {
+    let prefix = match family {
+        Family::V4 => "iptables",
+        Family::V6 => "ip6tables",
+    };
+    let path = Path::new(RUN_DIR).join(format!("{prefix}-rules-{pod}.txt"));
+    let path = path.to_string_lossy().into_owned();
+    fs::write(&path, text).map_err(|source| NetfilterError::RulesFile {
+        path: path.clone(),
+        source,
+    })?;
+    Ok(path)
+}
+
+/// Restores a text in the namespace the calling thread is in, whatever comes of it.
+///
+/// # Errors
+/// The program is missing or can't run.
+pub fn restore(
+    backend: Backend,
+    family: Family,
+    text: &str,
+    pod: &str,
+) -> Result<Ended, NetfilterError> {
+    let path = rules_file(family, text, pod)?;
+    let ran = run(backend, family, Tool::Restore, &["--noflush", &path], pod)?;
+    Ok(ran.into())
 }
 
 /// iptables-restore names the line it stumbles over ("line 7 failed"); show that line.

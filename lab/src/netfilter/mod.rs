@@ -13,6 +13,6 @@ pub use backend::{Backend, BackendChoice, Chosen, Tool, find_program};
 pub use conntrack::ConntrackWatch;
 pub use error::NetfilterError;
 pub use held::{Held, rules_here, rules_of_process};
-pub use istio_init::{Applied, apply};
+pub use istio_init::{Applied, apply, restore};
 pub use nft_tables::{NftTable, nft_tables};
-pub use tables::{counters, save, version};
+pub use tables::{Ended, counters, edit, save, version};

@@ -14,6 +14,45 @@ pub(super) struct Ran {
     pub output: Output,
 }
 
+/// How a program ended, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// Its command line.
+    pub command: String,
+    /// Exit status.
+    pub status: String,
+    /// It succeeded.
+    pub ok: bool,
+    /// What it wrote to standard error.
+    pub stderr: String,
+}
+
+impl From<Ran> for Ended {
+    fn from(ran: Ran) -> Self {
+        Self {
+            command: ran.command,
+            status: ran.output.status.to_string(),
+            ok: ran.output.status.success(),
+            stderr: String::from_utf8_lossy(&ran.output.stderr)
+                .trim_end()
+                .to_owned(),
+        }
+    }
+}
+
+/// Runs iptables (or ip6tables) itself in the namespace the calling thread is in, whatever comes of it.
+///
+/// # Errors
+/// The program is missing or can't run.
+pub fn edit(
+    backend: Backend,
+    family: Family,
+    args: &[&str],
+    pod: &str,
+) -> Result<Ended, NetfilterError> {
+    run(backend, family, Tool::Edit, args, pod).map(Ended::from)
+}
+
 pub(super) fn run(
     backend: Backend,
     family: Family,

@@ -260,7 +260,7 @@ impl Crossing {
             }
         }
         for rule in &self.told {
-            moves.add(rule, 1, Some(1));
+            moves.add(rule, 1, None);
         }
         let rest = |packets: Option<u64>| packets.map(|it| it.saturating_sub(1));
         moves.packets(&self.later, rest(counted.opener));

@@ -205,8 +205,8 @@ impl Walk<'_> {
         let comes_in = |packet: Packet| packet.coming_in(pod.interface.as_str());
         let next = established(first.clone());
         let (answer, answers, later) = match (&leg.end, answers_here) {
-            // The node says so only so often (`ip_error` in net/ipv4/route.c); until it does, the first packet is sent
-            // again.
+            // The first packet is sent again until the word arrives: the node says it only so often (`ip_error` in
+            // net/ipv4/route.c), and a socket that is busy with its first packet does not hear it (`tcp_v6_err`).
             (LegEnd::Unreachable, _) => (None, Vec::new(), vec![first.clone()]),
             (LegEnd::Unknown { .. }, _) => (None, Vec::new(), Vec::new()),
             // A reset comes from no socket.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::evidence::Down;
 use crate::{
+    apply::ApplyPlan,
     evidence::{Machine, Up, Window},
     failure::Failure,
     plan::Plan,
@@ -26,6 +27,8 @@ pub enum Request {
     Down,
     /// Live on after the caller ends; the end of the socket no longer ends the lab.
     LetGo,
+    /// Apply rules to a throwaway pod; answered by [`Message::Applied`].
+    Apply(Box<ApplyPlan>),
     /// Try what a lab needs in this sandbox; answered by [`Message::Checks`].
     Doctor,
 }
@@ -66,6 +69,8 @@ pub enum Message {
     Totals(BTreeMap<String, Vec<CounterSnapshot>>),
     /// The lab is down.
     Down(Down),
+    /// What was done to a throwaway pod.
+    Applied(Box<crate::apply::Report>),
     /// What a doctor found.
     Checks(Vec<crate::doctor::Check>),
     /// A request could not be carried out.

@@ -27,7 +27,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    doctor,
+    apply, doctor,
     failure::{Class, Failure},
     process::Report,
     sandbox::{
@@ -207,6 +207,12 @@ fn answer(
             Some(lab) => Ok(Message::Down(down::down(lab, queue))),
             None => Err(not_up()),
         },
+        Request::Apply(_) if live.is_some() => {
+            Err(Failure::new(Class::State, "the lab is up already"))
+        }
+        Request::Apply(plan) => {
+            apply::run_inside(*plan).map(|report| Message::Applied(Box::new(report)))
+        }
         Request::Doctor => Ok(Message::Checks(doctor::examine_inside())),
     };
     Some(result.unwrap_or_else(Message::Failed))

@@ -1,0 +1,196 @@
+//! Does it: one pod namespace in a sandbox, the real iptables, and what changed after each command.
+
+use std::collections::BTreeMap;
+
+use super::{
+    ApplyPlan, Manner, Report, Round, State, Step, Texts,
+    cleanup::{Args, cleanup, guardrails},
+};
+use crate::{
+    failure::{Class, Failure},
+    net::Namespace,
+    netfilter::{self, Backend, Ended},
+    plan::Files,
+    rules::{self, Difference, Family, OwnerNames, RuleSet, Table},
+    sandbox::prepare_mounts,
+};
+
+/// Name of the pod.
+const POD: &str = "pod";
+
+/// Runs in the supervisor of a sandbox that has no lab.
+pub(crate) fn run_inside(plan: ApplyPlan) -> Result<Report, Failure> {
+    prepare_mounts(&Files::naming(&plan.names))?;
+    let backend = plan.backend.settle()?;
+    let namespace = Namespace::create(POD)?;
+    let tool = backend.backend;
+    let rounds = namespace.job(move |_| rounds(tool, &plan)).wait()?;
+    namespace.remove()?;
+    let rounds = rounds?;
+    Ok(Report { backend, rounds })
+}
+
+/// Runs on the thread of the pod.
+fn rounds(backend: Backend, plan: &ApplyPlan) -> Result<Vec<Round>, Failure> {
+    let mut pod = Pod {
+        backend,
+        rules: BTreeMap::new(),
+    };
+    let mut rounds = Vec::new();
+    if !plan.before.is_empty() {
+        let steps = pod.restore_all(&plan.before)?;
+        rounds.push(pod.round("the rules that are there before".into(), None, steps));
+    }
+    let meant = parsed(&plan.meant, &plan.names)?;
+    for time in 1..=plan.times {
+        let (found, steps) = match plan.manner {
+            Manner::Restore => (None, pod.restore_all(&plan.meant)?),
+            manner @ Manner::Checked { .. } => {
+                pod.look()?;
+                let found = State::of(&meant, &pod.rules);
+                let steps = pod.checked(manner, &found, plan, &meant)?;
+                (Some(found), steps)
+            }
+        };
+        let what = format!("apply {time} of {}", plan.times);
+        rounds.push(pod.round(what, found, steps));
+    }
+    Ok(rounds)
+}
+
+fn parsed(texts: &Texts, names: &OwnerNames) -> Result<BTreeMap<Family, RuleSet>, Failure> {
+    let sets = texts.iter().map(|(family, text)| {
+        let set = rules::parse(text, *family, "the rules")
+            .map_err(|e| Failure::new(Class::Input, e.to_string()))?;
+        Ok((*family, names.resolve(&set)))
+    });
+    sets.collect()
+}
+
+struct Pod {
+    backend: Backend,
+    /// As last read.
+    rules: BTreeMap<Family, RuleSet>,
+}
+
+impl Pod {
+    fn round(&self, what: String, found: Option<State>, steps: Vec<Step>) -> Round {
+        Round {
+            what,
+            found,
+            steps,
+            rules: self.rules.values().map(RuleSet::len).sum(),
+        }
+    }
+
+    /// What Istio does since 1.24.
+    fn checked(
+        &mut self,
+        manner: Manner,
+        found: &State,
+        plan: &ApplyPlan,
+        meant: &BTreeMap<Family, RuleSet>,
+    ) -> Result<Vec<Step>, Failure> {
+        let Manner::Checked {
+            reconcile,
+            force,
+            cleanup_only,
+        } = manner
+        else {
+            return self.restore_all(&plan.meant);
+        };
+        let missing = !found.delta.is_empty();
+        let exchange = found.residue && missing && reconcile && !cleanup_only;
+        let mut steps = Vec::new();
+        if exchange {
+            self.all(&mut steps, meant, |_| guardrails("-A"))?;
+        }
+        if exchange || cleanup_only {
+            self.all(&mut steps, meant, cleanup)?;
+        }
+        if (missing || force) && !cleanup_only {
+            steps.extend(self.restore_all(&plan.meant)?);
+        }
+        if exchange {
+            self.all(&mut steps, meant, |_| guardrails("-D"))?;
+        }
+        Ok(steps)
+    }
+
+    /// Tries commands in every family with rules.
+    fn all(
+        &mut self,
+        steps: &mut Vec<Step>,
+        meant: &BTreeMap<Family, RuleSet>,
+        commands: impl Fn(&RuleSet) -> Vec<Args>,
+    ) -> Result<(), Failure> {
+        for (family, set) in meant {
+            for args in commands(set) {
+                let args: Vec<&str> = args.iter().map(String::as_str).collect();
+                let ended = netfilter::edit(self.backend, *family, &args, POD)?;
+                steps.push(self.step(ended, true)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Restores one family after the other; the first failure ends it, as it ends istio-init.
+    fn restore_all(&mut self, texts: &Texts) -> Result<Vec<Step>, Failure> {
+        let mut steps = Vec::new();
+        for (family, text) in texts {
+            let ended = netfilter::restore(self.backend, *family, text, POD)?;
+            steps.push(self.step(ended, false)?);
+            if steps.last().is_some_and(|step| !step.ok) {
+                break;
+            }
+        }
+        Ok(steps)
+    }
+
+    fn step(&mut self, ended: Ended, tried: bool) -> Result<Step, Failure> {
+        let before = std::mem::take(&mut self.rules);
+        self.look()?;
+        Ok(Step {
+            command: ended.command,
+            status: ended.status,
+            ok: ended.ok,
+            tried,
+            stderr: ended.stderr,
+            changes: changes(&before, &self.rules),
+        })
+    }
+
+    /// Reads the rules of both families.
+    fn look(&mut self) -> Result<(), Failure> {
+        for family in [Family::V4, Family::V6] {
+            let set = netfilter::save(self.backend, family, POD)?;
+            self.rules.insert(family, set);
+        }
+        Ok(())
+    }
+}
+
+fn changes(before: &BTreeMap<Family, RuleSet>, after: &BTreeMap<Family, RuleSet>) -> Vec<String> {
+    const TABLES: [Table; 4] = [Table::Raw, Table::Mangle, Table::Nat, Table::Filter];
+    let mut words = Vec::new();
+    for (family, now) in after {
+        let nothing = RuleSet::empty(*family);
+        let then = before.get(family).unwrap_or(&nothing);
+        let found = rules::diff(then, now, &TABLES);
+        words.extend(found.iter().map(|it| format!("{family}: {}", change(it))));
+    }
+    words
+}
+
+/// Before is what was meant, now is what was found.
+fn change(difference: &Difference) -> String {
+    match difference {
+        Difference::MissingChain { table, chain } => format!("- {table} chain {chain}"),
+        Difference::ExtraChain { table, chain } => format!("+ {table} chain {chain}"),
+        Difference::Missing { rule, text } => format!("- {} {text}", rule.table),
+        Difference::Extra { rule, text } => format!("+ {} {text}", rule.table),
+        Difference::Moved { found, text, .. } => {
+            format!("~ {} {text} is rule {} now", found.table, found.ordinal)
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! `hoplab rules apply`: what istio-init does to a pod that may have rules already.
+
+use std::{fmt::Write as _, path::PathBuf, process::ExitCode};
+
+use crate::{
+    GivenRules,
+    apply::{ApplyPlan, Manner, Report, Round, Texts},
+    cli::{
+        Outcome,
+        interrupt::Interrupt,
+        istio::{IstioFlags, PodArgs, host, injected},
+        stdout::say,
+    },
+    failure::{Class, Failure},
+    istio::{self, Config, Release, Settings, Warning},
+    lab_file::FIRST_NAMED_ID,
+    netfilter::BackendChoice,
+    rules::{self, Family, OwnerNames, RuleSet},
+    sandbox::{
+        Supervisor,
+        protocol::{Message, Request},
+    },
+};
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+One throwaway pod, in a sandbox of its own; nothing of the machine is touched. Without flags the rules are those that
+injection gives a pod. --reconcile, --force-apply and --cleanup-only are Istio's own, and known to it since 1.24.
+Exit code 1: the last apply failed, as istio-init would have.
+
+Examples:
+  hoplab rules apply --times 2                    since 1.24 the second one finds everything in place
+  hoplab rules apply --istio 1.22 --times 2       before, the second one fails, and changes nothing
+  hoplab rules apply --over-istio 1.13            new rules over old ones
+  hoplab rules apply --over-istio 1.13 --reconcile
+  hoplab rules apply --over partial.rules --reconcile
+  hoplab rules apply --over-istio 1.32 --cleanup-only
+  hoplab rules apply --rules my.rules --times 2")]
+pub(super) struct Args {
+    /// Release whose rules are applied, and whose ways, 1.12 to 1.32 [default: the newest]
+    #[arg(long, value_name = "RELEASE")]
+    istio: Option<Release>,
+    /// Apply this file in place of Istio's rules
+    #[arg(long, value_name = "FILE", conflicts_with = "istio")]
+    rules: Option<PathBuf>,
+    /// Rules that the pod has before
+    #[arg(long, value_name = "FILE")]
+    over: Option<PathBuf>,
+    /// Rules that the pod has before: those of another release for the same configuration
+    #[arg(long, value_name = "RELEASE", conflicts_with_all = ["over", "rules"])]
+    over_istio: Option<Release>,
+    /// How often to apply
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    times: u32,
+    /// Which iptables to run: nft, legacy or auto
+    #[arg(long, default_value = "auto")]
+    backend: BackendChoice,
+    /// IPv6 rules too, as Istio has them in a pod with an IPv6 address
+    #[arg(long)]
+    ipv6: bool,
+    /// DNS servers for redirect-dns [default: those of /etc/resolv.conf]
+    #[arg(long, value_name = "ADDRESSES", value_delimiter = ',')]
+    dns_servers: Option<Vec<String>>,
+    /// Show every change of the pod's rules
+    #[arg(short = 'v', long)]
+    verbose: bool,
+    /// Print everything as one JSON value on standard output
+    #[arg(long, conflicts_with = "verbose")]
+    json: bool,
+    #[command(flatten)]
+    pod: PodArgs,
+    #[command(flatten)]
+    flags: IstioFlags<false>,
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    let plan = plan(args)?;
+    let mut supervisor = Supervisor::start()?;
+    let interrupt = Interrupt::watch(&supervisor)?;
+    let answer = supervisor
+        .send(&Request::Apply(Box::new(plan)))
+        .and_then(|()| supervisor.receive());
+    if let Some(code) = interrupt.exit_code() {
+        return Ok(code);
+    }
+    let report = match answer? {
+        Message::Applied(report) => *report,
+        Message::Failed(failure) => return Err(failure),
+        other => {
+            let what = format!("the supervisor answered something else: {other:?}");
+            return Err(Failure::new(Class::State, what));
+        }
+    };
+    if args.json {
+        let text = serde_json::to_string_pretty(&report)
+            .map_err(|e| Failure::new(Class::State, format!("the result has no JSON form: {e}")))?;
+        say(&(text + "\n"))?;
+    } else {
+        say(&text(&report, args.verbose))?;
+    }
+    Ok(ExitCode::from(u8::from(!report.succeeded())))
+}
+
+fn plan(args: &Args) -> Result<ApplyPlan, Failure> {
+    let before = match &args.over {
+        Some(path) => from_file(path)?,
+        None => Texts::new(),
+    };
+    let (before, meant, manner) = match &args.rules {
+        Some(path) => {
+            no_flags(args)?;
+            (before, from_file(path)?, Manner::Restore)
+        }
+        None => {
+            let (settings, config) = configuration(args)?;
+            let release = args.istio.unwrap_or_default();
+            let over = args.over_istio.map(|old| rendered(&config, old));
+            let manner = manner(&settings, release)?;
+            (over.unwrap_or(before), rendered(&config, release), manner)
+        }
+    };
+    let texts = before.iter().chain(&meant);
+    let sets: Result<Vec<RuleSet>, Failure> = texts
+        .map(|(family, text)| {
+            rules::parse(text, *family, "the rules")
+                .map_err(|e| Failure::new(Class::Input, e.to_string()))
+        })
+        .collect();
+    Ok(ApplyPlan {
+        backend: args.backend,
+        names: OwnerNames::of(&sets?, FIRST_NAMED_ID),
+        before,
+        meant,
+        times: args.times,
+        manner,
+    })
+}
+
+fn no_flags(args: &Args) -> Result<(), Failure> {
+    let flag = args
+        .flags
+        .pairs()
+        .next()
+        .map(|(flag, _)| format!("--{}", flag.name));
+    let pod = args
+        .pod
+        .are_given()
+        .then(|| "a pod or its annotations".to_owned());
+    match flag.or(pod) {
+        None => Ok(()),
+        Some(what) => Err(
+            Failure::new(Class::Input, format!("--rules does not go with {what}"))
+                .cause("a file of rules is applied as it is")
+                .hint("leave one of them out"),
+        ),
+    }
+}
+
+fn configuration(args: &Args) -> Result<(Settings, Config), Failure> {
+    let mut warnings = Vec::new();
+    let settings = injected(&args.pod, &args.flags, &mut warnings)?;
+    let settings = settings.ok_or_else(|| {
+        let why = warnings.pop().map(|it| it.to_string());
+        Failure::new(Class::Input, "there are no rules to apply").cause(why.unwrap_or_default())
+    })?;
+    if settings.native_nftables {
+        return Err(
+            Failure::new(Class::Input, "native nft rules can't be applied here yet")
+                .hint("leave --native-nftables out"),
+        );
+    }
+    let host = host::look(&settings, args.dns_servers.as_deref(), args.ipv6)?;
+    let config = Config::new(&settings, &host, &mut warnings)?;
+    // That --cleanup-only installs nothing is what is shown here.
+    let shown = warnings
+        .iter()
+        .filter(|it| !matches!(it, Warning::NotInstalled(_)));
+    for warning in shown {
+        anstream::eprintln!("warning: {warning}");
+    }
+    Ok((settings, config))
+}
+
+fn manner(settings: &Settings, release: Release) -> Result<Manner, Failure> {
+    let asked = [
+        (settings.reconcile, "--reconcile"),
+        (settings.force_apply, "--force-apply"),
+        (settings.cleanup_only, "--cleanup-only"),
+    ];
+    if release.looks_before_it_applies() {
+        return Ok(Manner::Checked {
+            reconcile: settings.reconcile,
+            force: settings.force_apply,
+            cleanup_only: settings.cleanup_only,
+        });
+    }
+    match asked.iter().find(|(given, _)| *given) {
+        None => Ok(Manner::Restore),
+        Some((_, flag)) => Err(Failure::new(
+            Class::Input,
+            format!("Istio {release} has no {flag}"),
+        )
+        .hint("ask for 1.24 or newer")),
+    }
+}
+
+fn rendered(config: &Config, release: Release) -> Texts {
+    let rules = istio::iptables(config, release);
+    let families = [Family::V4, Family::V6].into_iter();
+    let texts = families.map(|family| (family, istio::restore(&rules, family)));
+    texts.filter(|(_, text)| !text.is_empty()).collect()
+}
+
+fn from_file(path: &PathBuf) -> Result<Texts, Failure> {
+    let origin = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|e| {
+        Failure::new(Class::Input, format!("could not read {origin}")).cause(e.to_string())
+    })?;
+    Ok(GivenRules::read(&text, &origin, Family::V4)?.into_texts())
+}
+
+fn text(report: &Report, verbose: bool) -> String {
+    let mut out = format!(
+        "backend {} ({})\n",
+        report.backend.backend, report.backend.why
+    );
+    for round in &report.rounds {
+        let _ = writeln!(out, "\n{}", round.what);
+        found(&mut out, round);
+        for step in &round.steps {
+            let _ = writeln!(
+                out,
+                "  {}\n      {}, {}",
+                step.command,
+                step.status,
+                changed(step)
+            );
+            for line in step.stderr.lines() {
+                let _ = writeln!(out, "      {line}");
+            }
+            for change in step.changes.iter().filter(|_| verbose) {
+                let _ = writeln!(out, "        {change}");
+            }
+        }
+        if round.steps.is_empty() {
+            out.push_str("  no command that changes anything\n");
+        }
+        let _ = writeln!(out, "  {} rules in the pod", round.rules);
+    }
+    out
+}
+
+fn found(out: &mut String, round: &Round) {
+    let Some(state) = &round.found else { return };
+    let there = match state.residue {
+        true => "chains of Istio's are there",
+        false => "no chain of Istio's is there",
+    };
+    let _ = match state.delta.first() {
+        None => writeln!(out, "  found: {there}, nothing is missing"),
+        Some(first) => writeln!(out, "  found: {there}; {first}"),
+    };
+}
+
+fn changed(step: &crate::apply::Step) -> String {
+    let count = |sign: &str| {
+        let with = |it: &&String| it.contains(&format!(": {sign} "));
+        step.changes.iter().filter(with).count()
+    };
+    match (count("+"), count("-")) {
+        (0, 0) => "nothing changed".into(),
+        (added, removed) => format!("rules and chains: {added} added, {removed} removed"),
+    }
+}
