@@ -184,3 +184,5 @@ fn the_admin_port_is_reached_by_loopback_only() {
     assert_eq!(at("10.77.0.13:15008"), None);
     assert_eq!(at("10.77.0.13:9080").map(Listener::role), Some(Role::App));
 }
+
+mod modes;
