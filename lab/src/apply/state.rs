@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn rules_of_others_in_a_built_in_chain_pass() {
         let more = PLANNED.replace("COMMIT", "-A OUTPUT -p udp -j ACCEPT\nCOMMIT");
-        assert_eq!(found(&more).delta, [String::new(); 0]);
+        assert!(found(&more).delta.is_empty());
     }
 
     #[test]
