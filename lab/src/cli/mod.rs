@@ -3,6 +3,7 @@
 mod doctor;
 mod interrupt;
 mod keep;
+mod profiles;
 mod rules;
 mod run;
 mod stdout;
@@ -32,8 +33,10 @@ Exit codes: 0 as expected, 1 a claim was refuted, 2 a flag or file is wrong, 3 t
 enum Verb {
     /// Bring up a lab, send its flows, judge every hop, take it down
     Run(run::Args),
-    /// Work with rule sets: render Istio's own for a configuration
+    /// Work with rule sets: render a mesh's own for a configuration, lint any
     Rules(rules::Args),
+    /// List the rule sets that have a name, or print one
+    Profiles(profiles::Args),
     /// Say what this machine can and can't do, and how to repair it
     Doctor(doctor::Args),
 }
@@ -52,6 +55,7 @@ pub fn main() -> ExitCode {
     let outcome = match cli.verb {
         Verb::Run(args) => run::run(&args),
         Verb::Rules(args) => rules::run(&args),
+        Verb::Profiles(args) => profiles::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
     };
     match outcome {

@@ -15,7 +15,7 @@ pub(super) struct Args {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Print the rules Istio writes for a configuration
+    /// Print the rules Istio, Kuma or Linkerd writes for a configuration
     Render(Box<render::Args>),
     /// Say what is wrong with a rule set before any traffic
     Lint(lint::Args),

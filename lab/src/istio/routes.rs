@@ -29,7 +29,8 @@ pub enum Step {
         /// Routing table.
         table: u32,
     },
-    /// The source of passthrough calls, on `lo`. IPv4's needs no such thing: all of 127.0.0.0/8 is local.
+    /// The source of passthrough calls, on `lo`. IPv4's needs no such thing, all of 127.0.0.0/8 is local; Kuma adds
+    /// it all the same.
     LoopbackAddress(&'static str),
 }
 
@@ -81,7 +82,10 @@ impl fmt::Display for Step {
                     option(family)
                 )
             }
-            Self::LoopbackAddress(address) => write!(f, "ip -6 addr add {address} dev lo"),
+            Self::LoopbackAddress(address) => {
+                let option = if address.contains(':') { "-6" } else { "-4" };
+                write!(f, "ip {option} addr add {address} dev lo")
+            }
         }
     }
 }
