@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Outcome, stdout::say};
 use crate::{
     failure::{Class, Failure},
-    profiles::{self, Profile, Rules},
+    profiles::{self, Ports, Profile, Rules},
     rules::Family,
 };
 
@@ -60,28 +60,33 @@ fn find(name: &str) -> Result<Profile, Failure> {
 }
 
 fn table(profiles: &[Profile]) -> String {
-    let width = profiles
-        .iter()
-        .map(|it| it.name.len())
-        .max()
-        .unwrap_or_default();
-    let mut text = format!(
-        "{:width$}  {:21}  {:13}  about\n",
-        "name", "ports in/out/dns", "proxy"
-    );
+    let head = ["name", "ports in/out/dns", "proxy", "about"].map(str::to_owned);
+    let mut rows = vec![head];
     for profile in profiles {
         let port = |port: Option<u16>| port.map_or("-".to_owned(), |port| port.to_string());
-        let ports = &profile.ports;
-        let ports = format!(
-            "{}/{}/{}",
-            port(ports.inbound),
-            ports.outbound,
-            port(ports.dns)
-        );
-        let (name, proxy, about) = (&profile.name, proxy(profile), &profile.about);
-        text.push_str(&format!("{name:width$}  {ports:21}  {proxy:13}  {about}\n"));
+        let Ports {
+            inbound,
+            outbound,
+            dns,
+        } = profile.ports;
+        rows.push([
+            profile.name.clone(),
+            format!("{}/{outbound}/{}", port(inbound), port(dns)),
+            proxy(profile),
+            profile.about.clone(),
+        ]);
     }
-    text
+    let width = |column: usize| {
+        rows.iter()
+            .map(|row| row[column].len())
+            .max()
+            .unwrap_or_default()
+    };
+    let [a, b, c] = [0, 1, 2].map(width);
+    let lines = rows
+        .iter()
+        .map(|[name, ports, proxy, about]| format!("{name:a$}  {ports:b$}  {proxy:c$}  {about}\n"));
+    lines.collect()
 }
 
 /// What the rules know the proxy by.
