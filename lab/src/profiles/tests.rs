@@ -151,16 +151,16 @@ fn the_owner_of_a_profile_is_the_one_its_rules_ask_for() {
     }
 }
 
+/// Inbound port, outbound port, user and group.
+type Built = (u16, u16, Option<(u32, u32)>);
+
 #[rstest]
 #[case("istio-1.24", Some((15006, 15001, Some((1337, 1337)))))]
 #[case("istio-tproxy", Some((15006, 15001, Some((0, 1337)))))]
 #[case("kuma", Some((15006, 15001, Some((5678, 5678)))))]
 #[case::source_is_the_kernels_choice("linkerd", None)]
 #[case::source_is_the_client("ambient", None)]
-fn a_lab_can_build_what_it_has_words_for(
-    #[case] name: &str,
-    #[case] expected: Option<(u16, u16, Option<(u32, u32)>)>,
-) {
+fn a_lab_can_build_what_it_has_words_for(#[case] name: &str, #[case] expected: Option<Built>) {
     let interception = find(name).unwrap().interception();
     assert_eq!(
         interception.map(|it| (it.inbound, it.outbound, it.owner)),

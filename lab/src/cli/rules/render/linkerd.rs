@@ -24,8 +24,8 @@ pub(super) struct Args {
     /// Print one family only
     #[arg(long, value_parser = crate::cli::family)]
     family: Option<Family>,
-    /// Print the commands of proxy-init, as its --simulate does
-    #[arg(long)]
+    /// Print the commands of proxy-init, as its own --simulate does
+    #[arg(long, visible_alias = "simulate")]
     commands: bool,
     /// What the nat table holds when the commands run, as iptables-save prints it: chains there are flushed, not made
     #[arg(long, value_name = "FILE", requires = "commands")]
