@@ -177,7 +177,11 @@ fn linkerds_commands_know_what_is_there() {
         Some("iptables-legacy -t nat -F PROXY_INIT_REDIRECT -w")
     );
     let words = "rules render linkerd --simulate --family ipv6";
-    assert!(hoplab(words).1.starts_with("ip6tables-legacy -t nat -N PROXY_INIT_REDIRECT\n"));
+    assert!(
+        hoplab(words)
+            .1
+            .starts_with("ip6tables-legacy -t nat -N PROXY_INIT_REDIRECT\n")
+    );
     let (_, away, _) = hoplab("rules render linkerd --cleanup --family ipv6 --iptables-mode plain");
     assert!(away.starts_with("ip6tables -t nat -D PREROUTING"), "{away}");
     let (_, old, _) = hoplab("rules render linkerd --self-redirect --ipv6=false");
