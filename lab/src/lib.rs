@@ -21,10 +21,13 @@ pub mod figures;
 pub mod interception;
 pub mod istio;
 pub mod judge;
+pub mod kuma;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 mod lab;
 mod lab_file;
+pub mod linkerd;
 pub mod lint;
+pub mod mesh;
 pub mod model;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 pub mod net;
@@ -35,6 +38,7 @@ pub mod ports;
 pub mod predict;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 pub mod process;
+pub mod profiles;
 pub mod report;
 pub mod rules;
 #[cfg(all(feature = "kernel", target_os = "linux"))]

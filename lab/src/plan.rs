@@ -265,7 +265,7 @@ fn beside<'a>(rules: &'a RuleTexts, pod: &Pod) -> impl Iterator<Item = &'a Step>
 
 fn loopback_address(step: &Step) -> Option<(IpAddr, u8)> {
     match step {
-        Step::LoopbackAddress(net) => Some((net.addr().into(), net.prefix_len())),
+        Step::LoopbackAddress(net) => Some((net.addr(), net.prefix_len())),
         Step::Rule { .. } | Step::LocalRoute { .. } => None,
     }
 }

@@ -10,6 +10,7 @@ mod keep;
 #[cfg(not(all(feature = "kernel", target_os = "linux")))]
 mod needs_kernel;
 mod predict;
+mod profiles;
 mod rules;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 mod run;
@@ -50,8 +51,10 @@ enum Verb {
     Run(run::Args),
     /// Say what rules do to a packet, and why, without root and without traffic
     Predict(predict::Args),
-    /// Work with rule sets: render Istio's own, find mistakes, read counters
+    /// Work with rule sets: render a mesh's own, show, lint, apply, read counters
     Rules(rules::Args),
+    /// List the rule sets that have a name, or print one
+    Profiles(profiles::Args),
     /// Say what this machine can and can't do, and how to repair it
     #[cfg_attr(
         not(all(feature = "kernel", target_os = "linux")),
@@ -75,6 +78,7 @@ pub fn main() -> ExitCode {
         Verb::Run(args) => run::run(&args),
         Verb::Predict(args) => predict::run(&args),
         Verb::Rules(args) => rules::run(&args),
+        Verb::Profiles(args) => profiles::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
     };
     match outcome {

@@ -18,7 +18,7 @@ pub(super) struct Args {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Print the rules Istio writes for a configuration
+    /// Print the rules Istio, Kuma or Linkerd writes for a configuration
     Render(Box<render::Args>),
     /// Show rules in another form, or in words
     Show(show::Args),

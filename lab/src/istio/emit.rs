@@ -8,7 +8,7 @@ pub enum Position {
     /// At the end: `-A CHAIN`.
     Append,
     /// At this 1-based place: `-I CHAIN n`.
-    Insert(u8),
+    Insert(u32),
 }
 
 /// One rule, in the words and at the place Istio gives it.
@@ -108,7 +108,7 @@ impl Emission {
         &mut self,
         table: Table,
         chain: &'static str,
-        place: u8,
+        place: u32,
         words: impl Fn(Family) -> String,
     ) {
         for &family in self.families {
@@ -122,7 +122,7 @@ impl Emission {
         family: Family,
         table: Table,
         chain: &'static str,
-        place: u8,
+        place: u32,
         words: &str,
     ) {
         self.push(

@@ -118,6 +118,25 @@ pub enum Generation {
 }
 
 impl Generation {
+    /// Every generation, oldest first.
+    pub const ALL: [Self; 7] = [
+        Self::G0,
+        Self::G1,
+        Self::G2,
+        Self::G3,
+        Self::G4,
+        Self::G5,
+        Self::G6,
+    ];
+
+    /// The first and the last release line that writes this generation.
+    pub fn releases(self) -> (Release, Release) {
+        let of = |minor: &u8| Release(*minor).generation() == self;
+        let mut lines = (Release::OLDEST.0..=Release::NEWEST.0).filter(of);
+        let first = lines.next().unwrap_or(Release::NEWEST.0);
+        (Release(first), Release(lines.next_back().unwrap_or(first)))
+    }
+
     /// Port 22 is exempt from inbound capture.
     pub(super) fn exempts_ssh(self) -> bool {
         self == Self::G0

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::Ipv6Addr};
 
-use ipnet::Ipv6Net;
+use ipnet::{IpNet, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -32,8 +32,9 @@ pub enum Step {
         /// Routing table.
         table: u32,
     },
-    /// The source of passthrough calls, on `lo`. IPv4's needs no such thing: all of 127.0.0.0/8 is local.
-    LoopbackAddress(Ipv6Net),
+    /// The source of passthrough calls, on `lo`. IPv4's needs no such thing, all of 127.0.0.0/8 is local; Kuma adds
+    /// it all the same.
+    LoopbackAddress(IpNet),
 }
 
 /// A mark, and a mask where one is given.
@@ -84,7 +85,10 @@ impl fmt::Display for Step {
                     option(family)
                 )
             }
-            Self::LoopbackAddress(address) => write!(f, "ip -6 addr add {address} dev lo"),
+            Self::LoopbackAddress(address) => {
+                let option = if address.addr().is_ipv6() { "-6" } else { "-4" };
+                write!(f, "ip {option} addr add {address} dev lo")
+            }
         }
     }
 }
@@ -106,7 +110,9 @@ pub fn sidecar(config: &Config) -> Vec<Step> {
 pub fn sidecar_with(ipv6: bool, tproxy: Option<(u32, u32)>) -> Vec<Step> {
     let mut steps = Vec::new();
     if ipv6 {
-        steps.push(Step::LoopbackAddress(PASSTHROUGH_SOURCE.into()));
+        steps.push(Step::LoopbackAddress(IpNet::V6(Ipv6Net::from(
+            PASSTHROUGH_SOURCE,
+        ))));
     }
     if let Some((mark, table)) = tproxy {
         for family in families(ipv6) {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::landing::is_loopback;
 use super::packet::{Hook, Packet};
-use crate::rules::{Family, Match, OwnerId, PortRange, RuleSet, Table, Target};
+use crate::rules::{End, Family, Match, OwnerId, PortRange, RuleSet, Table, Target};
 
 /// The addresses that are not in the rules: which are the pod's own decides the interface a packet leaves by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,6 +177,9 @@ impl Named {
             for condition in matches.extensions() {
                 match condition {
                     Match::DestinationPort(it) => named.range(it.value),
+                    Match::Ports { end, ports } if *end != Some(End::Source) => {
+                        ports.value.iter().for_each(|it| named.range(*it));
+                    }
                     Match::OwnerUid(it) => named.uids.extend(around(&it.value)),
                     Match::OwnerGid(it) => named.gids.extend(around(&it.value)),
                     _ => {}

@@ -58,7 +58,9 @@ pub fn conservation(rules: &RuleSet, delta: &CounterDelta) -> Vec<Imbalance> {
     let counted = |rule: &RuleId| delta.get(rule).map_or(0, |it| it.packets);
     let counted = |rule: &RuleId| CountRange::exactly(counted(rule));
     let tables = rules.tables.keys();
-    tables.flat_map(|table| balance(rules, *table, &counted)).collect()
+    tables
+        .flat_map(|table| balance(rules, *table, &counted))
+        .collect()
 }
 
 /// As [`conservation`], of counts that may be rounded: a rule is reported when no counts in the ranges add up.

@@ -58,15 +58,22 @@ fn servers(given: Option<&[String]>, settings: &Settings) -> Result<DnsServers, 
     if !settings.redirect_dns || settings.capture_all_dns {
         return Ok(DnsServers::default());
     }
+    servers_of_this_machine(
+        "name the servers with --dns-servers, or capture all DNS with --capture-all-dns",
+    )
+}
+
+/// The servers of resolv.conf.
+pub(in crate::cli) fn servers_of_this_machine(hint: &str) -> Result<DnsServers, Failure> {
     let text = std::fs::read_to_string(RESOLV_CONF).map_err(|e| {
         Failure::new(Class::Input, format!("could not read {RESOLV_CONF}"))
             .cause(e.to_string())
-            .hint("name the servers with --dns-servers, or capture all DNS with --capture-all-dns")
+            .hint(hint)
     })?;
     Ok(DnsServers::from_resolv_conf(&text))
 }
 
-fn given_servers(given: &[String]) -> Result<DnsServers, Failure> {
+pub(in crate::cli) fn given_servers(given: &[String]) -> Result<DnsServers, Failure> {
     let mut servers = DnsServers::default();
     for server in given.iter().filter(|server| !server.is_empty()) {
         if !servers.push(server) {

@@ -1,5 +1,9 @@
-//! `hoplab rules render`: the rules Istio writes, for flags and variables of `istio-iptables` or for a pod.
+//! `hoplab rules render`: the rules a mesh writes. Istio's, for flags and variables of `istio-iptables` or for a pod;
+//! those of other meshes in a subcommand each, with the flags of their installers.
 
+mod kuma;
+mod linkerd;
+mod mesh_flags;
 mod print;
 
 use std::process::ExitCode;
@@ -21,7 +25,9 @@ use crate::{
 };
 
 #[derive(clap::Args)]
-#[command(after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
 The variables of istio-iptables count too (ISTIO_INBOUND_PORTS, ISTIO_OUTBOUND_OWNER_GROUPS, ...); a flag beats them.
 Rules go to standard output: IPv4, then IPv6. Warnings, and the ip commands the rules need, go to standard error.
 
@@ -30,8 +36,13 @@ Examples:
   hoplab rules render --pod pod.yaml --istio 1.24 --family ipv4 | iptables-restore --noflush
   hoplab rules render --annotation traffic.sidecar.istio.io/excludeOutboundPorts=5432
   hoplab rules render -m TPROXY -b '*' --native-nftables
-  hoplab rules render --ambient --redirect-dns --ipv6")]
+  hoplab rules render --ambient --redirect-dns --ipv6
+  hoplab rules render kuma --redirect-all-dns-traffic --exclude-outbound-ports 5432
+  hoplab rules render linkerd --proxy-uid 2102 --commands"
+)]
 pub(super) struct Args {
+    #[command(subcommand)]
+    mesh: Option<Mesh>,
     /// Release whose rules to write, 1.12 to 1.32
     #[arg(long, value_name = "RELEASE", default_value_t)]
     istio: Release,
@@ -62,6 +73,15 @@ pub(super) struct Args {
     _log_output_level: Option<String>,
 }
 
+/// A mesh other than Istio.
+#[derive(clap::Subcommand)]
+enum Mesh {
+    /// The rules of Kuma, for flags of kumactl install transparent-proxy
+    Kuma(Box<kuma::Args>),
+    /// The rules of Linkerd, for flags of linkerd-proxy-init
+    Linkerd(Box<linkerd::Args>),
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Place {
     /// In the pod
@@ -73,16 +93,21 @@ enum Place {
 /// What is printed: rules as text, and what they need beside.
 struct Rendered {
     text: String,
-    steps: Vec<routes::Step>,
+    steps: Vec<String>,
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
+    match &args.mesh {
+        Some(Mesh::Kuma(args)) => return kuma::run(args),
+        Some(Mesh::Linkerd(args)) => return linkerd::run(args),
+        None => {}
+    }
     let mut warnings = Vec::new();
     let rendered = match args.ambient {
         None => sidecar(args, &mut warnings),
         Some(place) => ambient(args, place, &mut warnings),
     }?;
-    print::print(&rendered, &warnings, args.routes)?;
+    print::print(&rendered, &warnings, args.routes, "Istio")?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -105,7 +130,7 @@ fn sidecar(args: &Args, warnings: &mut Vec<Warning>) -> Result<Rendered, Failure
     };
     Ok(Rendered {
         text,
-        steps: routes::sidecar(&config),
+        steps: texts(&routes::sidecar(&config)),
     })
 }
 
@@ -131,7 +156,7 @@ fn ambient(args: &Args, place: Place, warnings: &mut Vec<Warning>) -> Result<Ren
     let source = ProbeSource::resolve(&environment)?;
     let config = Ambient::new(&settings, &overrides, source, args.ipv6, warnings)?;
     let steps = match place {
-        Place::Pod => routes::ambient(&config),
+        Place::Pod => texts(&routes::ambient(&config)),
         Place::Host => Vec::new(),
     };
     let text = if settings.native_nftables {
@@ -150,6 +175,10 @@ fn ambient(args: &Args, place: Place, warnings: &mut Vec<Warning>) -> Result<Ren
         restore_texts(args, &rules)
     };
     Ok(Rendered { text, steps })
+}
+
+fn texts(steps: &[routes::Step]) -> Vec<String> {
+    steps.iter().map(ToString::to_string).collect()
 }
 
 fn restore_texts(args: &Args, rules: &[istio::Emitted]) -> String {

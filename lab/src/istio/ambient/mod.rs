@@ -2,6 +2,7 @@
 
 mod host;
 mod pod;
+pub mod ztunnel;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -15,15 +16,15 @@ use super::{
 use crate::rules::Family;
 
 /// Mark on packets ztunnel sends, of the bits in [`MASK`].
-pub(super) const ZTUNNEL_MARK: u32 = 0x539;
+pub(crate) const ZTUNNEL_MARK: u32 = 0x539;
 /// Mark on packets of connections ztunnel made.
-pub(super) const CONNECTION_MARK: u32 = 0x111;
+pub(crate) const CONNECTION_MARK: u32 = 0x111;
 /// Bits the marks are in.
-pub(super) const MASK: u32 = 0xfff;
-pub(super) const OUTBOUND_PORT: u16 = 15001;
-pub(super) const INBOUND_PORT: u16 = 15006;
+pub(crate) const MASK: u32 = 0xfff;
+pub(crate) const OUTBOUND_PORT: u16 = 15001;
+pub(crate) const INBOUND_PORT: u16 = 15006;
 pub(super) const HBONE_PORT: u16 = 15008;
-pub(super) const DNS_PORT: u16 = 15053;
+pub(crate) const DNS_PORT: u16 = 15053;
 
 const PREROUTING: &str = "PREROUTING";
 const OUTPUT: &str = "OUTPUT";

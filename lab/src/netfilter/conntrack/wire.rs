@@ -96,7 +96,9 @@ pub(super) fn request(known: &ConntrackEntry) -> Vec<u8> {
 }
 
 /// The messages of a datagram; each is padded to four bytes.
-pub(in crate::netfilter) fn messages(datagram: &[u8]) -> io::Result<Vec<NetlinkMessage<NetfilterMessage>>> {
+pub(in crate::netfilter) fn messages(
+    datagram: &[u8],
+) -> io::Result<Vec<NetlinkMessage<NetfilterMessage>>> {
     let mut found = Vec::new();
     let mut rest = datagram;
     while rest.len() >= 16 {

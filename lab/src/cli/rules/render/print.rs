@@ -1,17 +1,19 @@
 //! Prints rules to standard output, byte for byte, and all else to standard error.
 
-use std::io::{ErrorKind, Write as _};
-
-use super::Rendered;
-use crate::{
-    failure::{Class, Failure},
-    istio::Warning,
+use std::{
+    fmt::Display,
+    io::{ErrorKind, Write as _},
 };
 
+use super::Rendered;
+use crate::failure::{Class, Failure};
+
+/// `who` writes the rules.
 pub(super) fn print(
     rendered: &Rendered,
-    warnings: &[Warning],
+    warnings: &[impl Display],
     routes: bool,
+    who: &str,
 ) -> Result<(), Failure> {
     for warning in warnings {
         anstream::eprintln!("warning: {warning}");
@@ -27,7 +29,7 @@ pub(super) fn print(
             .iter()
             .map(|step| format!("#   {step}\n"))
             .collect();
-        anstream::eprint!("# Beside these rules Istio sets:\n{comments}");
+        anstream::eprint!("# Beside these rules {who} sets:\n{comments}");
     }
     let text = if routes { &commands } else { &rendered.text };
     let mut out = std::io::stdout().lock();
