@@ -20,7 +20,6 @@ fn options(backend: Backend, family: Family) -> Options {
         backend: BackendChoice::Fixed(backend),
         families: family.into(),
         deadline_ms: DEADLINE_MS,
-        ..Options::default()
     }
 }
 
