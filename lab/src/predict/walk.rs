@@ -125,11 +125,9 @@ impl Walk<'_> {
         let mut far = None;
         let end = match &near.end {
             // The node answers at more addresses than the model knows, and has no rules.
-            _ if here.is_none() && world.is_node(call.remote.ip()) => {
-                self.at_node(call.remote, call)
-            }
+            _ if here.is_none() && world.is_node(call.remote.ip()) => self.at_node(call.remote),
             JourneyEnd::Delivered { at, .. } => self.arrive(here, &near, *at, call),
-            JourneyEnd::Sent { to } if world.is_node(to.ip()) => self.at_node(*to, call),
+            JourneyEnd::Sent { to } if world.is_node(to.ip()) => self.at_node(*to),
             JourneyEnd::Sent { to } => match world.topology.pod_at(to.ip()) {
                 Some(pod) => {
                     let packet = Packet {
@@ -171,7 +169,7 @@ impl Walk<'_> {
         if let Some((pod, packet, way)) = far.filter(|(pod, ..)| pod.is_sidecar()) {
             leg.far = Some(self.crossing(&leg, pod, packet, way, true));
         }
-        self.settle(&mut leg, leaves);
+        Self::settle(&mut leg);
         leg
     }
 
@@ -264,11 +262,10 @@ impl Walk<'_> {
     }
 
     /// A connection whose answers are lost is none; what happens then, the prediction does not know.
-    fn settle(&self, leg: &mut Leg, leaves: bool) {
+    fn settle(leg: &mut Leg) {
         let opener = SocketAddr::new(leg.opener.source, ANY_PORT);
         let far = leg.far.as_ref().and_then(|it| it.lost(opener, true));
         let near = || leg.near.as_ref().and_then(|it| it.lost(opener, false));
-        let _ = leaves;
         if let Some(why) = far.or_else(near) {
             leg.end = LegEnd::Unknown { why };
         }
@@ -315,8 +312,7 @@ impl Walk<'_> {
     }
 
     /// At the node, which has no rules.
-    fn at_node(&self, local: SocketAddr, call: &Call) -> LegEnd {
-        let _ = call;
+    fn at_node(&self, local: SocketAddr) -> LegEnd {
         if self.world.dns() != Some(local) {
             return LegEnd::Refused {
                 pod: NODE.to_string(),
