@@ -1,6 +1,12 @@
 //! A lab whose process ends by itself says which, how, and with what last words; nothing of it stays.
 
-use hoplab::failure::{Class, Failure};
+use hoplab::{
+    Expect, GivenRules,
+    evidence::Quiet,
+    failure::{Class, Failure},
+    judge::{Verdict, judge},
+    rules::Family,
+};
 use hoplab_proxies::record::Role;
 use hoplab_scenarios::{Lab, LabFile, Options, bookinfo, bookinfo_file, kill_and_wait, outer_pid};
 use rstest::rstest;
@@ -53,4 +59,17 @@ fn a_process_that_was_killed_is_named_by_the_next_flow(
         words.starts_with(&format!("{name} ended by itself (signal: 9")),
         "{words}"
     );
+}
+
+/// What redirects all that an app sends back to the app once kept a lab busy without end.
+#[rstest]
+fn rules_that_make_an_app_call_itself_end_in_a_verdict(bookinfo_file: LabFile) {
+    let text = "*nat\n-A OUTPUT -p tcp -j REDIRECT\nCOMMIT\n";
+    let given = GivenRules::read(text, "all-to-itself.rules", Family::V4).expect("rules");
+    let file = bookinfo_file.with_rules(given, Expect::Rules);
+    let mut lab = Lab::up(file.clone(), Options::default()).expect("up");
+    let window = lab.drive("ingress-reviews-v1").expect("driven");
+    assert_eq!(window.quiet, Quiet::Closed);
+    let judgement = judge(&file, &lab.observed().expect("observed")).expect("judged");
+    assert_eq!(judgement.verdict, Verdict::Holds, "{judgement:#?}");
 }

@@ -68,7 +68,9 @@ impl Walk<'_> {
 
     fn serve_app(&mut self, served: &Served) {
         let health = matches!(&served.call.ask, Ask::Get { path } if path == "/health");
-        let app = served.pod.app.as_ref().filter(|_| !health);
+        // An app that is answering this request already refuses it as a loop, with 508.
+        let looped = self.is_answering(&served.pod.name, served.leg);
+        let app = served.pod.app.as_ref().filter(|_| !health && !looped);
         for call in app.iter().flat_map(|app| &app.calls) {
             let (Some(service), Some(app)) = (self.world.topology.service(&call.service), app)
             else {
@@ -87,6 +89,15 @@ impl Walk<'_> {
                 ..*served.call
             });
         }
+    }
+
+    /// Was a leg opened for a call that the app of a pod makes while it answers?
+    fn is_answering(&self, pod: &str, leg: usize) -> bool {
+        let mut chain = std::iter::successors(Some(leg), |at| self.legs[*at].parent);
+        chain.any(|at| {
+            let leg = &self.legs[at];
+            leg.parent.is_some() && leg.opener.role == Role::App && leg.opener.pod == pod
+        })
     }
 
     /// To the app: from 127.0.0.6 or `::6`, or in TPROXY mode from the client's own address, marked.

@@ -69,12 +69,10 @@ pub(super) fn state(records: &[Record]) -> State {
         .iter()
         .map(|((pod, role, _, conn), how)| format!("connection {conn} {how} by {role} of {pod}"))
         .collect();
-    let (unmet, stray) = pair(made, accepted, |connect, accept| {
-        (connect.0, connect.1) == (accept.0, accept.1)
-    });
+    let (unmet, stray) = pair(made, accepted, |end| (end.0, end.1));
     if words.is_empty() && !unmet.is_empty() {
         let answered = unmet.iter().filter(|end| !unanswered.contains(end));
-        let rewritten = |c: &End, a: &End| (c.0, c.1.ip(), c.2) == (a.0, a.1.ip(), a.2);
+        let rewritten = |end: &End| (end.0, end.1.ip(), end.2);
         let left = pair(answered.copied().collect(), stray.clone(), rewritten);
         if left == (Vec::new(), Vec::new()) {
             return State::OverIfAsked;
@@ -121,22 +119,21 @@ type Key<'r> = (&'r str, Role, u32, u64);
 /// An end by its transport, its source address and the destination that was meant.
 type End = (Transport, SocketAddr, SocketAddr);
 
-/// Takes away connects and accepts that belong together.
-fn pair(
+/// Takes away connects and accepts that belong together: those of equal `likeness`.
+fn pair<L: Ord>(
     mut made: Vec<End>,
-    mut accepted: Vec<End>,
-    belongs: impl Fn(&End, &End) -> bool,
+    accepted: Vec<End>,
+    likeness: impl Fn(&End) -> L,
 ) -> (Vec<End>, Vec<End>) {
-    made.retain(
-        |connect| match accepted.iter().position(|accept| belongs(connect, accept)) {
-            Some(at) => {
-                accepted.swap_remove(at);
-                false
-            }
-            None => true,
-        },
-    );
-    (made, accepted)
+    let mut waiting: BTreeMap<L, Vec<End>> = BTreeMap::new();
+    for accept in accepted {
+        waiting.entry(likeness(&accept)).or_default().push(accept);
+    }
+    made.retain(|connect| {
+        let alike = waiting.get_mut(&likeness(connect));
+        alike.and_then(Vec::pop).is_none()
+    });
+    (made, waiting.into_values().flatten().collect())
 }
 
 #[cfg(test)]

@@ -179,3 +179,26 @@ async fn a_service_without_an_address_of_the_clients_family_is_an_error_in_the_t
         "{answer}"
     );
 }
+
+/// Rules that redirect all an app sends make it call itself.
+#[tokio::test]
+async fn an_app_that_is_called_by_itself_refuses_the_second_request() {
+    let listener = crate::listen::bind("127.0.0.1:0".parse().expect("literal")).expect("bind");
+    let own = listener.address;
+    drop(listener);
+    let app = Stub::start(Part::App(AppConfig {
+        service: "self".to_owned(),
+        port: own.port(),
+        calls: vec![calling(own, "/again")],
+    }))
+    .await;
+    let mut probe = Stub::start(Part::Probe).await;
+    let outcome = probe.get(own, "/").await;
+    let CallOutcome::Answer { status, body } = outcome else {
+        panic!("no answer: {outcome:?}");
+    };
+    let tree: Value = serde_json::from_str(&body).expect("JSON");
+    assert_eq!(status, 200);
+    assert_eq!(tree["calls"][0]["status"], 508, "{body}");
+    drop(app);
+}
