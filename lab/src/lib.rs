@@ -31,4 +31,4 @@ mod supervisor;
 pub mod topology;
 
 pub use lab::{Lab, Options};
-pub use lab_file::{Expect, Families, GivenRules, LabFile, RuleText};
+pub use lab_file::{Expect, Families, GivenRules, LabFile, RuleText, SavedLab};

@@ -3,9 +3,14 @@
 mod doctor;
 mod interrupt;
 mod istio;
+mod judge;
 mod keep;
+mod recorded;
+mod recording;
+mod report;
 mod rules;
 mod run;
+mod show;
 mod stdout;
 
 use std::process::ExitCode;
@@ -33,6 +38,10 @@ Exit codes: 0 as expected, 1 a claim was refuted, 2 a flag or file is wrong, 3 t
 enum Verb {
     /// Bring up a lab, send its flows, judge every hop, take it down
     Run(run::Args),
+    /// Judge a run by its evidence file, on any machine
+    Judge(judge::Args),
+    /// Print a run from its evidence file as text, JSON or JUnit
+    Report(report::Args),
     /// Work with rule sets: render Istio's own for a configuration
     Rules(rules::Args),
     /// Say what this machine can and can't do, and how to repair it
@@ -52,6 +61,8 @@ pub fn main() -> ExitCode {
     }
     let outcome = match cli.verb {
         Verb::Run(args) => run::run(&args),
+        Verb::Judge(args) => judge::run(&args),
+        Verb::Report(args) => report::run(&args),
         Verb::Rules(args) => rules::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
     };

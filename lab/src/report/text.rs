@@ -4,10 +4,9 @@ use std::{collections::BTreeSet, fmt::Write as _};
 
 use super::{Style, notes};
 use crate::{
-    evidence::Evidence,
+    evidence::{Down, Evidence},
     judge::{Check, Claim, Finding, FlowVerdict, Judgement, Verdict, Witness},
     rules::Family,
-    sandbox::protocol::Down,
     topology::Topology,
 };
 
@@ -32,8 +31,8 @@ pub struct Run<'a> {
     pub judgement: &'a Judgement,
     /// What went down; none when the lab was kept.
     pub down: Option<&'a Down>,
-    /// Microseconds from start to end.
-    pub took_us: u64,
+    /// Microseconds from start to end; none when nobody wrote down the end.
+    pub took_us: Option<u64>,
 }
 
 /// The whole report.
@@ -173,6 +172,7 @@ pub(super) fn witnesses<'a>(all: impl Iterator<Item = &'a Witness>) -> String {
             Witness::Counters { .. } => "counters",
             Witness::Conntrack { .. } => "conntrack",
             Witness::Model => "model",
+            Witness::File => "evidence file",
         };
         match kinds.last_mut() {
             Some((last, count)) if *last == kind => *count += 1,
@@ -286,11 +286,12 @@ fn verdict(out: &mut String, run: &Run) {
     if let Some(found) = &run.judgement.notes {
         let _ = write!(words, "; {}", notes::words(found));
     }
+    let took = run.took_us.map(|us| format!("; {} in all", ms(us)));
+    let took = took.unwrap_or_default();
     let _ = writeln!(
         out,
-        "{}  {words}; {} in all",
+        "{}  {words}{took}",
         Style::verdict(verdict, &verdict.to_string(), 0),
-        ms(run.took_us)
     );
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    evidence::{Machine, Up, Window},
+    evidence::{Down, Machine, Up, Window},
     failure::Failure,
     plan::Plan,
     rules::{CounterSnapshot, Family},
@@ -69,21 +69,4 @@ pub enum Message {
     Checks(Vec<crate::doctor::Check>),
     /// A request could not be carried out.
     Failed(Failure),
-}
-
-/// What went down.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Down {
-    /// Processes that ended when asked.
-    pub stopped: usize,
-    /// Processes that had to be killed.
-    pub killed: Vec<String>,
-    /// Namespaces removed.
-    pub namespaces: usize,
-    /// What processes wrote for people, by name.
-    pub stderr: BTreeMap<String, Vec<String>>,
-    /// What was still there afterwards, or failed, in words; empty is the good case.
-    pub leftovers: Vec<String>,
-    /// Microseconds.
-    pub took_us: u64,
 }
