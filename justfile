@@ -48,7 +48,7 @@ lint:
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
-# Fuzz every reader of rules for a bounded time: `just fuzz 60` for 60 seconds each
+# Fuzz every reader of rules and of evidence for a bounded time: `just fuzz 60` for 60 seconds each
 fuzz *ARGS:
     @fuzz/run "$@"
 

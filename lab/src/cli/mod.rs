@@ -1,6 +1,7 @@
 //! The command line: one file per verb.
 
 mod doctor;
+mod harmless;
 mod interrupt;
 mod istio;
 mod judge;
@@ -69,7 +70,8 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(failure) => {
-            anstream::eprintln!("error: {failure}");
+            let words = failure.to_string();
+            anstream::eprintln!("error: {}", harmless::harmless(&words));
             ExitCode::from(failure.class.exit_code())
         }
     }

@@ -40,9 +40,16 @@ impl Recording {
     pub fn in_directory(dir: &Path, file: &LabFile, flows: Vec<Planned>) -> Result<Self, Failure> {
         let made = (!dir.exists()).then(|| dir.to_owned());
         fs::create_dir_all(dir).map_err(|e| not_written(dir, e))?;
-        let mut recording = Self::begin(&dir.join(FILE), file, flows)?;
-        recording.made = made;
-        Ok(recording)
+        match Self::begin(&dir.join(FILE), file, flows) {
+            Ok(mut recording) => {
+                recording.made = made;
+                Ok(recording)
+            }
+            Err(failure) => {
+                let _ = made.map(fs::remove_dir);
+                Err(failure)
+            }
+        }
     }
 
     /// Begins a file.

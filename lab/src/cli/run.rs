@@ -119,7 +119,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     let (lab, evidence) = match (observed, interrupt.exit_code()) {
         (_, Some(code)) => return Ok(code),
         (Ok(observed), None) => observed,
-        (Err(failure), None) => return Err(explain(failure)),
+        (Err(Trouble::Lab(failure)), None) => return Err(explain(failure)),
+        (Err(Trouble::Evidence(failure)), None) => return Err(failure),
     };
     let judgement = judge::judge(&file, &evidence)?;
     let (down, kept) = if args.keep {
@@ -156,29 +157,41 @@ pub(super) fn run(args: &Args) -> Outcome {
     Ok(exit_code(&judgement, down.as_ref()))
 }
 
+/// What stopped a run.
+enum Trouble {
+    /// A lab that broke, which the doctor may know more of.
+    Lab(Failure),
+    /// An evidence file that can't be written.
+    Evidence(Failure),
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Self::Lab(failure)
+    }
+}
+
 fn observe(
     supervisor: Supervisor,
     file: LabFile,
     options: Options,
     flows: &[String],
     mut recording: Option<&mut Recording>,
-) -> Result<(Lab, Evidence), Failure> {
+) -> Result<(Lab, Evidence), Trouble> {
     let mut lab = Lab::up_in(supervisor, file, options.clone())?;
-    if let Some(recording) = &mut recording {
-        recording.up(&lab)?;
-    }
+    let mut record = |what: &dyn Fn(&mut Recording) -> Result<(), Failure>| match &mut recording {
+        Some(recording) => what(recording).map_err(Trouble::Evidence),
+        None => Ok(()),
+    };
+    record(&|it| it.up(&lab))?;
     for family in options.families.iter() {
         for flow in flows {
             let window = lab.drive_over(flow, family)?;
-            if let Some(recording) = &mut recording {
-                recording.window(&window)?;
-            }
+            record(&|it| it.window(&window))?;
         }
     }
     let evidence = lab.observed()?;
-    if let Some(recording) = &mut recording {
-        recording.totals(&evidence.totals)?;
-    }
+    record(&|it| it.totals(&evidence.totals))?;
     Ok((lab, evidence))
 }
 

@@ -98,7 +98,9 @@ pub fn judge(file: &LabFile, evidence: &Evidence) -> Result<Judgement, Failure> 
     }
     let (flows, predicted): (Vec<FlowVerdict>, Vec<Predicted>) = judged.into_iter().unzip();
     let mut run: Vec<Claim> = evidence.cut.iter().map(cut_claim).collect();
-    run.extend(totals::claims(&cases, evidence, &predicted));
+    if evidence.cut.as_ref().is_none_or(|cut| cut.totals) {
+        run.extend(totals::claims(&cases, evidence, &predicted));
+    }
     let notes = match (file.expect, cases.first()) {
         (Expect::File, Some(first)) => notes::judge(first, evidence, &flows, &predicted),
         // The notes are about the lab's own rules.

@@ -68,3 +68,60 @@ impl LabFile {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::{
+        Families, GivenRules,
+        istio::{Config, Release, Settings},
+    };
+
+    fn bookinfo() -> LabFile {
+        LabFile::open("bookinfo").expect("the lab is in the binary")
+    }
+
+    /// Everything that a configuration can change of a lab.
+    fn configured() -> LabFile {
+        let lab = bookinfo();
+        let settings = Settings {
+            inbound_interception_mode: "TPROXY".into(),
+            dual_stack: true,
+            redirect_dns: true,
+            ..Settings::default()
+        };
+        let host = lab.host(Families::Dual);
+        let config = Config::new(&settings, &host, &mut Vec::new()).expect("a configuration");
+        lab.configured(&config, Release::default())
+    }
+
+    fn with_rules() -> LabFile {
+        let text = "* nat\n# of my own\n-A OUTPUT -p tcp -j ACCEPT\nCOMMIT\n";
+        let given = GivenRules::read(text, "my.rules", Family::V4).expect("rules");
+        bookinfo().with_rules(given, Expect::File)
+    }
+
+    #[rstest]
+    #[case::its_own_rules(bookinfo())]
+    #[case::an_istio_configuration(configured())]
+    #[case::rules_of_a_file(with_rules())]
+    fn a_lab_that_was_saved_as_json_is_restored_whole(#[case] lab: LabFile) {
+        let json = serde_json::to_string(&lab.save()).expect("it has a JSON form");
+        let saved = serde_json::from_str(&json).expect("as written");
+        assert_eq!(LabFile::restore(saved).expect("as saved"), lab);
+    }
+
+    #[test]
+    fn rules_that_cannot_be_read_are_refused_with_their_place() {
+        let mut saved = bookinfo().save();
+        let rules = saved.rules.get_mut(&Family::V4).expect("it has some");
+        rules.text = "* nat\n-A OUTPUT -j\nCOMMIT\n".to_owned();
+        let failure = LabFile::restore(saved).expect_err("not rules");
+        assert!(
+            failure.what.contains("profile istio-1.13 (IPv4):2:"),
+            "{failure}"
+        );
+    }
+}

@@ -6,7 +6,7 @@ use super::{Style, notes};
 use crate::{
     evidence::{Down, Evidence},
     judge::{Check, Claim, Finding, FlowVerdict, Judgement, Verdict, Witness},
-    rules::Family,
+    rules::{self, Family},
     topology::Topology,
 };
 
@@ -58,7 +58,10 @@ fn heading(out: &mut String, run: &Run) {
     let machine = &run.evidence.machine;
     let families: BTreeSet<Family> = run.evidence.windows.iter().map(|w| w.family).collect();
     let families: Vec<String> = families.iter().map(Family::to_string).collect();
-    let families = families.join(" and ");
+    let families = match families.is_empty() {
+        true => "no flow".to_owned(),
+        false => families.join(" and "),
+    };
     let who = if machine.root { "root" } else { "rootless" };
     let _ = writeln!(
         out,
@@ -145,7 +148,7 @@ fn flows(out: &mut String, run: &Run, detail: Detail) {
     claims(out, &run.judgement.run, detail);
     if detail > Detail::Quiet {
         let legs: usize = flows.iter().map(|f| f.legs).sum();
-        let moved: u64 = flows.iter().map(|f| f.moved).sum();
+        let moved = rules::packets(flows.iter().map(|f| f.moved));
         let more = if detail < Detail::Verbose {
             " (-v shows each of them)"
         } else {
@@ -154,7 +157,9 @@ fn flows(out: &mut String, run: &Run, detail: Detail) {
         let text = format!(
             "{legs} connections, {moved} rule moves, each explained{more}; every other rule of every pod moved by 0"
         );
-        if flows.iter().all(|f| f.verdict == Verdict::Holds) {
+        let of_run = run.judgement.run.iter().map(Claim::verdict);
+        let mut all = flows.iter().map(|f| f.verdict).chain(of_run);
+        if all.all(|verdict| verdict == Verdict::Holds) {
             let _ = writeln!(out, "{}", Style::dim(&text));
         }
         out.push('\n');

@@ -34,7 +34,7 @@ pub use address_kind::{AddressKind, End};
 pub use align::{Alignment, align};
 pub use annotate::annotated;
 pub use conservation::{Imbalance, conservation};
-pub use counters::{CounterDelta, CounterError, CounterSnapshot};
+pub use counters::{CounterDelta, CounterError, CounterSnapshot, packets};
 pub use diff::{Difference, diff};
 pub use id::{Family, ParseRuleIdError, RuleId, Table};
 pub use json::to_json;

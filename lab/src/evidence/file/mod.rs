@@ -30,6 +30,9 @@ mod story;
 mod under_way;
 mod write;
 
+#[cfg(test)]
+mod tests;
+
 use super::{Down, Evidence};
 use crate::lab_file::LabFile;
 

@@ -143,7 +143,7 @@ fn head(first: &[u8], origin: &str) -> Result<(), ReadError> {
         }
         Ok(head) if head.schema != u64::from(SCHEMA) => Err(other(head.schema, head.hoplab)),
         Ok(_) => Ok(()),
-        Err(_) if first.trim_ascii() == b"{" => Err(ReadError::OneValue {
+        Err(_) if matches!(first, b"{\n" | b"{\r\n") => Err(ReadError::OneValue {
             origin: origin.to_owned(),
         }),
         Err(_) if is_torn_head(first) => Err(ReadError::NothingYet {
