@@ -1,5 +1,5 @@
 //! What was observed, frozen: counters, connection logs, conntrack, answers. Plain data that the judge reads, now or
-//! later from a [`file`], on any machine, without root.
+//! later from a [`file`](mod@file), on any machine, without root.
 
 mod cut;
 mod down;
