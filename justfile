@@ -53,7 +53,7 @@ pure:
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
-# Fuzz every reader of rules for a bounded time: `just fuzz 60` for 60 seconds each
+# Fuzz every reader of rules and of evidence for a bounded time: `just fuzz 60` for 60 seconds each
 fuzz *ARGS:
     @fuzz/run "$@"
 

@@ -15,6 +15,8 @@ pub enum Class {
     Machine,
     /// The lab is not in a state that allows it: exit code 4.
     State,
+    /// What was observed is not enough to judge by: exit code 5.
+    Incomplete,
 }
 
 impl Class {
@@ -24,6 +26,7 @@ impl Class {
             Self::Input => 2,
             Self::Machine => 3,
             Self::State => 4,
+            Self::Incomplete => 5,
         }
     }
 }

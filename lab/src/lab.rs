@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    evidence::{Evidence, Machine, SCHEMA, Up, Window},
+    evidence::{Down, Evidence, Machine, SCHEMA, Up, Window},
     failure::{Class, Failure},
     judge::{self, Judgement},
     lab_file::{Families, LabFile},
@@ -15,7 +15,7 @@ use crate::{
     rules::{CounterSnapshot, Family},
     sandbox::{
         Supervisor,
-        protocol::{Down, Message, Order, Request},
+        protocol::{Message, Order, Request},
     },
     topology::{Flow, Target, Topology},
 };
@@ -186,6 +186,7 @@ impl Lab {
             up: self.up.clone(),
             windows: self.windows.clone(),
             totals,
+            cut: None,
         })
     }
 

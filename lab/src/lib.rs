@@ -49,4 +49,4 @@ pub mod topology;
 
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 pub use lab::{Lab, Options};
-pub use lab_file::{Expect, Families, GivenRules, LabFile, RuleText};
+pub use lab_file::{Expect, Families, GivenRules, LabFile, RuleText, SavedLab};

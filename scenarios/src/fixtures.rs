@@ -56,7 +56,7 @@ fn give_up(failure: &Failure) -> ! {
         Class::Machine => {
             "\n  this machine can't run labs; the tests that need none: just test-pure"
         }
-        Class::Input | Class::State => "",
+        Class::Input | Class::State | Class::Incomplete => "",
     };
     panic!("{failure}{way_out}")
 }

@@ -164,7 +164,7 @@ impl fmt::Display for Observed {
             evidence: &self.evidence,
             judgement: &self.judgement,
             down: None,
-            took_us: 0,
+            took_us: None,
         };
         let report = report::summary(&run, Detail::Quiet);
         write!(f, "{}", anstream::adapter::strip_str(&report))

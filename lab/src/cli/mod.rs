@@ -2,19 +2,26 @@
 
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 mod doctor;
+mod harmless;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 mod interrupt;
 mod istio;
+mod judge;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 mod keep;
 #[cfg(not(all(feature = "kernel", target_os = "linux")))]
 mod needs_kernel;
 mod predict;
 mod profiles;
+mod recorded;
+#[cfg(all(feature = "kernel", target_os = "linux"))]
+mod recording;
+mod report;
 mod rules;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 mod run;
 mod source;
+mod show;
 mod stdout;
 
 use std::process::ExitCode;
@@ -51,6 +58,10 @@ enum Verb {
     Run(run::Args),
     /// Say what rules do to a packet, and why, without root and without traffic
     Predict(predict::Args),
+    /// Judge a run by its evidence file, on any machine
+    Judge(judge::Args),
+    /// Print a run from its evidence file as text, JSON or JUnit
+    Report(report::Args),
     /// Work with rule sets: render a mesh's own, show, lint, apply, read counters
     Rules(rules::Args),
     /// List the rule sets that have a name, or print one
@@ -77,6 +88,8 @@ pub fn main() -> ExitCode {
     let outcome = match cli.verb {
         Verb::Run(args) => run::run(&args),
         Verb::Predict(args) => predict::run(&args),
+        Verb::Judge(args) => judge::run(&args),
+        Verb::Report(args) => report::run(&args),
         Verb::Rules(args) => rules::run(&args),
         Verb::Profiles(args) => profiles::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
@@ -84,7 +97,8 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(failure) => {
-            anstream::eprintln!("error: {failure}");
+            let words = failure.to_string();
+            anstream::eprintln!("error: {}", harmless::harmless(&words));
             ExitCode::from(failure.class.exit_code())
         }
     }

@@ -3,7 +3,6 @@
 use std::{path::PathBuf, process::ExitCode, time::Instant};
 
 use clap::ValueEnum;
-use serde::Serialize;
 
 mod rules;
 
@@ -12,20 +11,21 @@ use super::{
     interrupt::Interrupt,
     istio::{IstioFlags, PodArgs},
     keep,
-    stdout::say,
+    recording::Recording,
+    show::{self, ShowArgs},
 };
 use crate::{
-    Lab, LabFile, Options,
+    Families, Lab, LabFile, Options,
     diagnostic::did_you_mean,
     doctor,
-    evidence::Evidence,
+    evidence::{Down, Evidence, file::Planned},
     failure::{Class, Failure},
     istio::Release,
     judge::{self, Judgement, Verdict},
     netfilter::BackendChoice,
-    report::{self, Detail, Run},
+    report::{self, Run},
     rules::Family,
-    sandbox::{Supervisor, protocol::Down},
+    sandbox::Supervisor,
 };
 
 #[derive(clap::Args)]
@@ -67,27 +67,17 @@ pub(super) struct Args {
     pod: PodArgs,
     #[command(flatten)]
     flags: IstioFlags<false>,
-    /// Show each sidecar pod's nat table with its final counters
-    #[arg(long)]
-    counters: bool,
-    /// Print everything as one JSON value on standard output
-    #[arg(long, conflicts_with_all = ["counters", "verbose", "quiet"])]
-    json: bool,
-    /// Write the verdicts as JUnit XML
-    #[arg(long, value_name = "FILE")]
-    junit: Option<PathBuf>,
-    /// Write evidence, verdicts and logs below this directory
+    #[command(flatten)]
+    show: ShowArgs,
+    /// Write evidence, verdicts and logs below this directory, which holds no other run's
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Write the evidence to this file, flow by flow; `hoplab judge FILE` reads it
+    #[arg(long, value_name = "FILE", conflicts_with = "out")]
+    evidence: Option<PathBuf>,
     /// Leave the lab up, and say how to enter it
     #[arg(long)]
     keep: bool,
-    /// Show every claim with its witnesses
-    #[arg(short, long)]
-    verbose: bool,
-    /// Show the verdict, and what is wrong
-    #[arg(short, long, conflicts_with = "verbose")]
-    quiet: bool,
     /// Milliseconds a flow may take until the logs show it closed
     #[arg(long, value_name = "MS", default_value = "5000")]
     deadline: u64,
@@ -99,15 +89,6 @@ enum Judged {
     File,
     /// What the model reads from the rules that were meant to be applied
     Rules,
-}
-
-/// What `--json` prints.
-#[derive(Serialize)]
-struct Json<'a> {
-    evidence: &'a Evidence,
-    judgement: &'a Judgement,
-    down: Option<&'a Down>,
-    took_us: u64,
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
@@ -124,14 +105,22 @@ pub(super) fn run(args: &Args) -> Outcome {
         families,
         deadline_ms: args.deadline,
     };
+    let mut recording = begin(args, &file, families, &flows)?;
     let explain = |failure| doctor::explain(failure, backend, families.first());
     let supervisor = Supervisor::start().map_err(|e| explain(e.into()))?;
     let interrupt = Interrupt::watch(&supervisor)?;
-    let observed = observe(supervisor, file.clone(), options, &flows);
+    let observed = observe(
+        supervisor,
+        file.clone(),
+        options,
+        &flows,
+        recording.as_mut(),
+    );
     let (lab, evidence) = match (observed, interrupt.exit_code()) {
         (_, Some(code)) => return Ok(code),
         (Ok(observed), None) => observed,
-        (Err(failure), None) => return Err(explain(failure)),
+        (Err(Trouble::Lab(failure)), None) => return Err(explain(failure)),
+        (Err(Trouble::Evidence(failure)), None) => return Err(failure),
     };
     let judgement = judge::judge(&file, &evidence)?;
     let (down, kept) = if args.keep {
@@ -146,19 +135,40 @@ pub(super) fn run(args: &Args) -> Outcome {
         (Some(down), None)
     };
     let took_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    if let Some(recording) = &mut recording {
+        recording.end(down.as_ref(), took_us)?;
+    }
     let run = Run {
         topology: &file.topology,
         evidence: &evidence,
         judgement: &judgement,
         down: down.as_ref(),
-        took_us,
+        took_us: Some(took_us),
     };
-    print(args, &run)?;
-    write_files(args, &run)?;
+    args.show.print(&run)?;
+    // The directory first: the JUnit file may be meant to go into it.
+    if let Some(dir) = &args.out {
+        report::write_run(dir, &run).map_err(|e| show::not_written(dir, e))?;
+    }
+    args.show.write_junit(&run)?;
     if let Some(how) = kept {
         anstream::eprint!("\n{how}");
     }
     Ok(exit_code(&judgement, down.as_ref()))
+}
+
+/// What stopped a run.
+enum Trouble {
+    /// A lab that broke, which the doctor may know more of.
+    Lab(Failure),
+    /// An evidence file that can't be written.
+    Evidence(Failure),
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Self::Lab(failure)
+    }
 }
 
 fn observe(
@@ -166,14 +176,22 @@ fn observe(
     file: LabFile,
     options: Options,
     flows: &[String],
-) -> Result<(Lab, Evidence), Failure> {
+    mut recording: Option<&mut Recording>,
+) -> Result<(Lab, Evidence), Trouble> {
     let mut lab = Lab::up_in(supervisor, file, options.clone())?;
+    let mut record = |what: &dyn Fn(&mut Recording) -> Result<(), Failure>| match &mut recording {
+        Some(recording) => what(recording).map_err(Trouble::Evidence),
+        None => Ok(()),
+    };
+    record(&|it| it.up(&lab))?;
     for family in options.families.iter() {
         for flow in flows {
-            lab.drive_over(flow, family)?;
+            let window = lab.drive_over(flow, family)?;
+            record(&|it| it.window(&window))?;
         }
     }
     let evidence = lab.observed()?;
+    record(&|it| it.totals(&evidence.totals))?;
     Ok((lab, evidence))
 }
 
@@ -204,52 +222,30 @@ fn flows(args: &Args, file: &LabFile) -> Result<Vec<String>, Failure> {
     })
 }
 
-fn print(args: &Args, run: &Run) -> Result<(), Failure> {
-    if args.json {
-        let json = Json {
-            evidence: run.evidence,
-            judgement: run.judgement,
-            down: run.down,
-            took_us: run.took_us,
-        };
-        let text = serde_json::to_string_pretty(&json)
-            .map_err(|e| Failure::new(Class::State, format!("the result has no JSON form: {e}")))?;
-        return say(&(text + "\n"));
-    }
-    let detail = match (args.quiet, args.verbose) {
-        (true, _) => Detail::Quiet,
-        (_, true) => Detail::Verbose,
-        _ => Detail::Normal,
+/// The evidence file, if there is to be one.
+fn begin(
+    args: &Args,
+    file: &LabFile,
+    families: Families,
+    flows: &[String],
+) -> Result<Option<Recording>, Failure> {
+    let over = |family| {
+        let flows = flows.iter().cloned();
+        flows.map(move |flow| Planned { flow, family })
     };
-    if args.counters {
-        say(&report::counters(run.evidence))?;
+    let planned: Vec<Planned> = families.iter().flat_map(over).collect();
+    match (&args.evidence, &args.out) {
+        (Some(path), _) => Recording::begin(path, file, planned).map(Some),
+        (None, Some(dir)) => Recording::in_directory(dir, file, planned).map(Some),
+        (None, None) => Ok(None),
     }
-    say(&report::summary(run, detail))
 }
 
-fn write_files(args: &Args, run: &Run) -> Result<(), Failure> {
-    let failed = |path: &PathBuf, e: String| {
-        Failure::new(Class::Input, format!("could not write {}", path.display())).cause(e)
-    };
-    // The directory first: the JUnit file may be meant to go into it.
-    if let Some(dir) = &args.out {
-        report::write_run(dir, run).map_err(|e| failed(dir, e.to_string()))?;
-    }
-    if let Some(path) = &args.junit {
-        let xml = report::junit(&run.evidence.lab, run.judgement)
-            .map_err(|e| failed(path, e.to_string()))?;
-        std::fs::write(path, xml).map_err(|e| failed(path, e.to_string()))?;
-    }
-    Ok(())
-}
-
+/// A verdict that holds is not all: nothing of the lab may be left.
 fn exit_code(judgement: &Judgement, down: Option<&Down>) -> ExitCode {
+    let leftovers = down.is_some_and(|down| !down.leftovers.is_empty());
     match judgement.verdict {
-        Verdict::Refuted => ExitCode::from(1),
-        Verdict::Unproven => ExitCode::from(5),
-        Verdict::Holds if down.is_some_and(|d| !d.leftovers.is_empty()) => {
-            ExitCode::from(Class::State.exit_code())
-        }
-        Verdict::Holds => ExitCode::SUCCESS,
+        Verdict::Holds if leftovers => ExitCode::from(Class::State.exit_code()),
+        verdict => show::exit_code(verdict),
     }
 }

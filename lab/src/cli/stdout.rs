@@ -2,13 +2,14 @@
 
 use std::io::{ErrorKind, Write};
 
+use super::harmless::harmless;
 use crate::failure::{Class, Failure};
 
 /// Writes a result.
 pub(super) fn say(text: &str) -> Result<(), Failure> {
     let mut stdout = anstream::stdout().lock();
     let written = stdout
-        .write_all(text.as_bytes())
+        .write_all(harmless(text).as_bytes())
         .and_then(|()| stdout.flush());
     match written {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::new(

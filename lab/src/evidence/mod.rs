@@ -1,20 +1,24 @@
-//! What was observed, frozen: counters, connection logs, conntrack, answers. Plain data that the judge reads later,
-//! on any machine, without root.
+//! What was observed, frozen: counters, connection logs, conntrack, answers. Plain data that the judge reads, now or
+//! later from a [`file`](mod@file), on any machine, without root.
 
+mod cut;
 mod down;
+pub mod file;
 mod window;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use cut::Cut;
 pub use down::Down;
 pub use window::{ConntrackEntry, ConntrackTuple, PodCounters, Quiet, Window};
 
 use crate::rules::{Chosen, CounterSnapshot, Family};
 
-/// Version of the evidence file; a change of shape is a new version.
-pub const SCHEMA: u32 = 2;
+/// Version of the evidence file; a change of shape is a new version. 1 was one JSON value per run, which nothing read;
+/// 2 knew no UDP and no zones.
+pub const SCHEMA: u32 = 3;
 
 /// Everything one run observed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,6 +37,9 @@ pub struct Evidence {
     pub windows: Vec<Window>,
     /// Counters of every sidecar pod after the last window, by pod, then family.
     pub totals: BTreeMap<String, Vec<CounterSnapshot>>,
+    /// Where it stops, when it does not go to the end of the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<Cut>,
 }
 
 /// The machine and its tools.

@@ -40,6 +40,8 @@ pub enum Witness {
     },
     /// The model's prediction from the rules.
     Model,
+    /// The evidence file, on itself.
+    File,
 }
 
 /// What a witness says.
@@ -178,6 +180,7 @@ impl fmt::Display for Witness {
             Self::Counters { pod } => write!(f, "counters {pod}"),
             Self::Conntrack { pod } => write!(f, "conntrack {pod}"),
             Self::Model => f.write_str("model"),
+            Self::File => f.write_str("evidence file"),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! From single records to connections as each process saw them.
 
-use std::net::SocketAddr;
+use std::{collections::HashMap, net::SocketAddr};
 
 use hoplab_proxies::record::{
     CloseOutcome, ConnectResult, Event, OriginalDst, Owner, Record, Role, Transport,
@@ -99,14 +99,10 @@ impl End {
 /// Groups records by connection, in the order of their first record.
 pub(super) fn ends(records: &[Record]) -> Vec<End> {
     let mut ends: Vec<End> = Vec::new();
+    let mut known = HashMap::new();
     for record in records {
-        let known = ends.iter().position(|e| {
-            e.conn == record.conn
-                && e.pid == record.pid
-                && e.role == record.role
-                && e.pod == record.pod
-        });
-        let index = known.unwrap_or_else(|| {
+        let connection = (&record.pod, record.role, record.pid, record.conn);
+        let index = *known.entry(connection).or_insert_with(|| {
             ends.push(End {
                 pod: record.pod.clone(),
                 role: record.role,

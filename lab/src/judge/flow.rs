@@ -18,7 +18,7 @@ use crate::{
     failure::{Class, Failure},
     lab_file::Expect,
     predict::{Reply, Turns, is_unreachable, predict},
-    rules::{CounterDelta, Family, Table},
+    rules::{self, CounterDelta, Family, Table},
     topology::{Flow, Sender},
 };
 
@@ -111,7 +111,7 @@ impl Case<'_> {
             answer: answer_words(&window.outcome),
             file_expects: (*expected != of_file).then(|| of_file.to_string()),
             legs: ends.iter().filter(|e| e.opened().is_some()).count(),
-            moved: nat.map(|(_, c)| c.packets).sum(),
+            moved: rules::packets(nat.map(|(_, c)| c.packets)),
             agreement: moves.values().map(PodMoves::agreement).sum(),
             claims,
             took_us: window.took_us,

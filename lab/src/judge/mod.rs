@@ -25,7 +25,7 @@ pub use notes::{NotesVerdict, Part, Reading, Step, TableRow};
 use agreement::Predicted;
 
 use crate::{
-    evidence::Evidence,
+    evidence::{Cut, Evidence},
     failure::{Class, Failure},
     interception::Interception,
     lab_file::{Expect, LabFile},
@@ -81,7 +81,7 @@ pub(crate) struct Case<'a> {
 /// Judges the evidence of a run of a lab.
 ///
 /// # Errors
-/// The evidence is of another lab, or holds rules that can't be read.
+/// The evidence is of another lab, holds no flow though it is whole, or holds rules that can't be read.
 pub fn judge(file: &LabFile, evidence: &Evidence) -> Result<Judgement, Failure> {
     let mut cases: Vec<Case> = Vec::new();
     let mut turns = Turns::default();
@@ -97,15 +97,18 @@ pub fn judge(file: &LabFile, evidence: &Evidence) -> Result<Judgement, Failure> 
         judged.push(cases[at].flow(window, &turns)?);
         turns.observe(&cases[at].meant(), &window.records);
     }
-    let Some(first) = cases.first() else {
+    if cases.is_empty() && evidence.cut.is_none() {
         return Err(Failure::new(Class::Input, "the evidence holds no flow"));
-    };
+    }
     let (flows, predicted): (Vec<FlowVerdict>, Vec<Predicted>) = judged.into_iter().unzip();
-    let run = totals::claims(&cases, evidence, &predicted);
-    let notes = match file.expect {
-        Expect::File => notes::judge(first, evidence, &flows, &predicted),
+    let mut run: Vec<Claim> = evidence.cut.iter().map(cut_claim).collect();
+    if evidence.cut.as_ref().is_none_or(|cut| cut.totals) {
+        run.extend(totals::claims(&cases, evidence, &predicted));
+    }
+    let notes = match (file.expect, cases.first()) {
+        (Expect::File, Some(first)) => notes::judge(first, evidence, &flows, &predicted),
         // The notes are about the lab's own rules.
-        Expect::Rules => None,
+        _ => None,
     };
     let verdict = flows
         .iter()
@@ -131,6 +134,12 @@ pub fn judge(file: &LabFile, evidence: &Evidence) -> Result<Judgement, Failure> 
         run,
         notes,
     })
+}
+
+/// What was not written down can't be judged, whatever the rest says.
+fn cut_claim(cut: &Cut) -> Claim {
+    let missing = Check::missing(Witness::File, format!("the rest: {cut}"));
+    Claim::new("the evidence goes to the end of the run", vec![missing])
 }
 
 impl<'a> Case<'a> {

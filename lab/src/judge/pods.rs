@@ -10,7 +10,7 @@ use crate::{
     evidence::Window,
     lab_file::Expect,
     predict::{Crossing, Moves, Range},
-    rules::{CounterDelta, RuleId, Table, conservation, spec_text},
+    rules::{self, CounterDelta, RuleId, Table, conservation, spec_text},
     topology::{Flow, path_words},
 };
 
@@ -262,7 +262,7 @@ fn claim_text(pod: &str, expected: &Moves) -> String {
         moves
             .filter(move |(rule, range)| (rule.table == Table::Nat) == nat && range.most != Some(0))
     };
-    let total: u64 = of(true).map(|(_, range)| range.least).sum();
+    let total = rules::packets(of(true).map(|(_, range)| range.least));
     let others = match of(false).count() {
         0 => String::new(),
         1 => " and one of the other tables".to_string(),

@@ -71,7 +71,8 @@ fn claim(
         match read.after.since(&read.before) {
             Ok(delta) => {
                 for (rule, counter) in delta.moved() {
-                    *sum.entry(rule.clone()).or_insert(0) += counter.packets;
+                    let sum = sum.entry(rule.clone()).or_insert(0);
+                    *sum = sum.saturating_add(counter.packets);
                 }
             }
             Err(error) => {

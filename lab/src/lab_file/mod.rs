@@ -1,6 +1,7 @@
 //! A lab file with its rules: read, checked against each other, ready to be brought up or judged by.
 
 mod given;
+mod saved;
 
 use std::{
     collections::BTreeMap,
@@ -25,9 +26,10 @@ use crate::{
 };
 
 pub use given::GivenRules;
+pub use saved::SavedLab;
 
 /// A restore text and where it comes from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleText {
     /// File name, for complaints.
     pub origin: String,
@@ -36,8 +38,12 @@ pub struct RuleText {
 }
 
 /// A lab file with its rules, not running yet.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LabFile {
+    /// Its path, for complaints.
+    origin: String,
+    /// What it says.
+    text: String,
     /// What the file describes.
     pub topology: Topology,
     /// How its sidecars intercept.
@@ -149,6 +155,8 @@ impl LabFile {
             RuleSource::Files { .. } => "the lab's own".to_owned(),
         };
         Ok(Self {
+            origin: origin.to_owned(),
+            text: text.to_owned(),
             topology,
             interception: Interception::default(),
             expect: Expect::File,

@@ -91,8 +91,8 @@ impl Range {
     }
 
     fn add(&mut self, least: u64, most: Option<u64>) {
-        self.least += least;
-        self.most = self.most.zip(most).map(|(a, b)| a + b);
+        self.least = self.least.saturating_add(least);
+        self.most = self.most.zip(most).map(|(a, b)| a.saturating_add(b));
     }
 }
 

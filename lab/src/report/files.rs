@@ -1,12 +1,12 @@
-//! A run as files: evidence, verdicts, logs, for people and as CI artifacts.
+//! A run as files: verdicts and logs, for people and as CI artifacts.
 
 use std::{fs, io, path::Path};
 
 use super::text::Run;
 use super::{Detail, counters, summary};
 
-/// Writes a run below `dir`, which is made if need be:
-/// `evidence.json`, `verdicts.json`, `report.txt`, `counters.txt`, `connections.ndjson`, and per pod and process
+/// Writes a run below `dir`, which is made if need be, beside its evidence file:
+/// `verdicts.json`, `report.txt`, `counters.txt`, `connections.ndjson`, and per pod and process
 /// `istio-init/POD.log` and `stderr/PROCESS.log`.
 ///
 /// # Errors
@@ -14,7 +14,6 @@ use super::{Detail, counters, summary};
 pub fn write_run(dir: &Path, run: &Run) -> io::Result<()> {
     fs::create_dir_all(dir.join("istio-init"))?;
     fs::create_dir_all(dir.join("stderr"))?;
-    fs::write(dir.join("evidence.json"), json(run.evidence)?)?;
     fs::write(dir.join("verdicts.json"), json(run.judgement)?)?;
     fs::write(
         dir.join("report.txt"),

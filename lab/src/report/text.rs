@@ -4,11 +4,10 @@ use std::{collections::BTreeSet, fmt::Write as _};
 
 use super::{Style, notes};
 use crate::{
-    evidence::Down,
-    evidence::Evidence,
+    evidence::{Down, Evidence},
     judge::{Agreement, Check, Claim, Finding, FlowVerdict, Judgement, Verdict, Witness},
     lab_file::Expect,
-    rules::Family,
+    rules::{self, Family},
     topology::Topology,
 };
 
@@ -33,8 +32,8 @@ pub struct Run<'a> {
     pub judgement: &'a Judgement,
     /// What went down; none when the lab was kept.
     pub down: Option<&'a Down>,
-    /// Microseconds from start to end.
-    pub took_us: u64,
+    /// Microseconds from start to end; none when nobody wrote down the end.
+    pub took_us: Option<u64>,
 }
 
 /// The whole report.
@@ -60,7 +59,10 @@ fn heading(out: &mut String, run: &Run) {
     let machine = &run.evidence.machine;
     let families: BTreeSet<Family> = run.evidence.windows.iter().map(|w| w.family).collect();
     let families: Vec<String> = families.iter().map(Family::to_string).collect();
-    let families = families.join(" and ");
+    let families = match families.is_empty() {
+        true => "no flow".to_owned(),
+        false => families.join(" and "),
+    };
     let who = if machine.root { "root" } else { "rootless" };
     let _ = writeln!(
         out,
@@ -161,7 +163,7 @@ fn flows(out: &mut String, run: &Run, detail: Detail) {
     claims(out, &run.judgement.run, detail);
     if detail > Detail::Quiet {
         let legs: usize = flows.iter().map(|f| f.legs).sum();
-        let moved: u64 = flows.iter().map(|f| f.moved).sum();
+        let moved = rules::packets(flows.iter().map(|f| f.moved));
         let more = if detail < Detail::Verbose {
             " (-v shows each of them)"
         } else {
@@ -170,7 +172,9 @@ fn flows(out: &mut String, run: &Run, detail: Detail) {
         let text = format!(
             "{legs} connections, {moved} rule moves, each explained{more}; every other rule of every pod moved by 0"
         );
-        if flows.iter().all(|f| f.verdict == Verdict::Holds) {
+        let of_run = run.judgement.run.iter().map(Claim::verdict);
+        let mut all = flows.iter().map(|f| f.verdict).chain(of_run);
+        if all.all(|verdict| verdict == Verdict::Holds) {
             let _ = writeln!(out, "{}", Style::dim(&text));
         }
         let words = agreement(&run.judgement.agreement);
@@ -202,6 +206,7 @@ pub(super) fn witnesses<'a>(all: impl Iterator<Item = &'a Witness>) -> String {
             Witness::Counters { .. } => "counters",
             Witness::Conntrack { .. } => "conntrack",
             Witness::Model => "model",
+            Witness::File => "evidence file",
         };
         match kinds.last_mut() {
             Some((last, count)) if *last == kind => *count += 1,
@@ -315,11 +320,12 @@ fn verdict(out: &mut String, run: &Run) {
     if let Some(found) = &run.judgement.notes {
         let _ = write!(words, "; {}", notes::words(found));
     }
+    let took = run.took_us.map(|us| format!("; {} in all", ms(us)));
+    let took = took.unwrap_or_default();
     let _ = writeln!(
         out,
-        "{}  {words}; {} in all",
+        "{}  {words}{took}",
         Style::verdict(verdict, &verdict.to_string(), 0),
-        ms(run.took_us)
     );
 }
 

@@ -67,7 +67,11 @@ fn with_reworded(pairs: Vec<(usize, usize)>, here: usize, there: usize) -> Vec<(
     all
 }
 
-/// The index pairs of a longest common subsequence.
+/// Most pairs of rules that are compared with each other: 64 MiB of lengths.
+const MOST_PAIRS: usize = 1 << 24;
+
+/// The index pairs of a longest common subsequence. What stands between the first and the last difference counts as
+/// replaced as a whole where it is longer than anyone's rules.
 pub(super) fn common<T: PartialEq>(a: &[T], b: &[T]) -> Vec<(usize, usize)> {
     let head = a.iter().zip(b).take_while(|(x, y)| x == y).count();
     let (a_rest, b_rest) = (&a[head..], &b[head..]);
@@ -81,6 +85,11 @@ pub(super) fn common<T: PartialEq>(a: &[T], b: &[T]) -> Vec<(usize, usize)> {
         &a_rest[..a_rest.len() - tail],
         &b_rest[..b_rest.len() - tail],
     );
+    let head_pairs = (0..head).map(|it| (it, it));
+    let tail_pairs = (0..tail).map(|it| (a.len() - tail + it, b.len() - tail + it));
+    if a_mid.len().saturating_mul(b_mid.len()) > MOST_PAIRS {
+        return head_pairs.chain(tail_pairs).collect();
+    }
     // `longest[i][j]`: the length for what follows i and j.
     let mut longest = vec![vec![0_u32; b_mid.len() + 1]; a_mid.len() + 1];
     for (i, x) in a_mid.iter().enumerate().rev() {
@@ -91,7 +100,7 @@ pub(super) fn common<T: PartialEq>(a: &[T], b: &[T]) -> Vec<(usize, usize)> {
             };
         }
     }
-    let mut pairs: Vec<(usize, usize)> = (0..head).map(|it| (it, it)).collect();
+    let mut pairs: Vec<(usize, usize)> = head_pairs.collect();
     let (mut i, mut j) = (0, 0);
     while i < a_mid.len() && j < b_mid.len() {
         if a_mid[i] == b_mid[j] {
@@ -103,6 +112,6 @@ pub(super) fn common<T: PartialEq>(a: &[T], b: &[T]) -> Vec<(usize, usize)> {
             j += 1;
         }
     }
-    pairs.extend((0..tail).map(|it| (a.len() - tail + it, b.len() - tail + it)));
+    pairs.extend(tail_pairs);
     pairs
 }

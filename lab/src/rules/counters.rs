@@ -142,3 +142,9 @@ impl CounterDelta {
             .map(|(rule, it)| (rule, *it))
     }
 }
+
+/// The sum of some counts. One that is too large for a number is the largest number: counters that were read back from
+/// a file may say anything.
+pub fn packets(counts: impl IntoIterator<Item = u64>) -> u64 {
+    counts.into_iter().fold(0, u64::saturating_add)
+}

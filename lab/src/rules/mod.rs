@@ -37,7 +37,7 @@ pub use align::{Alignment, align};
 pub use annotate::{annotated, effect};
 pub use backend::{Backend, BackendChoice, Chosen, Holder};
 pub use conservation::{Imbalance, balance, conservation};
-pub use counters::{CounterDelta, CounterError, CounterSnapshot};
+pub use counters::{CounterDelta, CounterError, CounterSnapshot, packets};
 pub use diff::{Difference, diff};
 pub(crate) use fate::{Fate, Shape};
 pub use id::{Family, ParseRuleIdError, RuleId, Table};

@@ -12,7 +12,7 @@ use nix::{
 };
 
 use super::{Event, live::Live, phase, up::micros};
-use crate::sandbox::{RUN_DIR, protocol::Down};
+use crate::{evidence::Down, sandbox::RUN_DIR};
 
 /// Time for processes to end by themselves, then again after SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);

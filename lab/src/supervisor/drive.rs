@@ -34,6 +34,7 @@ pub(super) fn drive(
 ) -> Result<Window, Failure> {
     let stub = sender_of(live, &order)?;
     phase("flow");
+    phase(&format!("flow {}", order.flow));
     let started = Instant::now();
     let deadline = started + Duration::from_millis(order.deadline_ms);
     let id = live.next_call;

@@ -10,7 +10,7 @@ use crate::{
         Case, Check, Claim, Witness,
         connections::{Accepted, Closed, End, Opened, ends},
     },
-    rules::{CounterDelta, Family, RuleId, Table, spec_text},
+    rules::{self, CounterDelta, Family, RuleId, Table, spec_text},
 };
 
 /// A window seen from one pod.
@@ -108,11 +108,10 @@ impl<'a> Scene<'a> {
     /// Packets of all rules of a chain.
     pub fn chain_packets(&self, chain: &str) -> Saw<u64> {
         let delta = self.delta.as_ref().map_err(Clone::clone)?;
-        Ok(delta
+        let of_chain = delta
             .moved()
-            .filter(|(r, _)| r.table == Table::Nat && r.chain == chain)
-            .map(|(_, c)| c.packets)
-            .sum())
+            .filter(|(r, _)| r.table == Table::Nat && r.chain == chain);
+        Ok(rules::packets(of_chain.map(|(_, c)| c.packets)))
     }
 
     /// Rule text, for the evidence column.

@@ -1,0 +1,135 @@
+//! A lab with its rules as one value that needs no other file: what an evidence file says of it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Expect, LabFile, RuleText, complaint, parse_rules};
+use crate::{
+    failure::Failure, interception::Interception, istio::routes::Step, rules::Family,
+    topology::Topology,
+};
+
+/// Everything a [`LabFile`] is made of, the contents of the files it names included.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SavedLab {
+    /// Path of the lab file, for complaints.
+    origin: String,
+    /// Text of the lab file.
+    text: String,
+    /// Rules that expectations name, per family.
+    rules: BTreeMap<Family, RuleText>,
+    /// Rules that were applied in place of those, per family.
+    given: BTreeMap<Family, RuleText>,
+    /// Where the rules in the pods come from, for people.
+    rules_from: String,
+    /// How the sidecars intercept.
+    interception: Interception,
+    /// What the flows are judged by.
+    expect: Expect,
+    /// What Istio sets beside the rules of a configuration.
+    routes: Option<Vec<Step>>,
+    /// True when the pods have the lab's own rules.
+    own_rules: bool,
+    /// Variables that istio-init's log shows, of a configuration.
+    variables: Option<Vec<(String, String)>>,
+}
+
+impl LabFile {
+    /// This lab as one value; [`LabFile::restore`] gives it back.
+    pub fn save(&self) -> SavedLab {
+        SavedLab {
+            origin: self.origin.clone(),
+            text: self.text.clone(),
+            rules: self.texts.clone(),
+            given: self.given.clone(),
+            rules_from: self.rules_from.clone(),
+            interception: self.interception.clone(),
+            expect: self.expect,
+            routes: self.routes.clone(),
+            own_rules: self.own_rules,
+            variables: self.variables.clone(),
+        }
+    }
+
+    /// The lab that was saved. Reads no file.
+    ///
+    /// # Errors
+    /// A complaint about the lab file's text or about the rules, with its place there.
+    pub fn restore(saved: SavedLab) -> Result<Self, Failure> {
+        let topology = Topology::parse(&saved.text, &saved.origin).map_err(complaint)?;
+        for (family, text) in saved.rules.iter().chain(&saved.given) {
+            parse_rules(text, *family)?;
+        }
+        Ok(Self {
+            origin: saved.origin,
+            text: saved.text,
+            topology,
+            interception: saved.interception,
+            expect: saved.expect,
+            rules_from: saved.rules_from,
+            texts: saved.rules,
+            given: saved.given,
+            routes: saved.routes,
+            own_rules: saved.own_rules,
+            variables: saved.variables,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::{
+        Families, GivenRules,
+        istio::{Config, Release, Settings},
+    };
+
+    fn bookinfo() -> LabFile {
+        LabFile::open("bookinfo").expect("the lab is in the binary")
+    }
+
+    /// Everything that a configuration can change of a lab.
+    fn configured() -> LabFile {
+        let lab = bookinfo();
+        let settings = Settings {
+            inbound_interception_mode: "TPROXY".into(),
+            dual_stack: true,
+            redirect_dns: true,
+            ..Settings::default()
+        };
+        let host = lab.host(Families::Dual);
+        let config = Config::new(&settings, &host, &mut Vec::new()).expect("a configuration");
+        lab.configured(&settings, &config, Release::default())
+    }
+
+    fn with_rules() -> LabFile {
+        let text = "* nat\n# of my own\n-A OUTPUT -p tcp -j ACCEPT\nCOMMIT\n";
+        let given = GivenRules::read(text, "my.rules", Family::V4).expect("rules");
+        bookinfo().with_rules(given, Expect::File)
+    }
+
+    #[rstest]
+    #[case::its_own_rules(bookinfo())]
+    #[case::an_istio_configuration(configured())]
+    #[case::rules_of_a_file(with_rules())]
+    fn a_lab_that_was_saved_as_json_is_restored_whole(#[case] lab: LabFile) {
+        let json = serde_json::to_string(&lab.save()).expect("it has a JSON form");
+        let saved = serde_json::from_str(&json).expect("as written");
+        assert_eq!(LabFile::restore(saved).expect("as saved"), lab);
+    }
+
+    #[test]
+    fn rules_that_cannot_be_read_are_refused_with_their_place() {
+        let mut saved = bookinfo().save();
+        let rules = saved.rules.get_mut(&Family::V4).expect("it has some");
+        rules.text = "* nat\n-A OUTPUT -j\nCOMMIT\n".to_owned();
+        let failure = LabFile::restore(saved).expect_err("not rules");
+        assert!(
+            failure.what.contains("profile istio-1.13 (IPv4):2:"),
+            "{failure}"
+        );
+    }
+}
