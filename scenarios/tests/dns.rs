@@ -1,13 +1,17 @@
 //! The DNS proxy in a real pod: who answers whom, and what it does when rules lead its own queries back to it.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, process::Command};
 
-use hoplab::{Expect, GivenRules, evidence::Window};
+use hoplab::{
+    Expect, GivenRules,
+    evidence::Window,
+    judge::{Verdict, judge},
+};
 use hoplab_proxies::{
     record::{CloseOutcome, Event, OriginalDst, Record, Role, Transport},
     wire::CallOutcome,
 };
-use hoplab_scenarios::{Family, LabFile, Options, up};
+use hoplab_scenarios::{Family, Lab, LabFile, Options, outer_pid, up};
 use rstest::rstest;
 
 const LAB: &str = r#"
@@ -45,17 +49,21 @@ sidecar = true
 app = { port = 9080 }
 "#;
 
+/// A lookup of the app.
+fn flow(name: &str, over: &str) -> String {
+    format!(
+        "[[flow]]\nname = \"lookup\"\nabout = \"a name\"\nfrom = \"shop-v1/app\"\nto = \"dns\"\n\
+         lookup = \"{name}\"\nover = \"{over}\"\n"
+    )
+}
+
 /// The lab with one lookup of the app, under REDIRECTs of port 53; `spare` is a match of what they leave alone.
 fn lookup(name: &str, transport: Transport, family: Family, spare: Option<&str>) -> Window {
     let over = match transport {
         Transport::Udp => "udp",
         Transport::Tcp => "tcp",
     };
-    let flow = format!(
-        "[[flow]]\nname = \"lookup\"\nabout = \"a name\"\nfrom = \"shop-v1/app\"\nto = \"dns\"\n\
-         lookup = \"{name}\"\nover = \"{over}\"\n"
-    );
-    let file = LabFile::parse(&format!("{LAB}\n{flow}"), "dns.toml").expect("a lab");
+    let file = LabFile::parse(&format!("{LAB}\n{}", flow(name, over)), "dns.toml").expect("a lab");
     let spare = spare.map_or(String::new(), |spare| {
         format!("-A OUTPUT {spare} -j RETURN\n")
     });
@@ -153,4 +161,44 @@ fn a_query_of_the_proxy_that_rules_lead_back_to_it_is_refused_at_its_second_arri
     // What the proxy told itself is what the client hears.
     assert_eq!(window.outcome, CallOutcome::Unresolved("REFUSED".into()));
     assert_eq!(accepted(&window, Role::Dns), []);
+}
+
+/// Two source ports for ten queries: were the first ones' conntrack entries still there, nat would not be asked again.
+#[rstest]
+fn a_lookup_from_a_port_used_before_is_a_connection_of_its_own(
+    #[values(Family::V4, Family::V6)] family: Family,
+) {
+    let file =
+        LabFile::parse(&format!("{LAB}\n{}", flow("shop", "udp")), "dns.toml").expect("a lab");
+    let text = "*nat\n-A OUTPUT -p udp --dport 53 -j REDIRECT --to-ports 15053\nCOMMIT\n";
+    let given = GivenRules::read(text, "port 53", family).expect("rules");
+    let file = file.with_rules(given, Expect::Rules);
+    let options = Options {
+        families: family.into(),
+        ..Options::default()
+    };
+    let mut lab = up(file.clone(), options);
+    two_source_ports(&lab);
+    for _ in 0..10 {
+        lab.drive("lookup").expect("the flow runs");
+    }
+    let judgement = judge(&file, &lab.observed().expect("observed")).expect("judged");
+    assert_eq!(judgement.verdict, Verdict::Holds, "{judgement:#?}");
+}
+
+fn two_source_ports(lab: &Lab) {
+    let pod = lab.came_up().pods.iter().find(|pod| pod.name == "shop-v1");
+    let app = pod.and_then(|pod| pod.processes.iter().find(|it| it.role == Role::App));
+    let pid = outer_pid(lab, app.expect("an app").pid).to_string();
+    let mut enter = Command::new("nsenter");
+    enter.args(["--target", &pid, "--net"]);
+    if !lab.machine().root {
+        enter.args(["--user", "--preserve-credentials"]);
+    }
+    let set = "echo 40000 40001 > /proc/sys/net/ipv4/ip_local_port_range";
+    let status = enter
+        .args(["sh", "-c", set])
+        .status()
+        .expect("nsenter runs");
+    assert!(status.success(), "{status}");
 }

@@ -62,7 +62,11 @@ async fn respond(
         .clone()
         .unwrap_or_else(|| format!("{}-{conn}", log.pod()));
     let Some(_place) = in_flight.enter(&id) else {
-        tracing::warn!(conn, id, "loop refused: a request of this id is being served");
+        tracing::warn!(
+            conn,
+            id,
+            "loop refused: a request of this id is being served"
+        );
         return answer::json(
             StatusCode::LOOP_DETECTED,
             &serde_json::json!({ "error": "the app is serving a request of this id already" }),

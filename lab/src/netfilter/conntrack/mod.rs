@@ -102,6 +102,9 @@ impl ConntrackWatch {
 
     /// Entries made since the last call, as they stand now; one that is gone already, as it began.
     ///
+    /// Those of UDP are forgotten then. They would live on for half a minute, and a later query from the same port
+    /// would be part of an old connection, for which nat asks no rule.
+    ///
     /// # Errors
     /// Events were lost (ENOBUFS), or a socket fails.
     pub fn take(&mut self) -> Result<Vec<ConntrackEntry>, NetfilterError> {
@@ -111,6 +114,9 @@ impl ConntrackWatch {
         for entry in &mut entries {
             if let Some(now) = self.query(entry).map_err(failed)? {
                 *entry = now;
+            }
+            if entry.transport == Transport::Udp {
+                self.forget(entry).map_err(failed)?;
             }
         }
         Ok(entries)
@@ -143,6 +149,12 @@ impl ConntrackWatch {
         self.queries.send(&wire::request(known), 0)?;
         let (datagram, _) = self.queries.recv_from_full()?;
         Ok(wire::answer(&datagram)?.filter(|now| now.id == known.id))
+    }
+
+    fn forget(&mut self, known: &ConntrackEntry) -> io::Result<()> {
+        self.queries.send(&wire::removal(known), 0)?;
+        let (datagram, _) = self.queries.recv_from_full()?;
+        wire::removed(&datagram)
     }
 }
 

@@ -7,7 +7,8 @@ use std::{
 
 use hoplab_proxies::record::Transport;
 use netlink_packet_core::{
-    DefaultNla, NLM_F_CREATE, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload, Nla,
+    DefaultNla, NLM_F_ACK, NLM_F_CREATE, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload, Nla,
 };
 use netlink_packet_netfilter::{
     NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
@@ -74,20 +75,43 @@ pub(super) fn answer(datagram: &[u8]) -> io::Result<Option<ConntrackEntry>> {
 
 /// Asks for an entry by its tuple and zone.
 pub(super) fn request(known: &ConntrackEntry) -> Vec<u8> {
+    message(known, ConntrackMessage::Get, NLM_F_REQUEST)
+}
+
+/// Asks to forget an entry, by its tuple and zone; the kernel answers either way.
+pub(super) fn removal(known: &ConntrackEntry) -> Vec<u8> {
+    message(known, ConntrackMessage::Delete, NLM_F_REQUEST | NLM_F_ACK)
+}
+
+/// What the kernel answered to a [`removal`]; that there is no such entry is as good.
+pub(super) fn removed(datagram: &[u8]) -> io::Result<()> {
+    match messages(datagram)?.into_iter().next().map(|m| m.payload) {
+        Some(NetlinkPayload::Error(e)) if [0, -nix::libc::ENOENT].contains(&e.raw_code()) => Ok(()),
+        Some(NetlinkPayload::Error(e)) => Err(e.to_io()),
+        _ => Err(io::Error::other(
+            "the kernel did not say that a conntrack entry is gone",
+        )),
+    }
+}
+
+fn message(
+    known: &ConntrackEntry,
+    kind: fn(Vec<ConntrackAttribute>) -> ConntrackMessage,
+    flags: u16,
+) -> Vec<u8> {
     let proto = match known.family {
         Family::V4 => NetfilterProtoFamily::IPv4,
         Family::V6 => NetfilterProtoFamily::IPv6,
     };
     let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST;
+    header.flags = flags;
     let tuple = attributes(&known.original, known.transport);
     let mut wanted = vec![ConntrackAttribute::CtaTupleOrig(tuple)];
     if let Some(zone) = known.zone {
         let zone = DefaultNla::new(CTA_ZONE, zone.to_be_bytes().to_vec());
         wanted.push(ConntrackAttribute::Other(zone));
     }
-    let message = ConntrackMessage::Get(wanted);
-    let body = NetfilterMessage::new(NetfilterHeader::new(proto, 0, 0), message);
+    let body = NetfilterMessage::new(NetfilterHeader::new(proto, 0, 0), kind(wanted));
     let mut request = NetlinkMessage::new(header, NetlinkPayload::from(body));
     request.finalize();
     let mut bytes = vec![0; request.buffer_len()];
