@@ -29,6 +29,7 @@ pub mod rules;
 pub mod sandbox;
 mod supervisor;
 pub mod topology;
+pub mod trace;
 
 pub use lab::{Lab, Options};
 pub use lab_file::{LabFile, RuleText};

@@ -1,0 +1,413 @@
+//! From single events to packets. Pure.
+//!
+//! A trace id is used again for later packets and changes on the way over lo. So events are first put together per
+//! base chain, which the id is good for: the first event of each carries the packet's header, and those that follow
+//! belong to it. Then base chains are put together by what nat leaves of a packet as it is (IP id or flow label, TCP
+//! numbers, first bytes of UDP), in the order of hooks and priorities.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::{
+    ConntrackSeen, Hook, NftEvent, NftKind, Ordinal, Owner, PacketConntrack, RulePlace,
+    Source, Station, Step, Told, TracedPacket, Verdict,
+    legacy::{self, LegacyRules},
+    observers::{OWNER_PREFIX, TABLE_PREFIX},
+    rulebook::RuleBook,
+    wire::{Identity, LogEvent, TraceLine},
+};
+
+/// Index of lo, in every namespace.
+const LO: u32 = 1;
+
+/// Packets that are being put together.
+#[derive(Debug, Default)]
+pub(crate) struct Assembler {
+    /// Name of our own table.
+    table: String,
+    packets: BTreeMap<u64, Building>,
+    /// Packets by what names them, in order of their numbers.
+    known: HashMap<Identity, Vec<u64>>,
+    /// The base chain that events with this trace id belong to now: packet and station.
+    current: HashMap<u32, (u64, Place)>,
+    next: u64,
+    fragments: u64,
+}
+
+/// A station is named by hook and priority while stations may still be put before it.
+type Place = (Hook, i32, Source);
+
+#[derive(Debug)]
+struct Building {
+    stations: Vec<Station>,
+    identity: Identity,
+    owner: Option<Owner>,
+    conntrack: Option<PacketConntrack>,
+    doubts: Vec<String>,
+    /// Mark after the last event.
+    mark: Option<u32>,
+    /// Nothing can follow: it was dropped, delivered, or has left.
+    ended: bool,
+}
+
+impl Assembler {
+    pub fn new(table: String) -> Self {
+        Self {
+            table,
+            ..Self::default()
+        }
+    }
+
+    /// Events so far that belong to nothing, because what they belong to was lost.
+    pub fn fragments(&self) -> u64 {
+        self.fragments
+    }
+
+    /// Takes an event of nftables' trace.
+    pub fn nft(&mut self, event: NftEvent, book: &RuleBook) {
+        let own = event.chain.table == self.table;
+        if !own && event.chain.table.starts_with(TABLE_PREFIX) {
+            // The observers of somebody else.
+            return;
+        }
+        if event.header.is_some() {
+            self.begin(&event, own, book);
+        }
+        let Some((number, place)) = self.current.get(&event.id).copied() else {
+            self.fragments += 1;
+            return;
+        };
+        let building = self.packets.get_mut(&number);
+        let station = building.and_then(|it| {
+            let station = it.stations.iter().position(|it| it.place() == place)?;
+            Some((it, station))
+        });
+        let Some((building, station)) = station else {
+            self.fragments += 1;
+            return;
+        };
+        let chain = &building.stations[station].chain;
+        if (chain.family, &chain.table) != (event.chain.family, &event.chain.table) {
+            self.fragments += 1;
+            self.current.remove(&event.id);
+            return;
+        }
+        building.mark = Some(event.mark);
+        if own {
+            return;
+        }
+        building.step(station, event, book);
+    }
+
+    /// The first event of a base chain.
+    fn begin(&mut self, event: &NftEvent, own: bool, book: &RuleBook) {
+        let (Some(header), Some((hook, priority))) = (&event.header, book.base(&event.chain))
+        else {
+            // Tracing began inside a chain, or the base chain came and went: no saying where.
+            self.current.remove(&event.id);
+            return;
+        };
+        let source = if own { Source::Observer } else { Source::NftTrace };
+        let station = Station {
+            hook,
+            priority,
+            chain: event.chain.clone(),
+            source,
+            header: header.clone(),
+            input: event.input,
+            output: event.output,
+            mark: None,
+            conntrack: event.conntrack,
+            steps: Vec::new(),
+        };
+        let identity = header.identity();
+        let number = match self.which(&identity, &station) {
+            Some(number) => number,
+            None => self.add(identity),
+        };
+        self.current.insert(event.id, (number, station.place()));
+        let building = self.packets.get_mut(&number).expect("it was just found");
+        // A rule may have set the mark before it was reported; all else leaves it alone.
+        let may_have_set = !own && matches!(event.kind, NftKind::Rule(_)) && event.handle.is_some();
+        let mark = if may_have_set {
+            building.mark
+        } else {
+            Some(event.mark)
+        };
+        building.arrive(Station { mark, ..station });
+    }
+
+    /// The packet that this station belongs to: the newest that can have come here.
+    fn which(&self, identity: &Identity, station: &Station) -> Option<u64> {
+        let numbers = self.known.get(identity)?;
+        let mut newest = numbers.iter().rev();
+        newest
+            .find(|number| self.packets[*number].can_come_to(station))
+            .copied()
+    }
+
+    fn add(&mut self, identity: Identity) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        self.known.entry(identity.clone()).or_default().push(number);
+        let building = Building {
+            stations: Vec::new(),
+            identity,
+            owner: None,
+            conntrack: None,
+            doubts: Vec::new(),
+            mark: None,
+            ended: false,
+        };
+        self.packets.insert(number, building);
+        number
+    }
+
+    /// Takes a message of a log group: our own, or ip_tables' TRACE. Events of nftables that the kernel made before
+    /// it must have been taken already.
+    pub fn log(&mut self, event: &LogEvent, rules: &LegacyRules) {
+        if event.prefix == OWNER_PREFIX {
+            self.owner(event);
+        } else if let Some(line) = TraceLine::parse(&event.prefix) {
+            self.line(event, &line, rules);
+        }
+    }
+
+    fn owner(&mut self, event: &LogEvent) {
+        let Some((uid, gid)) = event.uid.zip(event.gid) else {
+            return;
+        };
+        let numbers = self.known.get(&event.header.identity());
+        for number in numbers.into_iter().flatten() {
+            let building = self.packets.get_mut(number);
+            let sent_here = |it: &&mut Building| {
+                it.owner.is_none() && it.stations.first().is_some_and(|it| it.hook == Hook::Output)
+            };
+            if let Some(building) = building.filter(sent_here) {
+                building.owner = Some(Owner::Socket { uid, gid });
+                return;
+            }
+        }
+    }
+
+    fn line(&mut self, event: &LogEvent, line: &TraceLine, rules: &LegacyRules) {
+        let place = event
+            .hook
+            .and_then(|hook| Some((hook, legacy::priority(&line.table, hook)?)));
+        let Some((hook, priority)) = place else {
+            self.fragments += 1;
+            return;
+        };
+        let family = event.header.family();
+        let (step, doubt) = match rules.step(family, line, event.mark) {
+            Ok(step) => (step, None),
+            Err((step, doubt)) => (step, Some(doubt)),
+        };
+        let place = (hook, priority, Source::LegacyTrace);
+        let identity = event.header.identity();
+        let numbers = self.known.get(&identity).cloned().unwrap_or_default();
+        let number = numbers
+            .into_iter()
+            .find(|number| self.packets[number].takes_line(place, line));
+        let number = number.unwrap_or_else(|| {
+            // Its observers' events were lost.
+            self.fragments += 1;
+            self.add(identity)
+        });
+        let building = self.packets.get_mut(&number).expect("it was just found");
+        if let (None, Hook::Output, Some((uid, gid))) =
+            (&building.owner, hook, event.uid.zip(event.gid))
+        {
+            building.owner = Some(Owner::Socket { uid, gid });
+        }
+        if building.stations.iter().all(|it| it.place() != place) {
+            let chain = super::ChainName {
+                family: super::TableFamily::of(family),
+                table: line.table.clone(),
+                chain: hook.name().to_owned(),
+            };
+            building.arrive(Station {
+                hook,
+                priority,
+                chain,
+                source: Source::LegacyTrace,
+                header: event.header.clone(),
+                input: event.input,
+                output: event.output,
+                mark: Some(event.mark),
+                conntrack: None,
+                steps: Vec::new(),
+            });
+        }
+        building.doubts.extend(doubt);
+        building.ended |= step.drops();
+        let station = building.stations.iter_mut().find(|it| it.place() == place);
+        station.expect("it was just put there").steps.push(step);
+    }
+
+    /// Packets that nothing can follow; with `all`, all of them.
+    pub fn take(&mut self, all: bool) -> Vec<TracedPacket> {
+        let done = |it: &Building| (all || it.ended) && !it.stations.is_empty();
+        let numbers = self.packets.iter().filter(|(_, it)| done(it));
+        let numbers: Vec<u64> = numbers.map(|(number, _)| *number).collect();
+        let mut taken = Vec::new();
+        for number in numbers {
+            let building = self.packets.remove(&number).expect("it was just found");
+            if let Some(numbers) = self.known.get_mut(&building.identity) {
+                numbers.retain(|it| *it != number);
+                if numbers.is_empty() {
+                    self.known.remove(&building.identity);
+                }
+            }
+            taken.push(building.finish());
+        }
+        let packets = &self.packets;
+        self.current
+            .retain(|_, (number, _)| packets.contains_key(number));
+        taken
+    }
+}
+
+impl Building {
+    /// Whether this packet, having been where it was, can have come to a station.
+    fn can_come_to(&self, station: &Station) -> bool {
+        let Some(last) = self.stations.last() else {
+            return true;
+        };
+        let next = if last.hook == station.hook {
+            (last.priority, &last.chain) < (station.priority, &station.chain)
+        } else {
+            last.hook.leads_to(station.hook)
+                && (last.hook != Hook::Postrouting
+                    || (last.output == Some(LO) && station.input == Some(LO)))
+        };
+        let entry = |seen: &Option<ConntrackSeen>| seen.and_then(|it| it.id);
+        let same_entry = match (self.conntrack, entry(&station.conntrack)) {
+            (Some(known), Some(id)) => known.id == id,
+            _ => true,
+        };
+        !self.ended && next && same_entry
+    }
+
+    /// Whether a TRACE line is about this packet: it passed the hook, and has not been through this table there.
+    fn takes_line(&self, place: Place, line: &TraceLine) -> bool {
+        let (hook, ..) = place;
+        let Some(station) = self.stations.iter().find(|it| it.place() == place) else {
+            return self.stations.iter().any(|it| it.hook == hook);
+        };
+        let finished = station.steps.iter().any(|step| match step {
+            Step::Policy { .. } => true,
+            Step::Rule { verdict, .. } => verdict.ends_chain(),
+            Step::End { .. } => false,
+        });
+        // In the base chain numbers only go up.
+        let last = station.steps.iter().rev().find_map(|step| match step {
+            Step::Rule { place, .. } if place.chain == station.chain => Some(place),
+            _ => None,
+        });
+        let goes_on = match last.map(|place| &place.ordinal) {
+            Some(Ordinal::Known(last)) if line.chain == hook.name() => *last < line.number,
+            _ => true,
+        };
+        !finished && goes_on
+    }
+
+    fn arrive(&mut self, station: Station) {
+        if let Some(seen) = station.conntrack
+            && let Some(id) = seen.id
+        {
+            self.conntrack = Some(PacketConntrack {
+                id,
+                reply: seen.reply,
+                status: seen.status,
+                state: seen.state,
+                zone: None,
+            });
+        }
+        let leaves = station.hook == Hook::Postrouting && station.output != Some(LO);
+        let arrives = station.hook == Hook::Input;
+        // Our beacon is the last at both.
+        if station.source == Source::Observer && (leaves || arrives) {
+            self.ended = true;
+        }
+        let hooks = self.stations.iter().map(|it| it.hook);
+        let at = hooks.clone().position(|hook| hook == station.hook);
+        let at = match at {
+            None => self.stations.len(),
+            Some(first) => {
+                let rest = &self.stations[first..];
+                let before = rest.iter().take_while(|it| {
+                    it.hook == station.hook && it.priority <= station.priority
+                });
+                first + before.count()
+            }
+        };
+        self.stations.insert(at, station);
+    }
+
+    fn step(&mut self, station: usize, event: NftEvent, book: &RuleBook) {
+        let station = &mut self.stations[station];
+        let base = event.chain == station.chain;
+        let step = match (event.kind, event.handle) {
+            (NftKind::Policy(verdict), _) => Step::Policy {
+                chain: event.chain,
+                verdict,
+            },
+            (NftKind::Rule(verdict) | NftKind::Return(verdict), Some(handle)) => Step::Rule {
+                place: RulePlace {
+                    ordinal: book.ordinal(&event.chain, handle),
+                    chain: event.chain,
+                    handle: Some(handle),
+                },
+                verdict,
+                told: Told::Kernel,
+                mark: event.mark,
+            },
+            // The policy, which comes next, says the same of a base chain.
+            (NftKind::Rule(_) | NftKind::Return(_), None) if base => return,
+            (NftKind::Rule(_) | NftKind::Return(_), None) => Step::End {
+                rules: book.rules_in(&event.chain),
+                chain: event.chain,
+            },
+        };
+        self.ended |= step.drops();
+        station.steps.push(step);
+    }
+
+    fn finish(mut self) -> TracedPacket {
+        let count = self.stations.len();
+        for (n, station) in self.stations.iter_mut().enumerate() {
+            // It was seen later, so the last rule of this table let it go on.
+            if let Some(Step::Rule { verdict, told, .. }) = station.steps.last_mut()
+                && *verdict == Verdict::NotTold
+                && n + 1 < count
+            {
+                (*verdict, *told) = (Verdict::Accept, Told::WentOn);
+            }
+        }
+        let first = &self.stations[0];
+        let owner = self.owner.unwrap_or_else(|| {
+            let answer = first.header.tcp.is_some_and(|tcp| tcp.flags & 0x12 == 0x12);
+            Owner::Missing(
+                match (first.hook, answer) {
+                    (Hook::Output, true) => "the kernel names no owner of a SYN-ACK in nflog",
+                    (Hook::Output, false) => "no socket sent it, or its report was lost",
+                    _ => "it came in by an interface",
+                }
+                .into(),
+            )
+        });
+        TracedPacket {
+            stations: self.stations,
+            conntrack: self.conntrack,
+            owner,
+            doubts: self.doubts,
+        }
+    }
+}
+
+impl Station {
+    fn place(&self) -> Place {
+        (self.hook, self.priority, self.source)
+    }
+}
+

@@ -1,0 +1,476 @@
+//! Traces the packets of one namespace while it is there.
+
+use std::{
+    io,
+    os::fd::AsFd,
+    time::{Duration, Instant},
+};
+
+use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST};
+use nix::{
+    libc,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    NftEvent, Selection, TraceError, TracedPacket,
+    assemble::Assembler,
+    legacy::LegacyRules,
+    logger::Logger,
+    netlink::{Asking, Heard, Listening, NFTABLES, message_type},
+    observers::{LOGGED_BYTES, Observers, TABLE_PREFIX},
+    rulebook::RuleBook,
+    ruleset,
+    wire::{Attributes, LogEvent, Message, messages, request},
+};
+use crate::rules::{RuleSet, Table};
+
+/// Multicast group of changes of the rule set (NFNLGRP_NFTABLES in linux/netfilter/nfnetlink.h).
+const GROUP_CHANGES: u32 = 7;
+/// Multicast group of trace messages (NFNLGRP_NFTRACE).
+const GROUP_TRACE: u32 = 9;
+/// `NFNL_SUBSYS_ULOG`, the subsystem of nflog.
+const ULOG: u8 = 4;
+const LOG_PACKET: u8 = 0;
+const LOG_CONFIG: u8 = 1;
+/// Log group of ip_tables' TRACE; the kernel gives no choice.
+const GROUP_TRACE_LINES: u16 = 0;
+/// First log group that is tried for our own rule, far from the small numbers that people use.
+const FIRST_OWN_GROUP: u16 = 26_727;
+const GROUP_TRIES: u16 = 64;
+/// How long the report of a committed change may be on its way.
+const REPORT_DEADLINE: Duration = Duration::from_secs(1);
+
+const INSTALL: &str = "install observers";
+const LISTEN: &str = "listen to the trace of packets";
+const LISTEN_LOG: &str = "listen to nflog";
+
+/// How to trace.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Which packets.
+    pub selection: Selection,
+    /// In a namespace whose rules are in legacy iptables: its rule sets, one per family. Without them nothing of
+    /// ip_tables is traced, and no sysctl is set.
+    pub legacy: Vec<RuleSet>,
+    /// Bytes the kernel may keep per socket of what has not been read. It takes about 1 KiB for a step on the nft
+    /// backend and 5 KiB for one on legacy. An ordinary user gets no more than `net.core.rmem_max`.
+    pub room: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            selection: Selection::default(),
+            legacy: Vec::new(),
+            room: 64 << 20,
+        }
+    }
+}
+
+/// Observations that were lost. A run that lost any can't be called proven.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Lost {
+    /// Times the kernel said that it lost messages because nobody read them in time (ENOBUFS).
+    pub overruns: u64,
+    /// Messages it lost, by its own count.
+    pub messages: u64,
+    /// Numbers that are missing in the log groups, where the kernel counts from 0.
+    pub log_gaps: u64,
+    /// Events that belong to no packet, because its first event was lost.
+    pub fragments: u64,
+    /// Messages that could not be read.
+    pub unreadable: u64,
+}
+
+impl Lost {
+    /// True when all was seen.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A log group of ours, and the number its next message has.
+struct LogGroup {
+    number: u16,
+    next: u32,
+}
+
+/// Observers in one namespace, and what they report. Dropping it removes the observers; so does the kernel, when the
+/// process ends in whatever way.
+///
+/// Packets, rules and counters of the namespace stay as they are: the observers are in a table of their own, of type
+/// filter, and accept everything.
+pub struct TraceWatch {
+    /// Owns the table of observers; `None` when the watch is being stopped.
+    owner: Option<Asking>,
+    queries: Asking,
+    events: Listening,
+    logs: Listening,
+    groups: Vec<LogGroup>,
+    loggers: Vec<Logger>,
+    table: String,
+    book: RuleBook,
+    /// Newest generation whose report was read.
+    reported: u32,
+    rules: LegacyRules,
+    assembler: Assembler,
+    lost: Lost,
+}
+
+impl TraceWatch {
+    /// Puts observers into the namespace the calling thread is in, and listens. The watch keeps that namespace,
+    /// whoever uses it.
+    ///
+    /// # Errors
+    /// No right to do so (CAP_NET_ADMIN in the namespace), a kernel without nftables or nflog, or another program
+    /// that reads ip_tables' TRACE lines. Nothing is left then.
+    pub fn open(options: Options) -> Result<Self, TraceError> {
+        let Options {
+            selection,
+            legacy,
+            room,
+        } = options;
+        let asking = || Asking::open().map_err(TraceError::netlink(INSTALL));
+        let (mut owner, mut queries) = (asking()?, asking()?);
+        let listen = || {
+            let mut events = Listening::open(room)?;
+            events.join(GROUP_CHANGES)?;
+            events.join(GROUP_TRACE)?;
+            Ok(events)
+        };
+        let events = listen().map_err(TraceError::netlink(LISTEN))?;
+        let mut logs = Listening::open(room).map_err(TraceError::netlink(LISTEN_LOG))?;
+        let own_group = bind_own_group(&mut logs)?;
+        let mut groups = vec![LogGroup::new(own_group)];
+        if !legacy.is_empty() {
+            bind(&mut logs, GROUP_TRACE_LINES).map_err(taken(GROUP_TRACE_LINES))?;
+            groups.push(LogGroup::new(GROUP_TRACE_LINES));
+        }
+        let loggers = legacy.iter().map(|set| Logger::take_over(set.family));
+        let loggers = loggers.collect::<Result<_, _>>()?;
+        let before = ruleset::read(&mut queries)?;
+        let has_nat = |set: &RuleSet| set.tables.contains_key(&Table::Nat);
+        let table = format!("{TABLE_PREFIX}{}", owner.port);
+        let observers = Observers {
+            table: &table,
+            group: own_group,
+            selection: &selection,
+            conntrack: before.has_nat() || legacy.iter().any(has_nat),
+        };
+        let orders = observers.orders();
+        let installed = owner.transact(&orders);
+        installed.map_err(TraceError::netlink(INSTALL))?;
+        let after = ruleset::read(&mut queries)?;
+        let reported = before.id;
+        let book = if after.id == before.id.wrapping_add(1) {
+            RuleBook::new(after)
+        } else {
+            let mut book = RuleBook::new(before);
+            book.advance(after);
+            book
+        };
+        Ok(Self {
+            owner: Some(owner),
+            queries,
+            events,
+            logs,
+            groups,
+            loggers,
+            assembler: Assembler::new(table.clone()),
+            table,
+            book,
+            reported,
+            rules: LegacyRules(legacy),
+            lost: Lost::default(),
+        })
+    }
+
+    /// Name of the table of observers.
+    pub fn table(&self) -> &str {
+        &self.table
+    }
+
+    /// Bytes the kernel gives each socket for what has not been read.
+    pub fn room(&self) -> usize {
+        self.events.room
+    }
+
+    /// Waits until there is something to read. False when the time is over before.
+    ///
+    /// # Errors
+    /// poll(2) fails.
+    pub fn wait(&self, timeout: Duration) -> Result<bool, TraceError> {
+        readable(&[&self.events, &self.logs], timeout).map_err(TraceError::netlink(LISTEN))
+    }
+
+    /// All packets so far, in the order they were first seen: to be called when the traffic is over. A packet that is
+    /// still on its way comes in two parts, now and next time.
+    ///
+    /// # Errors
+    /// A socket fails. What is lost is no error but counted, see [`TraceWatch::lost`].
+    pub fn drain(&mut self) -> Result<Vec<TracedPacket>, TraceError> {
+        self.read()?;
+        Ok(self.assembler.take(true))
+    }
+
+    /// Packets that nothing can follow any more: dropped, delivered or gone. For reading while there is traffic.
+    ///
+    /// # Errors
+    /// As [`TraceWatch::drain`].
+    pub fn ended(&mut self) -> Result<Vec<TracedPacket>, TraceError> {
+        self.read()?;
+        Ok(self.assembler.take(false))
+    }
+
+    /// What was lost since the watch was opened.
+    pub fn lost(&self) -> Lost {
+        self.lost
+    }
+
+    /// Removes the observers, and returns what they saw last and all that was lost.
+    ///
+    /// # Errors
+    /// As [`TraceWatch::drain`]; the observers are gone all the same.
+    pub fn stop(mut self) -> Result<(Vec<TracedPacket>, Lost), TraceError> {
+        self.owner = None;
+        self.loggers.clear();
+        let packets = self.drain()?;
+        Ok((packets, self.lost))
+    }
+
+    fn read(&mut self) -> Result<(), TraceError> {
+        let mut events = Vec::new();
+        self.read_events(&mut events)?;
+        // The trace names rules by handle; places are looked up in the rules as they are after the packets, which
+        // tells together with the reports of changes which places are sure.
+        while ruleset::generation(&mut self.queries)? != self.book.generation() {
+            let rules = ruleset::read(&mut self.queries)?;
+            let id = rules.id;
+            self.book.advance(rules);
+            self.await_report(id, &mut events)?;
+        }
+        for event in events {
+            self.assembler.nft(event, &self.book);
+        }
+        // After the events of nftables: those that the kernel made before a line have been read by now.
+        self.read_logs()?;
+        self.book.settle();
+        self.lost.fragments = self.assembler.fragments();
+        let dropped = |socket: &Listening| socket.dropped().map_err(TraceError::netlink(LISTEN));
+        self.lost.messages = dropped(&self.events)? + dropped(&self.logs)?;
+        Ok(())
+    }
+
+    /// Reads on until the change that made this generation has been reported: what it changed must be known.
+    fn await_report(&mut self, id: u32, events: &mut Vec<NftEvent>) -> Result<(), TraceError> {
+        let deadline = Instant::now() + REPORT_DEADLINE;
+        let overruns = self.lost.overruns;
+        loop {
+            self.read_events(events)?;
+            let behind = id.wrapping_sub(self.reported) as i32 > 0;
+            let left = deadline.saturating_duration_since(Instant::now());
+            if !behind {
+                return Ok(());
+            }
+            if self.lost.overruns > overruns || left.is_zero() {
+                self.book.lose_sight();
+                return Ok(());
+            }
+            readable(&[&self.events], left).map_err(TraceError::netlink(LISTEN))?;
+        }
+    }
+
+    fn read_events(&mut self, events: &mut Vec<NftEvent>) -> Result<(), TraceError> {
+        let Self {
+            events: socket,
+            book,
+            reported,
+            lost,
+            table,
+            ..
+        } = self;
+        loop {
+            let mut unreadable = 0;
+            let heard = socket.hear(&mut |datagram| {
+                let Ok(messages) = messages(datagram) else {
+                    unreadable += 1;
+                    return;
+                };
+                for message in messages {
+                    let read = read_event(&message, table, book, reported, events);
+                    unreadable += u64::from(read.is_err());
+                }
+            });
+            lost.unreadable += unreadable;
+            match heard.map_err(TraceError::netlink(LISTEN))? {
+                Heard::Datagram => {}
+                Heard::Nothing => return Ok(()),
+                Heard::Overrun => {
+                    lost.overruns += 1;
+                    book.lose_sight();
+                }
+            }
+        }
+    }
+
+    fn read_logs(&mut self) -> Result<(), TraceError> {
+        let Self {
+            logs,
+            groups,
+            lost,
+            assembler,
+            rules,
+            ..
+        } = self;
+        loop {
+            let heard = logs.hear(&mut |datagram| {
+                let Ok(messages) = messages(datagram) else {
+                    lost.unreadable += 1;
+                    return;
+                };
+                for message in messages {
+                    if message.kind != message_type(ULOG, LOG_PACKET) {
+                        continue;
+                    }
+                    match LogEvent::decode(message.body) {
+                        Ok(event) => {
+                            lost.log_gaps += gap(groups, &message, &event);
+                            assembler.log(&event, rules);
+                        }
+                        Err(_) => lost.unreadable += 1,
+                    }
+                }
+            });
+            match heard.map_err(TraceError::netlink(LISTEN_LOG))? {
+                Heard::Datagram => {}
+                Heard::Nothing => return Ok(()),
+                Heard::Overrun => lost.overruns += 1,
+            }
+        }
+    }
+}
+
+/// Takes a message of the two multicast groups.
+fn read_event(
+    message: &Message<'_>,
+    own: &str,
+    book: &mut RuleBook,
+    reported: &mut u32,
+    events: &mut Vec<NftEvent>,
+) -> Result<(), super::wire::Malformed> {
+    let [subsystem, kind] = message.kind.to_be_bytes();
+    if subsystem != NFTABLES {
+        return Ok(());
+    }
+    match kind {
+        ruleset::TRACE => events.push(NftEvent::decode(message.body)?),
+        ruleset::NEW_RULE | ruleset::DELETE_RULE => {
+            let (chain, _) = ruleset::rule(message.body)?;
+            if chain.table != own {
+                book.touch(chain);
+            }
+        }
+        ruleset::NEW_CHAIN | ruleset::DELETE_CHAIN => {
+            let (chain, _) = ruleset::chain(message.body)?;
+            if chain.table != own {
+                book.touch(chain);
+            }
+        }
+        ruleset::NEW_TABLE | ruleset::DELETE_TABLE => {
+            let (family, table) = ruleset::table(message.body)?;
+            if table != own {
+                book.touch_table(family, table);
+            }
+        }
+        ruleset::NEW_GENERATION => *reported = ruleset::generation_of(message.body)?,
+        _ => {}
+    }
+    Ok(())
+}
+
+/// How many messages of the group are missing before this one.
+fn gap(groups: &mut [LogGroup], message: &Message<'_>, event: &LogEvent) -> u64 {
+    // netfilter's header: family, version, group.
+    let number = message.body.get(2..4).and_then(|it| it.try_into().ok());
+    let number = number.map(u16::from_be_bytes);
+    let group = groups.iter_mut().find(|it| Some(it.number) == number);
+    match (group, event.sequence) {
+        (Some(group), Some(sequence)) => {
+            let missing = sequence.wrapping_sub(group.next);
+            group.next = sequence.wrapping_add(1);
+            missing.into()
+        }
+        _ => 0,
+    }
+}
+
+impl LogGroup {
+    fn new(number: u16) -> Self {
+        Self { number, next: 0 }
+    }
+}
+
+fn readable(sockets: &[&Listening], timeout: Duration) -> io::Result<bool> {
+    let fds = sockets.iter().map(|it| it.as_socket().as_fd());
+    let mut fds: Vec<PollFd<'_>> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+    let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
+    match poll(&mut fds, timeout) {
+        Ok(count) => Ok(count > 0),
+        Err(nix::errno::Errno::EINTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A log group that nobody listens to, bound to the socket.
+fn bind_own_group(logs: &mut Listening) -> Result<u16, TraceError> {
+    for group in FIRST_OWN_GROUP..FIRST_OWN_GROUP + GROUP_TRIES {
+        match bind(logs, group) {
+            Ok(()) => return Ok(group),
+            Err(error) if is_taken(&error) => {}
+            Err(source) => return Err(TraceError::netlink(LISTEN_LOG)(source)),
+        }
+    }
+    Err(TraceError::GroupTaken {
+        group: FIRST_OWN_GROUP,
+    })
+}
+
+/// The socket may listen at all, it has joined multicast groups; so "not permitted" is about this group.
+fn is_taken(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EPERM | libc::EBUSY))
+}
+
+fn taken(group: u16) -> impl Fn(io::Error) -> TraceError {
+    move |source| match is_taken(&source) {
+        true => TraceError::GroupTaken { group },
+        false => TraceError::netlink(LISTEN_LOG)(source),
+    }
+}
+
+/// Binds a log group to the socket: every message at once, numbered, with the beginning of the packet.
+fn bind(logs: &mut Listening, group: u16) -> io::Result<()> {
+    // From linux/netfilter/nfnetlink_log.h.
+    const COMMAND: u16 = 1;
+    const BIND: u8 = 1;
+    const MODE: u16 = 2;
+    const COPY_PACKET: u8 = 2;
+    const THRESHOLD: u16 = 5;
+    const FLAGS: u16 = 6;
+    const NUMBERED: u16 = 1;
+    let mut mode = LOGGED_BYTES.to_be_bytes().to_vec();
+    mode.extend([COPY_PACKET, 0]);
+    for attributes in [
+        Attributes::new().byte(COMMAND, BIND),
+        Attributes::new().bytes(MODE, &mode),
+        Attributes::new().be32(THRESHOLD, 1),
+        Attributes::new().be16(FLAGS, NUMBERED),
+    ] {
+        let kind = message_type(ULOG, LOG_CONFIG);
+        let flags = NLM_F_REQUEST | NLM_F_ACK;
+        logs.configure(&request(kind, flags, 1, 0, group, &attributes))?;
+    }
+    Ok(())
+}
