@@ -32,3 +32,6 @@ pub use ruleset::observer_tables;
 pub use selection::{Packets, Selection};
 pub use watch::{Lost, Options, TraceWatch};
 pub use wire::{ConntrackSeen, Header, LogEvent, NftEvent, NftKind};
+
+#[cfg(test)]
+mod tests;

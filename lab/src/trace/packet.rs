@@ -16,6 +16,7 @@ pub struct TracedPacket {
     /// Base chains it went through, in the order it met them.
     pub stations: Vec<Station>,
     /// conntrack's entry for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conntrack: Option<PacketConntrack>,
     /// Owner of the socket that sent it.
     pub owner: Owner,
@@ -39,15 +40,20 @@ pub struct Station {
     /// The packet as it came here.
     pub header: Header,
     /// Index of the interface it came in by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<u32>,
     /// Index of the interface it leaves by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<u32>,
     /// The packet's mark as it came here; `None` when the first report is from after a rule that may have set it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mark: Option<u32>,
     /// conntrack's view of it here, where the kernel tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conntrack: Option<ConntrackSeen>,
     /// Rules that matched, ends of chains, and the policy, in order; empty at an observer. What is not named did not
     /// match.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<Step>,
 }
 
@@ -115,6 +121,7 @@ pub struct RulePlace {
     /// Its place in the chain.
     pub ordinal: Ordinal,
     /// nftables' handle of the rule: it stays the same while the rule lives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handle: Option<u64>,
 }
 
@@ -141,6 +148,7 @@ pub struct PacketConntrack {
     /// Bits of the state, as they were last.
     pub state: u32,
     /// Zone; the trace does not tell it, conntrack's own netlink does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<u16>,
 }
 

@@ -6,7 +6,6 @@ use std::{
     net::{IpAddr, SocketAddr},
     os::fd::AsFd,
     process::{Command, Stdio},
-    sync::mpsc,
     thread,
 };
 
@@ -195,10 +194,4 @@ pub fn as_user<T: Send>(uid: u32, gid: u32, work: impl FnOnce() -> T + Send) -> 
         });
         done.join().expect("it does not panic")
     })
-}
-
-/// A value that another thread sends, or a panic when it never comes.
-pub fn wait_for<T>(receiver: &mpsc::Receiver<T>) -> T {
-    let deadline = std::time::Duration::from_secs(20);
-    receiver.recv_timeout(deadline).expect("it comes in time")
 }

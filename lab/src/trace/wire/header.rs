@@ -26,20 +26,26 @@ pub struct Header {
     /// IANA number: 6 TCP, 17 UDP, 1 ICMP, 58 ICMPv6. In IPv6 the type of the first header after the fixed one.
     pub protocol: u8,
     /// Of TCP and UDP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_port: Option<u16>,
     /// Of TCP and UDP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination_port: Option<u16>,
     /// Identification of an IPv4 packet; nat keeps it. 0 where the sender gave none, as in a SYN-ACK.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip_id: Option<u16>,
     /// Flow label of an IPv6 packet; nat keeps it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flow_label: Option<u32>,
     /// TTL, or hop limit.
     pub hops_left: u8,
     /// Length of the packet in bytes, IP header included.
     pub length: u32,
     /// Of TCP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tcp: Option<TcpHeader>,
     /// Of ICMP and ICMPv6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub icmp: Option<Icmp>,
     /// First bytes of what UDP carries, as many as the kernel shows (up to 12): they tell DNS queries apart.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -68,6 +68,7 @@ pub enum NftKind {
 #[serde(rename_all = "kebab-case")]
 pub struct ConntrackSeen {
     /// Id of the entry, the one conntrack's own netlink prints; none for a packet without an entry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<u32>,
     /// True for a packet in the direction of the answer.
     pub reply: bool,
