@@ -8,10 +8,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::{
-    ConntrackSeen, Hook, NftEvent, NftKind, Ordinal, Owner, PacketConntrack, RulePlace,
+    ChainName, ConntrackSeen, Hook, NftEvent, NftKind, Ordinal, Owner, PacketConntrack, RulePlace,
     Source, Station, Step, Told, TracedPacket, Verdict,
     legacy::{self, LegacyRules},
-    observers::{OWNER_PREFIX, TABLE_PREFIX},
+    observers::{self, OWNER_PREFIX, TABLE_PREFIX},
     rulebook::RuleBook,
     wire::{Identity, LogEvent, TraceLine},
 };
@@ -100,13 +100,25 @@ impl Assembler {
 
     /// The first event of a base chain.
     fn begin(&mut self, event: &NftEvent, own: bool, book: &RuleBook) {
-        let (Some(header), Some((hook, priority))) = (&event.header, book.base(&event.chain))
-        else {
+        let base = if own {
+            let base = observers::base_of(&event.chain.chain);
+            book.base(&ChainName {
+                chain: base.to_owned(),
+                ..event.chain.clone()
+            })
+        } else {
+            book.base(&event.chain)
+        };
+        let (Some(header), Some((hook, priority))) = (&event.header, base) else {
             // Tracing began inside a chain, or the base chain came and went: no saying where.
             self.current.remove(&event.id);
             return;
         };
-        let source = if own { Source::Observer } else { Source::NftTrace };
+        let source = if own {
+            Source::Observer
+        } else {
+            Source::NftTrace
+        };
         let station = Station {
             hook,
             priority,
@@ -180,7 +192,11 @@ impl Assembler {
         for number in numbers.into_iter().flatten() {
             let building = self.packets.get_mut(number);
             let sent_here = |it: &&mut Building| {
-                it.owner.is_none() && it.stations.first().is_some_and(|it| it.hook == Hook::Output)
+                it.owner.is_none()
+                    && it
+                        .stations
+                        .first()
+                        .is_some_and(|it| it.hook == Hook::Output)
             };
             if let Some(building) = building.filter(sent_here) {
                 building.owner = Some(Owner::Socket { uid, gid });
@@ -220,7 +236,7 @@ impl Assembler {
             building.owner = Some(Owner::Socket { uid, gid });
         }
         if building.stations.iter().all(|it| it.place() != place) {
-            let chain = super::ChainName {
+            let chain = ChainName {
                 family: super::TableFamily::of(family),
                 table: line.table.clone(),
                 chain: hook.name().to_owned(),
@@ -292,7 +308,15 @@ impl Building {
     fn takes_line(&self, place: Place, line: &TraceLine) -> bool {
         let (hook, ..) = place;
         let Some(station) = self.stations.iter().find(|it| it.place() == place) else {
-            return self.stations.iter().any(|it| it.hook == hook);
+            // Dropped before the beacon of this hook, it was last seen at the one before.
+            let next = || {
+                hook != Hook::Prerouting
+                    && self
+                        .stations
+                        .last()
+                        .is_some_and(|it| it.hook.leads_to(hook))
+            };
+            return self.stations.iter().any(|it| it.hook == hook) || (!self.ended && next());
         };
         let finished = station.steps.iter().any(|step| match step {
             Step::Policy { .. } => true,
@@ -335,9 +359,9 @@ impl Building {
             None => self.stations.len(),
             Some(first) => {
                 let rest = &self.stations[first..];
-                let before = rest.iter().take_while(|it| {
-                    it.hook == station.hook && it.priority <= station.priority
-                });
+                let before = rest
+                    .iter()
+                    .take_while(|it| it.hook == station.hook && it.priority <= station.priority);
                 first + before.count()
             }
         };
@@ -410,4 +434,3 @@ impl Station {
         (self.hook, self.priority, self.source)
     }
 }
-

@@ -9,10 +9,7 @@ use nix::{
     sys::socket::{setsockopt, sockopt},
 };
 
-use super::{
-
-    wire::{Attributes, Malformed, Message, messages, request},
-};
+use super::wire::{Attributes, Malformed, Message, messages, request};
 
 /// Room for what one read takes: a dump comes in pieces of at most 32 KiB.
 const READ_BUFFER: usize = 64 << 10;
@@ -75,6 +72,7 @@ impl Asking {
             last = self.next();
             let create = match order.kind {
                 super::observers::NEW_RULE => APPEND,
+                super::observers::DELETE_TABLE => 0,
                 _ => CREATE,
             };
             let flags = NLM_F_REQUEST | NLM_F_ACK | create;
@@ -83,7 +81,14 @@ impl Asking {
             bytes.extend(part);
         }
         let end = self.next();
-        bytes.extend(request(BATCH_END, NLM_F_REQUEST, end, 0, resource, &nothing));
+        bytes.extend(request(
+            BATCH_END,
+            NLM_F_REQUEST,
+            end,
+            0,
+            resource,
+            &nothing,
+        ));
         self.socket.send(&bytes, 0)?;
         self.acknowledged(last)
     }
@@ -232,6 +237,13 @@ impl Listening {
         }
     }
 
+    /// Sends a message that nobody answers.
+    pub fn tell(&self, bytes: &[u8]) -> io::Result<()> {
+        self.socket
+            .send_to(bytes, &SocketAddr::new(0, 0), 0)
+            .map(|_| ())
+    }
+
     pub fn hear(&mut self, take: &mut dyn FnMut(&[u8])) -> io::Result<Heard> {
         match self.socket.recv(&mut &mut self.buffer[..], 0) {
             Ok(length) => {
@@ -271,4 +283,3 @@ impl Listening {
         &self.socket
     }
 }
-

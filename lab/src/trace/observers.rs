@@ -19,6 +19,8 @@ use super::{
 pub(crate) const TABLE_PREFIX: &str = "hoplab-trace-";
 /// What our own log rule writes.
 pub(crate) const OWNER_PREFIX: &str = "hoplab-owner";
+/// Between the name of a base chain and the number of a stage of its choice.
+const STAGE: &str = "-stage-";
 /// Bytes of a packet that are logged: IPv6 and TCP header with room for options.
 pub(crate) const LOGGED_BYTES: u32 = 128;
 /// Where the marking chains stand: after defragmentation (-400), before raw (-300).
@@ -26,6 +28,7 @@ pub(crate) const MARK_PRIORITY: i32 = -350;
 
 // Message types of nftables, from linux/netfilter/nf_tables.h.
 pub(crate) const NEW_TABLE: u8 = 0;
+pub(crate) const DELETE_TABLE: u8 = 2;
 pub(crate) const NEW_CHAIN: u8 = 3;
 pub(crate) const NEW_RULE: u8 = 6;
 /// The table lives as long as the socket that made it, and nobody else may change it (NFT_TABLE_F_OWNER).
@@ -89,6 +92,11 @@ impl Observers<'_> {
         orders
     }
 
+    /// The end of it all.
+    pub fn removal(table: &str) -> Order {
+        order(DELETE_TABLE, Attributes::new().text(1, table))
+    }
+
     fn base_chain(&self, name: &str, hook: Hook, priority: i32) -> Order {
         let place = Attributes::new().be32(1, hook.number().into());
         let chain = Attributes::new().text(1, self.table).text(3, name);
@@ -108,7 +116,7 @@ impl Observers<'_> {
         let stages: Vec<_> = stages.iter().filter(|stage| !stage.is_empty()).collect();
         let name = |n: usize| match n {
             0 => base.to_owned(),
-            n => format!("{base}-{n}"),
+            n => format!("{base}{STAGE}{n}"),
         };
         for n in 1..stages.len() {
             let chain = Attributes::new().text(1, self.table).text(3, &name(n));
@@ -183,8 +191,7 @@ impl Observers<'_> {
         let ports = self.selection.ports.iter();
         ports
             .flat_map(|port| {
-                [Half::Source, Half::Destination]
-                    .map(|half| expression::original_port(half, *port))
+                [Half::Source, Half::Destination].map(|half| expression::original_port(half, *port))
             })
             .collect()
     }
@@ -223,6 +230,11 @@ impl Observers<'_> {
         }
         alternatives
     }
+}
+
+/// The base chain of ours that a chain of ours belongs to.
+pub(crate) fn base_of(chain: &str) -> &str {
+    chain.split_once(STAGE).map_or(chain, |(base, _)| base)
 }
 
 /// Name of the base chain of ours at a hook.

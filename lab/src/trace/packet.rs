@@ -120,7 +120,7 @@ pub struct RulePlace {
     pub chain: ChainName,
     /// Its place in the chain.
     pub ordinal: Ordinal,
-    /// nftables' handle of the rule: it stays the same while the rule lives.
+    /// nftables' handle of the rule: it stays when the place changes, and when another rule takes its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handle: Option<u64>,
 }
@@ -200,9 +200,12 @@ impl RulePlace {
     pub fn rule_id(&self) -> Option<RuleId> {
         let (family, table) = self.chain.iptables()?;
         match self.ordinal {
-            Ordinal::Known(ordinal) => {
-                Some(RuleId::new(family, table, self.chain.chain.clone(), ordinal))
-            }
+            Ordinal::Known(ordinal) => Some(RuleId::new(
+                family,
+                table,
+                self.chain.chain.clone(),
+                ordinal,
+            )),
             Ordinal::Unknown(_) => None,
         }
     }
@@ -285,11 +288,7 @@ impl TracedPacket {
                 is.hops_left.to_string(),
             );
             if let (Some(was), Some(is)) = (before.mark, after.mark) {
-                note(
-                    ChangedField::Mark,
-                    format!("{was:#x}"),
-                    format!("{is:#x}"),
-                );
+                note(ChangedField::Mark, format!("{was:#x}"), format!("{is:#x}"));
             }
         }
         changes
@@ -300,7 +299,10 @@ impl TracedPacket {
     pub fn lines(&self) -> Vec<String> {
         let steps = |station: &Station| {
             let hook = station.hook;
-            let lines = station.steps.iter().map(move |step| format!("{hook} {step}"));
+            let lines = station
+                .steps
+                .iter()
+                .map(move |step| format!("{hook} {step}"));
             lines.collect::<Vec<_>>()
         };
         self.stations.iter().flat_map(steps).collect()

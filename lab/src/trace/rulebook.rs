@@ -35,7 +35,8 @@ impl Generation {
 pub(crate) struct RuleBook {
     before: Generation,
     after: Generation,
-    touched: BTreeSet<ChainName>,
+    /// Chains in which something was added, removed or replaced, with the handles of the rules it was.
+    touched: BTreeMap<ChainName, BTreeSet<u64>>,
     tables_touched: BTreeSet<(TableFamily, String)>,
     /// Reports of changes were lost: any chain may have been touched.
     blind: bool,
@@ -55,9 +56,14 @@ impl RuleBook {
         self.after.id
     }
 
-    /// A rule of this chain was added or removed.
-    pub fn touch(&mut self, chain: ChainName) {
-        self.touched.insert(chain);
+    /// A rule of this chain was added, removed or replaced.
+    pub fn touch_rule(&mut self, chain: ChainName, handle: u64) {
+        self.touched.entry(chain).or_default().insert(handle);
+    }
+
+    /// This chain was added or removed.
+    pub fn touch_chain(&mut self, chain: ChainName) {
+        self.touched.entry(chain).or_default();
     }
 
     /// A table was added or removed.
@@ -85,7 +91,11 @@ impl RuleBook {
 
     /// Hook and priority of a base chain.
     pub fn base(&self, chain: &ChainName) -> Option<(Hook, i32)> {
-        let entry = self.after.chains.get(chain).or(self.before.chains.get(chain));
+        let entry = self
+            .after
+            .chains
+            .get(chain)
+            .or(self.before.chains.get(chain));
         entry.and_then(|entry| entry.base)
     }
 
@@ -101,7 +111,7 @@ impl RuleBook {
 
     /// Whether nobody changed the chain while the packets passed.
     fn is_certain(&self, chain: &ChainName) -> bool {
-        let touched = self.touched.contains(chain) || self.is_table_touched(chain);
+        let touched = self.touched.contains_key(chain) || self.is_table_touched(chain);
         self.before.id == self.after.id || !(self.blind || touched)
     }
 
@@ -111,8 +121,10 @@ impl RuleBook {
         self.tables_touched.contains(&table)
     }
 
-    /// Place of the rule with this handle. The kernel uses a handle once in the life of a table, so a handle that is
-    /// there was never another rule; its place may have been another one.
+    /// Place of the rule with this handle.
+    ///
+    /// A handle is not a rule: one that takes the place of another has its handle (seen on Linux 6.18 with `-R` and
+    /// `nft replace`), and a table made anew counts from 1 again. The kernel's reports of changes tell both.
     pub fn ordinal(&self, chain: &ChainName, handle: u64) -> Ordinal {
         let place = |generation: &Generation| {
             let rules = &generation.chains.get(chain)?.rules;
@@ -120,33 +132,33 @@ impl RuleBook {
             u32::try_from(at + 1).ok()
         };
         let (before, after) = (place(&self.before), place(&self.after));
-        let unknown = |why: String| Ordinal::Unknown(why);
         if self.is_certain(chain) {
             return match after {
                 Some(ordinal) => Ordinal::Known(ordinal),
-                None => unknown(format!("no rule of this chain has handle {handle}")),
+                None => Ordinal::Unknown(format!("no rule of this chain has handle {handle}")),
             };
         }
-        // One change, and the rule at the same place on both sides of it: it was there all the time. The same for
-        // a rule that only one side has.
+        // What only one side of one change has, or what it let alone.
         let one_change = self.after.id == self.before.id.wrapping_add(1)
             && !self.blind
             && !self.is_table_touched(chain);
-        match (before, after) {
-            (Some(before), Some(after)) if one_change && before == after => Ordinal::Known(after),
-            (Some(only), None) | (None, Some(only)) if one_change => Ordinal::Known(only),
-            (Some(before), Some(after)) => unknown(format!(
-                "the chain changed meanwhile: rule {before} before, {after} afterwards"
-            )),
-            (Some(before), None) => unknown(format!(
-                "the chain changed meanwhile: rule {before} before, gone afterwards"
-            )),
-            (None, Some(after)) => unknown(format!(
-                "the chain changed meanwhile: not there before, rule {after} afterwards"
-            )),
-            (None, None) => unknown(format!(
-                "the chain changed meanwhile: handle {handle} came and went"
-            )),
-        }
+        let replaced = self
+            .touched
+            .get(chain)
+            .is_some_and(|it| it.contains(&handle));
+        let how = match (before, after) {
+            (Some(before), Some(after)) if replaced => {
+                format!("rule {before} was replaced, and is rule {after} afterwards")
+            }
+            (Some(before), Some(after)) if one_change && before == after => {
+                return Ordinal::Known(after);
+            }
+            (Some(only), None) | (None, Some(only)) if one_change => return Ordinal::Known(only),
+            (Some(before), Some(after)) => format!("rule {before} before, {after} afterwards"),
+            (Some(before), None) => format!("rule {before} before, gone afterwards"),
+            (None, Some(after)) => format!("not there before, rule {after} afterwards"),
+            (None, None) => format!("handle {handle} came and went"),
+        };
+        Ordinal::Unknown(format!("the chain changed meanwhile: {how}"))
     }
 }

@@ -104,7 +104,7 @@ struct LogGroup {
 /// Packets, rules and counters of the namespace stay as they are: the observers are in a table of their own, of type
 /// filter, and accept everything.
 pub struct TraceWatch {
-    /// Owns the table of observers; `None` when the watch is being stopped.
+    /// Owns the table of observers; `None` once they are removed.
     owner: Option<Asking>,
     queries: Asking,
     events: Listening,
@@ -235,10 +235,22 @@ impl TraceWatch {
     /// # Errors
     /// As [`TraceWatch::drain`]; the observers are gone all the same.
     pub fn stop(mut self) -> Result<(Vec<TracedPacket>, Lost), TraceError> {
-        self.owner = None;
-        self.loggers.clear();
+        self.remove();
         let packets = self.drain()?;
         Ok((packets, self.lost))
+    }
+
+    /// Removes the table and sets back the loggers.
+    ///
+    /// To close the socket would do, were it not for a child that another thread is just starting: until it executes
+    /// its program it holds a copy of the socket, and with it the table.
+    fn remove(&mut self) {
+        if let Some(mut owner) = self.owner.take()
+            && let Err(error) = owner.transact(&[Observers::removal(&self.table)])
+        {
+            tracing::warn!(table = self.table, %error, "could not remove the observers; closing their socket will");
+        }
+        self.loggers.clear();
     }
 
     fn read(&mut self) -> Result<(), TraceError> {
@@ -353,6 +365,17 @@ impl TraceWatch {
     }
 }
 
+impl Drop for TraceWatch {
+    fn drop(&mut self) {
+        self.remove();
+        for group in &self.groups {
+            if let Err(error) = self.logs.tell(&command(group.number, UNBIND)) {
+                tracing::warn!(group = group.number, %error, "could not leave an nflog group; closing its socket will");
+            }
+        }
+    }
+}
+
 /// Takes a message of the two multicast groups.
 fn read_event(
     message: &Message<'_>,
@@ -368,15 +391,15 @@ fn read_event(
     match kind {
         ruleset::TRACE => events.push(NftEvent::decode(message.body)?),
         ruleset::NEW_RULE | ruleset::DELETE_RULE => {
-            let (chain, _) = ruleset::rule(message.body)?;
+            let (chain, handle) = ruleset::rule(message.body)?;
             if chain.table != own {
-                book.touch(chain);
+                book.touch_rule(chain, handle);
             }
         }
         ruleset::NEW_CHAIN | ruleset::DELETE_CHAIN => {
             let (chain, _) = ruleset::chain(message.body)?;
             if chain.table != own {
-                book.touch(chain);
+                book.touch_chain(chain);
             }
         }
         ruleset::NEW_TABLE | ruleset::DELETE_TABLE => {
@@ -453,8 +476,6 @@ fn taken(group: u16) -> impl Fn(io::Error) -> TraceError {
 /// Binds a log group to the socket: every message at once, numbered, with the beginning of the packet.
 fn bind(logs: &mut Listening, group: u16) -> io::Result<()> {
     // From linux/netfilter/nfnetlink_log.h.
-    const COMMAND: u16 = 1;
-    const BIND: u8 = 1;
     const MODE: u16 = 2;
     const COPY_PACKET: u8 = 2;
     const THRESHOLD: u16 = 5;
@@ -462,15 +483,27 @@ fn bind(logs: &mut Listening, group: u16) -> io::Result<()> {
     const NUMBERED: u16 = 1;
     let mut mode = LOGGED_BYTES.to_be_bytes().to_vec();
     mode.extend([COPY_PACKET, 0]);
+    logs.configure(&command(group, BIND))?;
     for attributes in [
-        Attributes::new().byte(COMMAND, BIND),
         Attributes::new().bytes(MODE, &mode),
         Attributes::new().be32(THRESHOLD, 1),
         Attributes::new().be16(FLAGS, NUMBERED),
     ] {
-        let kind = message_type(ULOG, LOG_CONFIG);
-        let flags = NLM_F_REQUEST | NLM_F_ACK;
-        logs.configure(&request(kind, flags, 1, 0, group, &attributes))?;
+        logs.configure(&configuration(group, &attributes))?;
     }
     Ok(())
+}
+
+// Commands about a log group, from linux/netfilter/nfnetlink_log.h.
+const BIND: u8 = 1;
+const UNBIND: u8 = 2;
+
+fn command(group: u16, command: u8) -> Vec<u8> {
+    const COMMAND: u16 = 1;
+    configuration(group, &Attributes::new().byte(COMMAND, command))
+}
+
+fn configuration(group: u16, attributes: &Attributes) -> Vec<u8> {
+    let kind = message_type(ULOG, LOG_CONFIG);
+    request(kind, NLM_F_REQUEST | NLM_F_ACK, 1, 0, group, attributes)
 }

@@ -35,12 +35,24 @@ fn expect(packet: &TracedPacket, pair: &Pair, lines: &[&str]) {
         Some(format!("{hook} {family} {rest}"))
     });
     let lines: Vec<String> = lines.collect();
-    assert_eq!(packet.lines(), lines, "{}", told(std::slice::from_ref(packet)));
+    assert_eq!(
+        packet.lines(),
+        lines,
+        "{}",
+        told(std::slice::from_ref(packet))
+    );
 }
 
 /// Where the packet was going at each hook and priority where observers stand.
-fn seen(packet: &TracedPacket, of: impl Fn(&TracedPacket, usize) -> SocketAddr) -> Vec<(Hook, i32, u16)> {
-    let observed = packet.stations.iter().enumerate().filter(|(_, it)| it.steps.is_empty());
+fn seen(
+    packet: &TracedPacket,
+    of: impl Fn(&TracedPacket, usize) -> SocketAddr,
+) -> Vec<(Hook, i32, u16)> {
+    let observed = packet
+        .stations
+        .iter()
+        .enumerate()
+        .filter(|(_, it)| it.steps.is_empty());
     observed
         .map(|(n, it)| (it.hook, it.priority, of(packet, n).port()))
         .collect()
@@ -104,7 +116,10 @@ fn an_inbound_connection_goes_to_the_proxy_and_its_reply_is_translated_back_with
         assert_eq!(seen(reply, source), from);
         let joined = connections(&packets);
         assert_eq!(joined.len(), 1);
-        assert_eq!((&joined[0].packets[..], &joined[0].replies[..]), (&[0][..], &[1][..]));
+        assert_eq!(
+            (&joined[0].packets[..], &joined[0].replies[..]),
+            (&[0][..], &[1][..])
+        );
         let json = serde_json::to_string(&packets).expect("a JSON form");
         let read: Vec<TracedPacket> = serde_json::from_str(&json).expect("it reads back");
         assert_eq!(read, packets);
@@ -137,8 +152,16 @@ fn what_the_app_sends_goes_to_the_proxy_over_lo(
             ],
         );
         // One packet all the way, though its trace id is another one after lo; nat PREROUTING is not asked.
-        let over_lo = [Hook::Output, Hook::Postrouting, Hook::Prerouting, Hook::Input];
-        assert_eq!((syn.hooks(), reply.hooks()), (over_lo.into(), over_lo.into()));
+        let over_lo = [
+            Hook::Output,
+            Hook::Postrouting,
+            Hook::Prerouting,
+            Hook::Input,
+        ];
+        assert_eq!(
+            (syn.hooks(), reply.hooks()),
+            (over_lo.into(), over_lo.into())
+        );
         assert_eq!(syn.owner, Owner::Socket { uid: APP, gid: APP });
         let changed = syn.changes();
         assert_eq!(changed.len(), 1, "{changed:?}");
@@ -211,7 +234,10 @@ fn a_proxy_that_calls_its_own_pod_is_led_back_to_itself_and_a_refusal_is_seen(
                 "legacy: POSTROUTING nat POSTROUTING policy: accept",
             ],
         );
-        assert_eq!(syn.last().destination_end(), SocketAddr::new(loopback(family), 15006));
+        assert_eq!(
+            syn.last().destination_end(),
+            SocketAddr::new(loopback(family), 15006)
+        );
         let words = refusal.first().tcp.expect("it is TCP").flag_words();
         assert_eq!(words, "rst ack");
         assert_eq!(refusal.last().source_end(), pair.pod_at(9080));
@@ -304,7 +330,10 @@ fn tproxy_marks_the_packet_and_leaves_its_addresses(
         make_transparent(&proxy);
         let watch = pair.watch(Selection::default());
         let client = pair.client_connects(9080);
-        assert_eq!(client.peer_addr().expect("it is connected"), pair.pod_at(9080));
+        assert_eq!(
+            client.peer_addr().expect("it is connected"),
+            pair.pod_at(9080)
+        );
         let packets = stopped(watch);
         let syn = &packets[0];
         expect(
@@ -319,7 +348,11 @@ fn tproxy_marks_the_packet_and_leaves_its_addresses(
         );
         let changes = syn.changes();
         assert_eq!(changes.len(), 1, "{changes:?}");
-        let marked = (changes[0].field, &changes[0].before[..], &changes[0].after[..]);
+        let marked = (
+            changes[0].field,
+            &changes[0].before[..],
+            &changes[0].after[..],
+        );
         assert_eq!(marked, (ChangedField::Mark, "0x0", "0x539"));
         assert_eq!(syn.last().destination_end(), pair.pod_at(9080));
         let tproxy = syn.stations.iter().flat_map(|it| &it.steps).nth(2);
@@ -432,7 +465,10 @@ fn all_packets_are_traced_when_asked_for(
         let mut buffer = [0; 7];
         accepted.read_exact(&mut buffer).expect("it comes");
         let packets = stopped(watch);
-        let inward: Vec<_> = packets.iter().filter(|it| it.hooks()[0] == Hook::Prerouting).collect();
+        let inward: Vec<_> = packets
+            .iter()
+            .filter(|it| it.hooks()[0] == Hook::Prerouting)
+            .collect();
         let words = |it: &TracedPacket| it.first().tcp.expect("it is TCP").flag_words();
         let words: Vec<_> = inward.iter().map(|it| words(it)).collect();
         assert_eq!(words, ["syn", "ack", "psh ack"], "{}", told(&packets));
@@ -486,10 +522,18 @@ fn a_connection_that_closes_again_is_another_one(
         let clients: Vec<TcpStream> = (0..20).map(|_| pair.client_connects(9080)).collect();
         let packets = stopped(watch);
         let joined = connections(&packets);
-        let sizes: Vec<_> = joined.iter().map(|it| (it.packets.len(), it.replies.len())).collect();
+        let sizes: Vec<_> = joined
+            .iter()
+            .map(|it| (it.packets.len(), it.replies.len()))
+            .collect();
         assert_eq!(sizes, vec![(1, 1); clients.len()]);
         for packet in packets.iter().filter(|it| opens(it)) {
-            assert_eq!(packet.rules().count(), 3, "{}", told(std::slice::from_ref(packet)));
+            assert_eq!(
+                packet.rules().count(),
+                3,
+                "{}",
+                told(std::slice::from_ref(packet))
+            );
         }
     });
 }

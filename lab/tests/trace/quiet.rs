@@ -47,9 +47,15 @@ fn rules_their_places_and_their_counters_are_the_same_with_and_without_observers
         };
         // Policies are left out: multicast reports move them.
         assert_eq!(rules(&with), rules(&without));
-        let moved = rules(&with).iter().filter(|(_, rule)| rule.counters.is_some_and(|it| it.packets > 0)).count();
+        let moved = rules(&with)
+            .iter()
+            .filter(|(_, rule)| rule.counters.is_some_and(|it| it.packets > 0))
+            .count();
         assert_eq!(moved, 7, "the traffic moved rules");
-        assert_eq!(with.tables.keys().collect::<Vec<_>>(), without.tables.keys().collect::<Vec<_>>());
+        assert_eq!(
+            with.tables.keys().collect::<Vec<_>>(),
+            without.tables.keys().collect::<Vec<_>>()
+        );
     });
 }
 

@@ -56,8 +56,14 @@ pub fn in_sandbox(body: impl FnOnce()) {
     if Uid::effective().is_root() {
         return body();
     }
-    assert!(std::env::var_os(INNER).is_none(), "no root in the user namespace");
-    let test = thread::current().name().expect("libtest names it").to_owned();
+    assert!(
+        std::env::var_os(INNER).is_none(),
+        "no root in the user namespace"
+    );
+    let test = thread::current()
+        .name()
+        .expect("libtest names it")
+        .to_owned();
     let ended = Command::new("unshare")
         .args(["--user", "--map-root-user", "--map-auto", "--"])
         .arg(std::env::current_exe().expect("it has a path"))
@@ -99,7 +105,10 @@ impl Pair {
                 .expect("a link");
         });
         for (place, host) in [(&pair.client, CLIENT), (&pair.pod, POD)] {
-            let addresses = [(address(Family::V4, host), 24), (address(Family::V6, host), 64)];
+            let addresses = [
+                (address(Family::V4, host), 24),
+                (address(Family::V6, host), 64),
+            ];
             run(place, move |it| {
                 it.netlink.set_up("eth0", &addresses).expect("it is there");
             });
@@ -109,7 +118,10 @@ impl Pair {
         pair
     }
 
-    pub fn in_pod<T: Send + 'static>(&self, work: impl FnOnce(&mut Inside) -> T + Send + 'static) -> T {
+    pub fn in_pod<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Inside) -> T + Send + 'static,
+    ) -> T {
         run(&self.pod, work)
     }
 
@@ -172,7 +184,10 @@ pub fn restore(backend: Backend, family: Family, rules: &str) {
 }
 
 fn save(backend: Backend, family: Family) -> RuleSet {
-    let ended = tool(backend, family, Tool::Save).arg("-c").output().expect("iptables-save");
+    let ended = tool(backend, family, Tool::Save)
+        .arg("-c")
+        .output()
+        .expect("iptables-save");
     let text = String::from_utf8_lossy(&ended.stdout);
     rules::parse(&text, family, "iptables-save").expect("it prints what we read")
 }

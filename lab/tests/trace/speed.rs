@@ -12,7 +12,10 @@ use hoplab::{
 };
 use rstest::rstest;
 
-use super::{APP, Pair, sandbox::{in_sandbox, loopback}};
+use super::{
+    APP, Pair,
+    sandbox::{in_sandbox, loopback},
+};
 
 const CONNECTIONS: u32 = 500;
 
@@ -35,7 +38,11 @@ fn of_observers_and_of_a_traced_connection(
     in_sandbox(|| {
         let pair = Pair::with_sidecar(backend, Family::V4, "");
         let listener = pair.listens(15006);
-        std::thread::spawn(move || for stream in listener.incoming() { drop(stream); });
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                drop(stream);
+            }
+        });
         let bare = connect_all(&pair);
         let options = pair.options(Selection::default());
         let begun = Instant::now();
@@ -50,7 +57,9 @@ fn of_observers_and_of_a_traced_connection(
         println!(
             "{backend}: install {install:?}, stop {:?}; a connection {bare:.1} µs bare, {traced:.1} µs traced; \
              reading {} packets {:.1} µs each; lost {lost:?}",
-            begun.elapsed(), packets.len(), read / packets.len() as f64,
+            begun.elapsed(),
+            packets.len(),
+            read / packets.len() as f64,
         );
     });
 }
@@ -60,7 +69,10 @@ fn of_observers_and_of_a_traced_connection(
 fn of_reading_while_there_is_traffic(#[values(Backend::Nft, Backend::Legacy)] backend: Backend) {
     in_sandbox(|| {
         let pair = Pair::with_sidecar(backend, Family::V4, "");
-        let all = Selection { packets: Packets::All, ..Selection::default() };
+        let all = Selection {
+            packets: Packets::All,
+            ..Selection::default()
+        };
         let mut watch = pair.watch(all);
         let lo = SocketAddr::new(loopback(Family::V4), 0);
         let sender = pair.datagrams(APP, lo);
@@ -91,7 +103,8 @@ fn of_reading_while_there_is_traffic(#[values(Backend::Nft, Backend::Legacy)] ba
         let sent = sending.join().expect("it does not panic");
         println!(
             "{backend}: {sent} sent, {packets} packets read, {:.0} stations/s in {took:.1} s; first loss at {until_loss:?}; {:?}",
-            stations as f64 / took, watch.lost(),
+            stations as f64 / took,
+            watch.lost(),
         );
     });
 }

@@ -1,6 +1,10 @@
 //! What a watch says when it can't know: lost events, rules that changed meanwhile.
 
-use std::{io::Write as _, net::SocketAddr, process::{Command, Stdio}};
+use std::{
+    io::Write as _,
+    net::SocketAddr,
+    process::{Command, Stdio},
+};
 
 use hoplab::{
     netfilter::Backend,
@@ -9,7 +13,11 @@ use hoplab::{
 };
 use rstest::rstest;
 
-use super::{APP, Pair, sandbox::{in_sandbox, loopback}, stopped, told};
+use super::{
+    APP, Pair,
+    sandbox::{in_sandbox, loopback},
+    stopped, told,
+};
 
 #[rstest]
 fn lost_events_are_counted(#[values(Backend::Nft, Backend::Legacy)] backend: Backend) {
@@ -55,39 +63,68 @@ fn the_same_traffic_with_room_for_it_loses_nothing(
             packets.extend(watch.ended().expect("the sockets work"));
         }
         packets.extend(stopped(watch));
-        let queries = packets.iter().filter(|it| it.first().protocol == 17).count();
-        assert!(queries >= 250, "every second call is told the error of the one before: {queries}");
+        let queries = packets
+            .iter()
+            .filter(|it| it.first().protocol == 17)
+            .count();
+        assert!(
+            queries >= 250,
+            "every second call is told the error of the one before: {queries}"
+        );
     });
 }
 
 /// Ordinals of the rules a packet met in ISTIO_INBOUND.
 fn inbound(packet: &TracedPacket) -> Vec<Ordinal> {
-    let rules = packet.rules().filter(|(_, place, _)| place.chain.chain == "ISTIO_INBOUND");
+    let rules = packet
+        .rules()
+        .filter(|(_, place, _)| place.chain.chain == "ISTIO_INBOUND");
     rules.map(|(_, place, _)| place.ordinal.clone()).collect()
 }
 
 #[rstest]
-fn a_rule_that_was_replaced_before_the_trace_was_read_is_said_to_be_unknown() {
+#[case::replaced(
+    "*nat\n-R ISTIO_INBOUND 5 -p tcp -j ISTIO_IN_REDIRECT\nCOMMIT\n",
+    "rule 5 was replaced, and is rule 5 afterwards",
+    5
+)]
+#[case::made_anew(
+    "*nat\n-D ISTIO_INBOUND 5\n-A ISTIO_INBOUND -p tcp -j ISTIO_IN_REDIRECT\nCOMMIT\n\
+     *nat\n-I ISTIO_INBOUND 1 -p tcp --dport 9 -j RETURN\nCOMMIT\n",
+    "rule 5 before, gone afterwards",
+    6
+)]
+fn a_rule_that_changed_before_the_trace_was_read_is_said_to_be_unknown(
+    #[case] changes: &str,
+    #[case] words: &str,
+    #[case] later: u32,
+) {
     in_sandbox(|| {
         let pair = Pair::with_sidecar(Backend::Nft, Family::V4, "");
         let _proxy = pair.listens(15006);
         let mut watch = pair.watch(Selection::default());
         let _first = pair.client_connects(9080);
-        pair.apply("*nat\n-R ISTIO_INBOUND 5 -p tcp -j ISTIO_IN_REDIRECT\nCOMMIT\n");
-        pair.apply("*nat\n-I ISTIO_INBOUND 1 -p tcp --dport 9 -j RETURN\nCOMMIT\n");
+        pair.apply(changes);
         let packets = watch.drain().expect("the sockets work");
         let places = inbound(&packets[0]);
         let [Ordinal::Unknown(why)] = &places[..] else {
             panic!("{places:?}");
         };
-        assert!(why.contains("rule 5 before, gone afterwards"), "{why}");
+        assert!(why.ends_with(words), "{why}");
         // Rules of other chains are as sure as ever.
-        let sure = packets[0].rules().filter(|(_, place, _)| place.rule_id().is_some());
+        let sure = packets[0]
+            .rules()
+            .filter(|(_, place, _)| place.rule_id().is_some());
         assert_eq!(sure.count(), 2, "{}", told(&packets));
         // What comes later meets rules that stand still.
         let _second = pair.client_connects(9080);
         let packets = stopped(watch);
-        assert_eq!(inbound(&packets[0]), [Ordinal::Known(6)], "{}", told(&packets));
+        assert_eq!(
+            inbound(&packets[0]),
+            [Ordinal::Known(later)],
+            "{}",
+            told(&packets)
+        );
     });
 }
 
@@ -101,11 +138,21 @@ fn rules_that_changed_elsewhere_or_only_once_leave_no_doubt() {
         pair.apply("*mangle\n-A INPUT -p tcp --dport 9\nCOMMIT\n");
         pair.apply("*nat\n-I ISTIO_OUTPUT 1 -p tcp --dport 9 -j RETURN\nCOMMIT\n");
         let packets = watch.drain().expect("the sockets work");
-        assert_eq!(inbound(&packets[0]), [Ordinal::Known(5)], "{}", told(&packets));
+        assert_eq!(
+            inbound(&packets[0]),
+            [Ordinal::Known(5)],
+            "{}",
+            told(&packets)
+        );
         let _second = pair.client_connects(9080);
         pair.apply("*nat\n-A ISTIO_INBOUND -p tcp --dport 9 -j RETURN\nCOMMIT\n");
         let packets = watch.drain().expect("the sockets work");
-        assert_eq!(inbound(&packets[0]), [Ordinal::Known(5)], "{}", told(&packets));
+        assert_eq!(
+            inbound(&packets[0]),
+            [Ordinal::Known(5)],
+            "{}",
+            told(&packets)
+        );
     });
 }
 
@@ -124,7 +171,11 @@ fn rules_of_a_native_nftables_table_have_places_too(
     in_sandbox(|| {
         let pair = Pair::new(Backend::Nft, family);
         pair.in_pod(|_| {
-            let mut nft = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().expect("nft");
+            let mut nft = Command::new("nft")
+                .args(["-f", "-"])
+                .stdin(Stdio::piped())
+                .spawn()
+                .expect("nft");
             let mut stdin = nft.stdin.take().expect("it is piped");
             stdin.write_all(NATIVE.as_bytes()).expect("it reads");
             drop(stdin);

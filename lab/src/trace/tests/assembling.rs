@@ -23,7 +23,12 @@ fn redirected(id: u32, header: &Header) -> Vec<NftEvent> {
     let first = NftEvent {
         header: Some(header.clone()),
         output: Some(2),
-        ..event(id, nat("OUTPUT"), Some(1), NftKind::Rule(Verdict::Jump("SUB".into())))
+        ..event(
+            id,
+            nat("OUTPUT"),
+            Some(1),
+            NftKind::Rule(Verdict::Jump("SUB".into())),
+        )
     };
     let second = event(id, nat("SUB"), Some(5), NftKind::Rule(Verdict::Accept));
     vec![first, second]
@@ -46,16 +51,27 @@ fn a_packet_is_one_over_lo_where_its_trace_id_changes_and_its_addresses_too() {
     events.push(sight(2, "input", &after, true));
     let (packets, fragments) = assembled(events);
     assert_eq!((packets.len(), fragments), (1, 0));
-    let hooks = [Hook::Output, Hook::Postrouting, Hook::Prerouting, Hook::Input];
+    let hooks = [
+        Hook::Output,
+        Hook::Postrouting,
+        Hook::Prerouting,
+        Hook::Input,
+    ];
     assert_eq!(packets[0].hooks(), hooks);
-    let lines = ["OUTPUT ip nat OUTPUT 1: jump SUB", "OUTPUT ip nat SUB 2: accept"];
+    let lines = [
+        "OUTPUT ip nat OUTPUT 1: jump SUB",
+        "OUTPUT ip nat SUB 2: accept",
+    ];
     assert_eq!(packets[0].lines(), lines);
 }
 
 #[test]
 fn events_of_two_packets_that_come_in_turns_are_kept_apart() {
     let (one, two) = (header(1), header(2));
-    let mut events = vec![sight(7, "mark-output", &one, false), sight(8, "mark-output", &two, false)];
+    let mut events = vec![
+        sight(7, "mark-output", &one, false),
+        sight(8, "mark-output", &two, false),
+    ];
     let (a, b) = (redirected(7, &one), redirected(8, &two));
     for (a, b) in a.into_iter().zip(b) {
         events.extend([a, b]);
@@ -162,7 +178,11 @@ fn each_packet_gets_its_own_owner() {
     }
     assembler.log(&logged(&header(12), "hoplab-owner", 1337), &nobody);
     assembler.log(&logged(&header(11), "hoplab-owner", 1000), &nobody);
-    let owners: Vec<Owner> = assembler.take(true).into_iter().map(|it| it.owner).collect();
+    let owners: Vec<Owner> = assembler
+        .take(true)
+        .into_iter()
+        .map(|it| it.owner)
+        .collect();
     let owner = |uid| Owner::Socket { uid, gid: uid };
     assert_eq!(owners, [owner(1000), owner(1337)]);
 }
@@ -175,5 +195,8 @@ fn a_line_of_ip_tables_without_its_observers_is_kept_and_counted() {
     assert_eq!(assembler.fragments(), 1);
     let packets = assembler.take(true);
     assert_eq!(packets[0].lines(), ["OUTPUT ip nat OUTPUT 1: not told"]);
-    assert_eq!(packets[0].doubts, ["ip nat OUTPUT is not in the rule set that was given"]);
+    assert_eq!(
+        packets[0].doubts,
+        ["ip nat OUTPUT is not in the rule set that was given"]
+    );
 }

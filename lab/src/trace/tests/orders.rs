@@ -27,7 +27,12 @@ fn count(orders: &[Order], kind: u8) -> usize {
 fn uses(orders: &[Order], name: &str) -> bool {
     let name = [name.as_bytes(), &[0]].concat();
     let rules = orders.iter().filter(|it| it.kind == NEW_RULE);
-    rules.into_iter().any(|it| it.attributes.as_bytes().windows(name.len()).any(|at| at == name))
+    rules.into_iter().any(|it| {
+        it.attributes
+            .as_bytes()
+            .windows(name.len())
+            .any(|at| at == name)
+    })
 }
 
 #[test]
@@ -35,7 +40,10 @@ fn by_default_there_are_nine_chains_and_no_mention_of_conntrack() {
     let orders = orders(&Selection::default(), true);
     assert_eq!(orders[0].kind, NEW_TABLE);
     // Two that mark, seven that show; TCP, UDP and ICMP of both families in each of the two.
-    assert_eq!((count(&orders, NEW_CHAIN), count(&orders, NEW_RULE)), (9, 8));
+    assert_eq!(
+        (count(&orders, NEW_CHAIN), count(&orders, NEW_RULE)),
+        (9, 8)
+    );
     assert!(!uses(&orders, "ct"), "it would switch conntrack on");
 }
 

@@ -26,7 +26,10 @@ fn a_rule_set_that_stands_still_tells_every_place() {
     let book = changed(&[4, 5, 6], &[4, 5, 6], 0);
     assert_eq!(book.ordinal(&nat("SUB"), 6), Ordinal::Known(3));
     assert!(matches!(book.ordinal(&nat("SUB"), 9), Ordinal::Unknown(_)));
-    assert!(matches!(book.ordinal(&nat("OTHER"), 4), Ordinal::Unknown(_)));
+    assert!(matches!(
+        book.ordinal(&nat("OTHER"), 4),
+        Ordinal::Unknown(_)
+    ));
     assert_eq!(book.rules_in(&nat("SUB")), Some(3));
 }
 
@@ -43,7 +46,7 @@ fn a_place_that_may_have_been_another_one_is_not_guessed(
     #[case] why: &str,
 ) {
     let mut book = changed(before, after, 2);
-    book.touch(nat("SUB"));
+    book.touch_chain(nat("SUB"));
     let Ordinal::Unknown(words) = book.ordinal(&nat("SUB"), handle) else {
         panic!("it is guessed");
     };
@@ -53,15 +56,26 @@ fn a_place_that_may_have_been_another_one_is_not_guessed(
 #[test]
 fn one_change_tells_both_sides() {
     let mut book = changed(&[4, 5], &[4, 6], 1);
-    book.touch(nat("SUB"));
+    book.touch_rule(nat("SUB"), 5);
+    book.touch_rule(nat("SUB"), 6);
     let place = |handle| book.ordinal(&nat("SUB"), handle);
-    assert_eq!((place(4), place(5), place(6)), (Ordinal::Known(1), Ordinal::Known(2), Ordinal::Known(2)));
+    let known = [1, 2, 2].map(Ordinal::Known);
+    assert_eq!([place(4), place(5), place(6)], known);
+}
+
+#[test]
+fn a_rule_that_took_the_place_of_another_has_its_handle_and_is_told_apart() {
+    let mut book = changed(&[4, 5], &[4, 5], 1);
+    book.touch_rule(nat("SUB"), 5);
+    let why = "the chain changed meanwhile: rule 2 was replaced, and is rule 2 afterwards";
+    assert_eq!(book.ordinal(&nat("SUB"), 5), Ordinal::Unknown(why.into()));
+    assert_eq!(book.ordinal(&nat("SUB"), 4), Ordinal::Known(1));
 }
 
 #[test]
 fn changes_elsewhere_leave_a_place_sure_unless_reports_were_lost() {
     let mut book = changed(&[4, 5], &[4, 5], 3);
-    book.touch(nat("OTHER"));
+    book.touch_chain(nat("OTHER"));
     assert_eq!(book.ordinal(&nat("SUB"), 5), Ordinal::Known(2));
     book.lose_sight();
     assert!(matches!(book.ordinal(&nat("SUB"), 5), Ordinal::Unknown(_)));
@@ -112,7 +126,13 @@ fn a_line_about_a_rule_takes_the_verdict_of_its_target(
     #[case] wanted: Verdict,
     #[case] by: Told,
 ) {
-    let Ok(Step::Rule { place, verdict, told, .. }) = step(chain, kind, number) else {
+    let Ok(Step::Rule {
+        place,
+        verdict,
+        told,
+        ..
+    }) = step(chain, kind, number)
+    else {
         panic!("it is a rule");
     };
     assert_eq!((verdict, told), (wanted, by));
@@ -135,9 +155,24 @@ fn the_line_behind_the_last_rule_is_the_end_or_the_policy() {
 }
 
 #[rstest]
-#[case("SUB", LineKind::Return, 7, "ip nat SUB has 6 rules in the kernel and 3 in the rule set that was given")]
-#[case("SUB", LineKind::Rule, 5, "the kernel met place 5 of ip nat SUB, which has 3 rules in the rule set that was given")]
-#[case("NONE", LineKind::Rule, 1, "ip nat NONE is not in the rule set that was given")]
+#[case(
+    "SUB",
+    LineKind::Return,
+    7,
+    "ip nat SUB has 6 rules in the kernel and 3 in the rule set that was given"
+)]
+#[case(
+    "SUB",
+    LineKind::Rule,
+    5,
+    "the kernel met place 5 of ip nat SUB, which has 3 rules in the rule set that was given"
+)]
+#[case(
+    "NONE",
+    LineKind::Rule,
+    1,
+    "ip nat NONE is not in the rule set that was given"
+)]
 fn a_line_that_does_not_fit_the_rule_set_is_a_doubt(
     #[case] chain: &str,
     #[case] kind: LineKind,

@@ -52,8 +52,14 @@ fn body(family: u8, attributes: &Attributes) -> Vec<u8> {
 fn a_trace_message_is_read_in_full() {
     let event = NftEvent::decode(&jump()).expect("the kernel sent it");
     let header = event.header.clone().expect("it has one");
-    assert_eq!(header.to_string(), "127.0.0.1:48578 → 127.0.0.1:9082 tcp syn");
-    assert_eq!((header.ip_id, header.length, header.hops_left), (Some(0x3eb9), 60, 64));
+    assert_eq!(
+        header.to_string(),
+        "127.0.0.1:48578 → 127.0.0.1:9082 tcp syn"
+    );
+    assert_eq!(
+        (header.ip_id, header.length, header.hops_left),
+        (Some(0x3eb9), 60, 64)
+    );
     assert_eq!(header.tcp.expect("it is TCP").sequence, 0x183c_4325);
     let wanted = NftEvent {
         chain: ChainName {
@@ -104,7 +110,8 @@ fn a_trace_message_that_lacks_something_is_refused(
 
 #[test]
 fn an_nflog_message_of_ip_tables_is_read_in_full() {
-    let packet = "4500003c460540004006f6b47f0000017f000001c69223788738554b00000000a002ffd7fe3000000204ffd7";
+    let packet =
+        "4500003c460540004006f6b47f0000017f000001c69223788738554b00000000a002ffd7fe3000000204ffd7";
     let attributes = Attributes::new()
         .bytes(1, &hex("08000300"))
         .text(10, "TRACE: nat:ISTIO_OUTPUT:rule:2 ")
@@ -115,12 +122,21 @@ fn an_nflog_message_of_ip_tables_is_read_in_full() {
         .bytes(9, &hex(packet));
     let event = LogEvent::decode(&body(2, &attributes)).expect("the kernel sent it");
     assert_eq!(event.hook, Some(Hook::Output));
-    assert_eq!((event.uid, event.gid, event.sequence), (Some(1000), Some(1337), Some(41)));
+    assert_eq!(
+        (event.uid, event.gid, event.sequence),
+        (Some(1000), Some(1337), Some(41))
+    );
     assert_eq!((event.input, event.output, event.mark), (None, Some(1), 0));
-    assert_eq!(event.header.to_string(), "127.0.0.1:50834 → 127.0.0.1:9080 tcp syn");
+    assert_eq!(
+        event.header.to_string(),
+        "127.0.0.1:50834 → 127.0.0.1:9080 tcp syn"
+    );
     let line = TraceLine::parse(&event.prefix).expect("a line of TRACE");
     let wanted = ("nat", "ISTIO_OUTPUT", LineKind::Rule, 2);
-    assert_eq!((&line.table[..], &line.chain[..], line.kind, line.number), wanted);
+    assert_eq!(
+        (&line.table[..], &line.chain[..], line.kind, line.number),
+        wanted
+    );
 }
 
 #[rstest]
@@ -134,7 +150,9 @@ fn a_prefix_is_a_line_of_trace_or_not(
     #[case] wanted: Option<(&str, &str, LineKind, u32)>,
 ) {
     let line = TraceLine::parse(prefix);
-    let line = line.as_ref().map(|it| (&it.table[..], &it.chain[..], it.kind, it.number));
+    let line = line
+        .as_ref()
+        .map(|it| (&it.table[..], &it.chain[..], it.kind, it.number));
     // A chain's name may hold a colon.
     let wanted = wanted.map(|(table, chain, kind, number)| match chain {
         "a:b" => (table, chain, LineKind::Rule, number),

@@ -33,4 +33,3 @@ impl Malformed {
         Self { what, why }
     }
 }
-

@@ -26,6 +26,9 @@ const CT_DIRECTION: u16 = 19;
 const CT_STATUS: u16 = 20;
 const CT_STATE: u16 = 21;
 
+/// `IPS_TEMPLATE`, from linux/netfilter/nf_conntrack_common.h.
+const TEMPLATE: u32 = 1 << 11;
+
 const VERDICT_CODE: u16 = 1;
 const VERDICT_CHAIN: u16 = 2;
 
@@ -167,7 +170,8 @@ impl<'a> Raw<'a> {
             output: self.output,
             mark: self.mark,
             conntrack: self.ct_state.map(|state| ConntrackSeen {
-                id: self.ct_id,
+                // After CT --zone, before conntrack: the rule's template, whose id is no entry's.
+                id: self.ct_id.filter(|_| self.ct_status & TEMPLATE == 0),
                 reply: self.ct_reply,
                 status: self.ct_status,
                 state,
