@@ -174,19 +174,22 @@ impl Assembler {
         number
     }
 
-    /// Takes a message of a log group: our own, or ip_tables' TRACE. Events of nftables that the kernel made before
-    /// it must have been taken already.
-    pub fn log(&mut self, event: &LogEvent, rules: &LegacyRules) {
+    /// Takes a message of a log group: our own, or ip_tables' TRACE. False when its packet is not known; the message
+    /// should come again after more events of nftables, which are read from another socket. With `last`, there are no
+    /// more: a line is kept all the same then, and counted.
+    pub fn log(&mut self, event: &LogEvent, rules: &LegacyRules, last: bool) -> bool {
         if event.prefix == OWNER_PREFIX {
-            self.owner(event);
-        } else if let Some(line) = TraceLine::parse(&event.prefix) {
-            self.line(event, &line, rules);
+            return self.owner(event);
+        }
+        match TraceLine::parse(&event.prefix) {
+            Some(line) => self.line(event, &line, rules, last),
+            None => true,
         }
     }
 
-    fn owner(&mut self, event: &LogEvent) {
+    fn owner(&mut self, event: &LogEvent) -> bool {
         let Some((uid, gid)) = event.uid.zip(event.gid) else {
-            return;
+            return true;
         };
         let numbers = self.known.get(&event.header.identity());
         for number in numbers.into_iter().flatten() {
@@ -200,35 +203,43 @@ impl Assembler {
             };
             if let Some(building) = building.filter(sent_here) {
                 building.owner = Some(Owner::Socket { uid, gid });
-                return;
+                return true;
             }
         }
+        false
     }
 
-    fn line(&mut self, event: &LogEvent, line: &TraceLine, rules: &LegacyRules) {
+    fn line(
+        &mut self,
+        event: &LogEvent,
+        line: &TraceLine,
+        rules: &LegacyRules,
+        last: bool,
+    ) -> bool {
         let place = event
             .hook
             .and_then(|hook| Some((hook, legacy::priority(&line.table, hook)?)));
         let Some((hook, priority)) = place else {
             self.fragments += 1;
-            return;
-        };
-        let family = event.header.family();
-        let (step, doubt) = match rules.step(family, line, event.mark) {
-            Ok(step) => (step, None),
-            Err((step, doubt)) => (step, Some(doubt)),
+            return true;
         };
         let place = (hook, priority, Source::LegacyTrace);
         let identity = event.header.identity();
-        let numbers = self.known.get(&identity).cloned().unwrap_or_default();
-        let number = numbers
-            .into_iter()
-            .find(|number| self.packets[number].takes_line(place, line));
-        let number = number.unwrap_or_else(|| {
-            // Its observers' events were lost.
-            self.fragments += 1;
-            self.add(identity)
-        });
+        let numbers = self.known.get(&identity).map_or(&[][..], Vec::as_slice);
+        let known = numbers
+            .iter()
+            .find(|it| self.packets[*it].takes_line(place, line));
+        let number = match known {
+            Some(number) => *number,
+            None if last => {
+                // Its observers' events were lost.
+                self.fragments += 1;
+                self.add(identity)
+            }
+            None => return false,
+        };
+        let family = event.header.family();
+        let (step, doubt) = rules.step(family, line, event.mark);
         let building = self.packets.get_mut(&number).expect("it was just found");
         if let (None, Hook::Output, Some((uid, gid))) =
             (&building.owner, hook, event.uid.zip(event.gid))
@@ -258,6 +269,7 @@ impl Assembler {
         building.ended |= step.drops();
         let station = building.stations.iter_mut().find(|it| it.place() == place);
         station.expect("it was just put there").steps.push(step);
+        true
     }
 
     /// Packets that nothing can follow; with `all`, all of them.

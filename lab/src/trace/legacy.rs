@@ -16,13 +16,8 @@ impl LegacyRules {
         set.tables.get(&table)?.chain(name)
     }
 
-    /// What a line reports; the words are a doubt.
-    pub fn step(
-        &self,
-        family: Family,
-        line: &TraceLine,
-        mark: u32,
-    ) -> Result<Step, (Step, String)> {
+    /// What a line reports, and what makes it uncertain.
+    pub fn step(&self, family: Family, line: &TraceLine, mark: u32) -> (Step, Option<String>) {
         let chain = ChainName {
             family: TableFamily::of(family),
             table: line.table.clone(),
@@ -51,7 +46,7 @@ impl LegacyRules {
                     verdict: Verdict::NotTold,
                 },
             };
-            return Err((step, doubt));
+            return (step, Some(doubt));
         };
         let count = u32::try_from(known.rules.len()).unwrap_or(u32::MAX);
         if (1..=count).contains(&line.number) {
@@ -62,7 +57,7 @@ impl LegacyRules {
             } else {
                 Told::Target
             };
-            return Ok(rule(verdict, told));
+            return (rule(verdict, told), None);
         }
         let step = match (line.kind, known.policy) {
             (LineKind::Policy, Some(policy)) => Step::Policy {
@@ -81,17 +76,17 @@ impl LegacyRules {
                     "the kernel met place {} of {chain}, which has {count} rules in the rule set that was given",
                     line.number
                 );
-                return Err((rule(Verdict::NotTold, Told::Kernel), doubt));
+                return (rule(Verdict::NotTold, Told::Kernel), Some(doubt));
             }
         };
         if line.number == count + 1 {
-            Ok(step)
+            (step, None)
         } else {
             let doubt = format!(
                 "{chain} has {} rules in the kernel and {count} in the rule set that was given",
                 line.number - 1
             );
-            Err((step, doubt))
+            (step, Some(doubt))
         }
     }
 }

@@ -42,6 +42,11 @@ const GROUP_TRIES: u16 = 64;
 /// How long the report of a committed change may be on its way.
 const REPORT_DEADLINE: Duration = Duration::from_secs(1);
 
+/// Datagrams that one call reads from a socket while there is traffic, so that it comes to an end.
+const READ_AT_ONCE: usize = 8_192;
+/// No message takes less of a socket's room, with the kernel's own data about it.
+const SMALLEST: usize = 512;
+
 const INSTALL: &str = "install observers";
 const LISTEN: &str = "listen to the trace of packets";
 const LISTEN_LOG: &str = "listen to nflog";
@@ -118,6 +123,15 @@ pub struct TraceWatch {
     rules: LegacyRules,
     assembler: Assembler,
     lost: Lost,
+    /// Log messages whose packet is not known yet.
+    held: Vec<LogEvent>,
+}
+
+/// Whether a read came to the end of what was waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reached {
+    End,
+    Limit,
 }
 
 impl TraceWatch {
@@ -185,6 +199,7 @@ impl TraceWatch {
             reported,
             rules: LegacyRules(legacy),
             lost: Lost::default(),
+            held: Vec::new(),
         })
     }
 
@@ -212,17 +227,27 @@ impl TraceWatch {
     /// # Errors
     /// A socket fails. What is lost is no error but counted, see [`TraceWatch::lost`].
     pub fn drain(&mut self) -> Result<Vec<TracedPacket>, TraceError> {
-        self.read()?;
+        // All that can have been waiting at this moment.
+        let limit = self.events.room.max(self.logs.room) / SMALLEST;
+        self.read(limit)?;
+        if !self.held.is_empty() {
+            // They were logged while the events that explain them had been read already; now those are there too.
+            self.read(limit)?;
+        }
         Ok(self.assembler.take(true))
     }
 
-    /// Packets that nothing can follow any more: dropped, delivered or gone. For reading while there is traffic.
+    /// Packets that nothing can follow any more: dropped, delivered or gone. For reading while there is traffic; one
+    /// call reads a bounded part of what is waiting.
     ///
     /// # Errors
     /// As [`TraceWatch::drain`].
     pub fn ended(&mut self) -> Result<Vec<TracedPacket>, TraceError> {
-        self.read()?;
-        Ok(self.assembler.take(false))
+        match self.read(READ_AT_ONCE)? {
+            Reached::End => Ok(self.assembler.take(false)),
+            // Lines about packets that have ended may be behind the limit.
+            Reached::Limit => Ok(Vec::new()),
+        }
     }
 
     /// What was lost since the watch was opened.
@@ -253,49 +278,65 @@ impl TraceWatch {
         self.loggers.clear();
     }
 
-    fn read(&mut self) -> Result<(), TraceError> {
+    /// Returns whether the log groups were read to their end.
+    fn read(&mut self, limit: usize) -> Result<Reached, TraceError> {
         let mut events = Vec::new();
-        self.read_events(&mut events)?;
+        let mut reached = self.read_events(limit, &mut events)?;
         // The trace names rules by handle; places are looked up in the rules as they are after the packets, which
         // tells together with the reports of changes which places are sure.
         while ruleset::generation(&mut self.queries)? != self.book.generation() {
             let rules = ruleset::read(&mut self.queries)?;
             let id = rules.id;
             self.book.advance(rules);
-            self.await_report(id, &mut events)?;
+            reached = self.await_report(id, limit, &mut events)?;
         }
         for event in events {
             self.assembler.nft(event, &self.book);
         }
-        // After the events of nftables: those that the kernel made before a line have been read by now.
-        self.read_logs()?;
         self.book.settle();
+        let last = reached == Reached::End;
+        for event in std::mem::take(&mut self.held) {
+            if !self.assembler.log(&event, &self.rules, last) {
+                self.held.push(event);
+            }
+        }
+        // After the events of nftables, so that most of what the lines are about is known.
+        let reached = self.read_logs(limit)?;
         self.lost.fragments = self.assembler.fragments();
         let dropped = |socket: &Listening| socket.dropped().map_err(TraceError::netlink(LISTEN));
         self.lost.messages = dropped(&self.events)? + dropped(&self.logs)?;
-        Ok(())
+        Ok(reached)
     }
 
     /// Reads on until the change that made this generation has been reported: what it changed must be known.
-    fn await_report(&mut self, id: u32, events: &mut Vec<NftEvent>) -> Result<(), TraceError> {
+    fn await_report(
+        &mut self,
+        id: u32,
+        limit: usize,
+        events: &mut Vec<NftEvent>,
+    ) -> Result<Reached, TraceError> {
         let deadline = Instant::now() + REPORT_DEADLINE;
         let overruns = self.lost.overruns;
         loop {
-            self.read_events(events)?;
+            let reached = self.read_events(limit, events)?;
             let behind = id.wrapping_sub(self.reported) as i32 > 0;
             let left = deadline.saturating_duration_since(Instant::now());
             if !behind {
-                return Ok(());
+                return Ok(reached);
             }
             if self.lost.overruns > overruns || left.is_zero() {
                 self.book.lose_sight();
-                return Ok(());
+                return Ok(reached);
             }
             readable(&[&self.events], left).map_err(TraceError::netlink(LISTEN))?;
         }
     }
 
-    fn read_events(&mut self, events: &mut Vec<NftEvent>) -> Result<(), TraceError> {
+    fn read_events(
+        &mut self,
+        limit: usize,
+        events: &mut Vec<NftEvent>,
+    ) -> Result<Reached, TraceError> {
         let Self {
             events: socket,
             book,
@@ -304,7 +345,7 @@ impl TraceWatch {
             table,
             ..
         } = self;
-        loop {
+        for _ in 0..limit {
             let mut unreadable = 0;
             let heard = socket.hear(&mut |datagram| {
                 let Ok(messages) = messages(datagram) else {
@@ -319,25 +360,27 @@ impl TraceWatch {
             lost.unreadable += unreadable;
             match heard.map_err(TraceError::netlink(LISTEN))? {
                 Heard::Datagram => {}
-                Heard::Nothing => return Ok(()),
+                Heard::Nothing => return Ok(Reached::End),
                 Heard::Overrun => {
                     lost.overruns += 1;
                     book.lose_sight();
                 }
             }
         }
+        Ok(Reached::Limit)
     }
 
-    fn read_logs(&mut self) -> Result<(), TraceError> {
+    fn read_logs(&mut self, limit: usize) -> Result<Reached, TraceError> {
         let Self {
             logs,
             groups,
             lost,
             assembler,
             rules,
+            held,
             ..
         } = self;
-        loop {
+        for _ in 0..limit {
             let heard = logs.hear(&mut |datagram| {
                 let Ok(messages) = messages(datagram) else {
                     lost.unreadable += 1;
@@ -347,21 +390,23 @@ impl TraceWatch {
                     if message.kind != message_type(ULOG, LOG_PACKET) {
                         continue;
                     }
-                    match LogEvent::decode(message.body) {
-                        Ok(event) => {
-                            lost.log_gaps += gap(groups, &message, &event);
-                            assembler.log(&event, rules);
-                        }
-                        Err(_) => lost.unreadable += 1,
+                    let Ok(event) = LogEvent::decode(message.body) else {
+                        lost.unreadable += 1;
+                        continue;
+                    };
+                    lost.log_gaps += gap(groups, &message, &event);
+                    if !assembler.log(&event, rules, false) {
+                        held.push(event);
                     }
                 }
             });
             match heard.map_err(TraceError::netlink(LISTEN_LOG))? {
                 Heard::Datagram => {}
-                Heard::Nothing => return Ok(()),
+                Heard::Nothing => return Ok(Reached::End),
                 Heard::Overrun => lost.overruns += 1,
             }
         }
+        Ok(Reached::Limit)
     }
 }
 

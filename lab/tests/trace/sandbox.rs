@@ -1,12 +1,13 @@
 //! Two connected network namespaces of the test's own, on threads; without root, inside a user namespace.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::Write as _,
     net::{IpAddr, SocketAddr},
     os::fd::AsFd,
     process::{Command, Stdio},
     thread,
+    time::{Duration, Instant},
 };
 
 use hoplab::{
@@ -113,8 +114,9 @@ impl Pair {
                 it.netlink.set_up("eth0", &addresses).expect("it is there");
             });
         }
-        // Neighbours answer at once, so that no packet waits for one.
-        pair.in_client(|it| while !it.netlink.is_up("eth0").expect("it is there") {});
+        for (place, host) in [(&pair.client, CLIENT), (&pair.pod, POD)] {
+            run(place, move |_| wait_for_own_route(host));
+        }
         pair
     }
 
@@ -190,6 +192,35 @@ fn save(backend: Backend, family: Family) -> RuleSet {
         .expect("iptables-save");
     let text = String::from_utf8_lossy(&ended.stdout);
     rules::parse(&text, family, "iptables-save").expect("it prints what we read")
+}
+
+/// The kernel makes the local route of an IPv6 address later than the address; until then what is sent to the own
+/// address goes to the link.
+fn wait_for_own_route(host: u8) {
+    const LOCAL: u32 = 0x8000_0000;
+    let IpAddr::V6(own) = address(Family::V6, host) else {
+        unreachable!()
+    };
+    let own: String = own
+        .octets()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let routes = fs::read_to_string("/proc/thread-self/net/ipv6_route").expect("a file");
+        let is_local = |line: &str| {
+            // Destination, its length, six more, flags, interface.
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let flags = words.get(8).and_then(|it| u32::from_str_radix(it, 16).ok());
+            words[0] == own && flags.is_some_and(|it| it & LOCAL != 0)
+        };
+        if routes.lines().any(is_local) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "no local route:\n{routes}");
+        thread::yield_now();
+    }
 }
 
 /// Runs something as another user and group, on a thread of its own in the namespace of the calling thread.

@@ -176,8 +176,10 @@ fn each_packet_gets_its_own_owner() {
     for (id, sequence) in [(1, 11), (2, 12)] {
         assembler.nft(sight(id, "mark-output", &header(sequence), false), &book());
     }
-    assembler.log(&logged(&header(12), "hoplab-owner", 1337), &nobody);
-    assembler.log(&logged(&header(11), "hoplab-owner", 1000), &nobody);
+    assert!(assembler.log(&logged(&header(12), "hoplab-owner", 1337), &nobody, false));
+    assert!(assembler.log(&logged(&header(11), "hoplab-owner", 1000), &nobody, false));
+    let stranger = logged(&header(13), "hoplab-owner", 0);
+    assert!(!assembler.log(&stranger, &nobody, false));
     let owners: Vec<Owner> = assembler
         .take(true)
         .into_iter()
@@ -191,7 +193,13 @@ fn each_packet_gets_its_own_owner() {
 fn a_line_of_ip_tables_without_its_observers_is_kept_and_counted() {
     let mut assembler = Assembler::new(OWN.into());
     let line = logged(&header(1), "TRACE: nat:OUTPUT:rule:1 ", 1000);
-    assembler.log(&line, &LegacyRules::default());
+    let rules = LegacyRules::default();
+    assert!(
+        !assembler.log(&line, &rules, false),
+        "its events may still come"
+    );
+    assert_eq!(assembler.fragments(), 0);
+    assert!(assembler.log(&line, &rules, true));
     assert_eq!(assembler.fragments(), 1);
     let packets = assembler.take(true);
     assert_eq!(packets[0].lines(), ["OUTPUT ip nat OUTPUT 1: not told"]);

@@ -31,8 +31,10 @@ fn own(chain: &str) -> ChainName {
 
 const OWN: &str = "hoplab-trace-1";
 
-/// Chains with their hook, priority and rules.
-fn generation(id: u32, chains: &[(ChainName, Option<(Hook, i32)>, &[u64])]) -> Generation {
+/// A chain with hook, priority and rules.
+type Row<'a> = (ChainName, Option<(Hook, i32)>, &'a [u64]);
+
+fn generation(id: u32, chains: &[Row<'_>]) -> Generation {
     let chains = chains.iter().map(|(name, base, rules)| {
         let entry = ChainEntry {
             base: *base,
