@@ -6,11 +6,14 @@
 //! verdicts where ip_tables tells none (`legacy`).
 
 mod assemble;
+mod building;
 mod connection;
 mod error;
 mod expression;
 mod legacy;
+mod log_groups;
 mod logger;
+mod lost;
 mod names;
 mod netlink;
 mod observers;
@@ -23,14 +26,15 @@ pub mod wire;
 
 pub use connection::{Connection, JoinedBy, add_zones, connections};
 pub use error::TraceError;
+pub use lost::Lost;
 pub use names::{ChainName, Hook, TableFamily, Verdict};
 pub use packet::{
     Change, ChangedField, Ordinal, Owner, PacketConntrack, RulePlace, Source, Station, Step, Told,
     TracedPacket,
 };
 pub use ruleset::observer_tables;
-pub use selection::{Packets, Selection};
-pub use watch::{Lost, Options, TraceWatch};
+pub use selection::{Options, Packets, Selection};
+pub use watch::TraceWatch;
 pub use wire::{ConntrackSeen, Header, LogEvent, NftEvent, NftKind};
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
-//! Which packets are traced.
+//! Which packets are traced, and with how much room.
 
 use std::net::IpAddr;
 
 use hoplab_proxies::record::Transport;
+
+use crate::rules::RuleSet;
 
 /// Which packets of which connections are traced. The default is the first packet of every connection and one reply.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,5 +35,28 @@ impl Selection {
     /// Whether it is about some connections only.
     pub(crate) fn is_filtered(&self) -> bool {
         !(self.ports.is_empty() && self.addresses.is_empty())
+    }
+}
+
+/// How to trace.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Which packets.
+    pub selection: Selection,
+    /// In a namespace whose rules are in legacy iptables: its rule sets, one per family. Without them nothing of
+    /// ip_tables is traced, and no sysctl is set.
+    pub legacy: Vec<RuleSet>,
+    /// Bytes the kernel may keep per socket of what has not been read. It takes about 1 KiB for a step on the nft
+    /// backend and 5 KiB for one on legacy. An ordinary user gets no more than `net.core.rmem_max`.
+    pub room: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            selection: Selection::default(),
+            legacy: Vec::new(),
+            room: 64 << 20,
+        }
     }
 }

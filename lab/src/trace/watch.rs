@@ -6,23 +6,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST};
-use nix::{
-    libc,
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-};
-use serde::{Deserialize, Serialize};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{
-    NftEvent, Selection, TraceError, TracedPacket,
+    Lost, NftEvent, Options, TraceError, TracedPacket,
     assemble::Assembler,
     legacy::LegacyRules,
+    log_groups::{LISTEN_LOG, LogGroup, bind_own_group, bind_trace_lines, gap, is_packet, leave},
     logger::Logger,
-    netlink::{Asking, Heard, Listening, NFTABLES, message_type},
-    observers::{LOGGED_BYTES, Observers, TABLE_PREFIX},
+    netlink::{Asking, Heard, Listening, NFTABLES},
+    observers::{Observers, TABLE_PREFIX},
     rulebook::RuleBook,
     ruleset,
-    wire::{Attributes, LogEvent, Message, messages, request},
+    wire::{LogEvent, Message, messages},
 };
 use crate::rules::{RuleSet, Table};
 
@@ -30,15 +26,6 @@ use crate::rules::{RuleSet, Table};
 const GROUP_CHANGES: u32 = 7;
 /// Multicast group of trace messages (NFNLGRP_NFTRACE).
 const GROUP_TRACE: u32 = 9;
-/// `NFNL_SUBSYS_ULOG`, the subsystem of nflog.
-const ULOG: u8 = 4;
-const LOG_PACKET: u8 = 0;
-const LOG_CONFIG: u8 = 1;
-/// Log group of ip_tables' TRACE; the kernel gives no choice.
-const GROUP_TRACE_LINES: u16 = 0;
-/// First log group that is tried for our own rule, far from the small numbers that people use.
-const FIRST_OWN_GROUP: u16 = 26_727;
-const GROUP_TRIES: u16 = 64;
 /// How long the report of a committed change may be on its way.
 const REPORT_DEADLINE: Duration = Duration::from_secs(1);
 
@@ -49,59 +36,6 @@ const SMALLEST: usize = 512;
 
 const INSTALL: &str = "install observers";
 const LISTEN: &str = "listen to the trace of packets";
-const LISTEN_LOG: &str = "listen to nflog";
-
-/// How to trace.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Which packets.
-    pub selection: Selection,
-    /// In a namespace whose rules are in legacy iptables: its rule sets, one per family. Without them nothing of
-    /// ip_tables is traced, and no sysctl is set.
-    pub legacy: Vec<RuleSet>,
-    /// Bytes the kernel may keep per socket of what has not been read. It takes about 1 KiB for a step on the nft
-    /// backend and 5 KiB for one on legacy. An ordinary user gets no more than `net.core.rmem_max`.
-    pub room: usize,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            selection: Selection::default(),
-            legacy: Vec::new(),
-            room: 64 << 20,
-        }
-    }
-}
-
-/// Observations that were lost. A run that lost any can't be called proven.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Lost {
-    /// Times the kernel said that it lost messages because nobody read them in time (ENOBUFS).
-    pub overruns: u64,
-    /// Messages it lost, by its own count.
-    pub messages: u64,
-    /// Numbers that are missing in the log groups, where the kernel counts from 0.
-    pub log_gaps: u64,
-    /// Events that belong to no packet, because its first event was lost.
-    pub fragments: u64,
-    /// Messages that could not be read.
-    pub unreadable: u64,
-}
-
-impl Lost {
-    /// True when all was seen.
-    pub fn is_nothing(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-/// A log group of ours, and the number its next message has.
-struct LogGroup {
-    number: u16,
-    next: u32,
-}
 
 /// Observers in one namespace, and what they report. Dropping it removes the observers; so does the kernel, when the
 /// process ends in whatever way.
@@ -160,8 +94,7 @@ impl TraceWatch {
         let own_group = bind_own_group(&mut logs)?;
         let mut groups = vec![LogGroup::new(own_group)];
         if !legacy.is_empty() {
-            bind(&mut logs, GROUP_TRACE_LINES).map_err(taken(GROUP_TRACE_LINES))?;
-            groups.push(LogGroup::new(GROUP_TRACE_LINES));
+            groups.push(LogGroup::new(bind_trace_lines(&mut logs)?));
         }
         let loggers = legacy.iter().map(|set| Logger::take_over(set.family));
         let loggers = loggers.collect::<Result<_, _>>()?;
@@ -387,7 +320,7 @@ impl TraceWatch {
                     return;
                 };
                 for message in messages {
-                    if message.kind != message_type(ULOG, LOG_PACKET) {
+                    if !is_packet(&message) {
                         continue;
                     }
                     let Ok(event) = LogEvent::decode(message.body) else {
@@ -414,7 +347,7 @@ impl Drop for TraceWatch {
     fn drop(&mut self) {
         self.remove();
         for group in &self.groups {
-            if let Err(error) = self.logs.tell(&command(group.number, UNBIND)) {
+            if let Err(error) = leave(&self.logs, group.number) {
                 tracing::warn!(group = group.number, %error, "could not leave an nflog group; closing its socket will");
             }
         }
@@ -459,28 +392,6 @@ fn read_event(
     Ok(())
 }
 
-/// How many messages of the group are missing before this one.
-fn gap(groups: &mut [LogGroup], message: &Message<'_>, event: &LogEvent) -> u64 {
-    // netfilter's header: family, version, group.
-    let number = message.body.get(2..4).and_then(|it| it.try_into().ok());
-    let number = number.map(u16::from_be_bytes);
-    let group = groups.iter_mut().find(|it| Some(it.number) == number);
-    match (group, event.sequence) {
-        (Some(group), Some(sequence)) => {
-            let missing = sequence.wrapping_sub(group.next);
-            group.next = sequence.wrapping_add(1);
-            missing.into()
-        }
-        _ => 0,
-    }
-}
-
-impl LogGroup {
-    fn new(number: u16) -> Self {
-        Self { number, next: 0 }
-    }
-}
-
 fn readable(sockets: &[&Listening], timeout: Duration) -> io::Result<bool> {
     let fds = sockets.iter().map(|it| it.as_socket().as_fd());
     let mut fds: Vec<PollFd<'_>> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
@@ -490,65 +401,4 @@ fn readable(sockets: &[&Listening], timeout: Duration) -> io::Result<bool> {
         Err(nix::errno::Errno::EINTR) => Ok(false),
         Err(error) => Err(error.into()),
     }
-}
-
-/// A log group that nobody listens to, bound to the socket.
-fn bind_own_group(logs: &mut Listening) -> Result<u16, TraceError> {
-    for group in FIRST_OWN_GROUP..FIRST_OWN_GROUP + GROUP_TRIES {
-        match bind(logs, group) {
-            Ok(()) => return Ok(group),
-            Err(error) if is_taken(&error) => {}
-            Err(source) => return Err(TraceError::netlink(LISTEN_LOG)(source)),
-        }
-    }
-    Err(TraceError::GroupTaken {
-        group: FIRST_OWN_GROUP,
-    })
-}
-
-/// The socket may listen at all, it has joined multicast groups; so "not permitted" is about this group.
-fn is_taken(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EPERM | libc::EBUSY))
-}
-
-fn taken(group: u16) -> impl Fn(io::Error) -> TraceError {
-    move |source| match is_taken(&source) {
-        true => TraceError::GroupTaken { group },
-        false => TraceError::netlink(LISTEN_LOG)(source),
-    }
-}
-
-/// Binds a log group to the socket: every message at once, numbered, with the beginning of the packet.
-fn bind(logs: &mut Listening, group: u16) -> io::Result<()> {
-    // From linux/netfilter/nfnetlink_log.h.
-    const MODE: u16 = 2;
-    const COPY_PACKET: u8 = 2;
-    const THRESHOLD: u16 = 5;
-    const FLAGS: u16 = 6;
-    const NUMBERED: u16 = 1;
-    let mut mode = LOGGED_BYTES.to_be_bytes().to_vec();
-    mode.extend([COPY_PACKET, 0]);
-    logs.configure(&command(group, BIND))?;
-    for attributes in [
-        Attributes::new().bytes(MODE, &mode),
-        Attributes::new().be32(THRESHOLD, 1),
-        Attributes::new().be16(FLAGS, NUMBERED),
-    ] {
-        logs.configure(&configuration(group, &attributes))?;
-    }
-    Ok(())
-}
-
-// Commands about a log group, from linux/netfilter/nfnetlink_log.h.
-const BIND: u8 = 1;
-const UNBIND: u8 = 2;
-
-fn command(group: u16, command: u8) -> Vec<u8> {
-    const COMMAND: u16 = 1;
-    configuration(group, &Attributes::new().byte(COMMAND, command))
-}
-
-fn configuration(group: u16, attributes: &Attributes) -> Vec<u8> {
-    let kind = message_type(ULOG, LOG_CONFIG);
-    request(kind, NLM_F_REQUEST | NLM_F_ACK, 1, 0, group, attributes)
 }
