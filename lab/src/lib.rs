@@ -46,6 +46,8 @@ pub mod sandbox;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 mod supervisor;
 pub mod topology;
+#[cfg(all(feature = "kernel", target_os = "linux"))]
+pub mod trace;
 
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 pub use lab::{Lab, Options};

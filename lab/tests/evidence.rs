@@ -119,7 +119,7 @@ fn a_run_that_is_killed_leaves_a_file_that_says_after_which_flow_it_ends() {
     running.ended();
     let judged = judge(&file, &[]);
     assert_eq!(judged.status.code(), Some(5), "{}", judged.stderr);
-    let words = "the evidence ends after flow probe-15008 (9 of 19)\n";
+    let words = "the evidence ends after flow probe-15008 (9 of 23)\n";
     assert!(judged.stdout.contains(words), "{}", judged.stdout);
     assert!(
         judged.stdout.contains("9 of 9 flows hold"),

@@ -20,8 +20,8 @@ mod report;
 mod rules;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 mod run;
-mod source;
 mod show;
+mod source;
 mod stdout;
 
 use std::process::ExitCode;

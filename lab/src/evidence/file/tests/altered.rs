@@ -56,7 +56,7 @@ fn findings(judgement: &Judgement) -> String {
     "answer: wanted 200, had 503"
 )]
 #[case::another_owner(
-    "log", 1, "/owner/uid", json!(0),
+    "log", 0, "/owner/uid", json!(0),
     Verdict::Refuted,
     "socket owner"
 )]
@@ -207,7 +207,7 @@ fn a_line_that_is_there_twice_is_refused_or_judged_as_such() {
 #[test]
 fn evidence_of_another_schema_is_refused_by_name_and_with_the_way_out() {
     let other = SHOP.replacen(
-        "\"schema\":2,\"hoplab\":\"",
+        "\"schema\":3,\"hoplab\":\"",
         "\"schema\":9,\"hoplab\":\"7.",
         1,
     );
@@ -216,7 +216,7 @@ fn evidence_of_another_schema_is_refused_by_name_and_with_the_way_out() {
         said.contains("evidence of schema 9, written by hoplab 7."),
         "{said}"
     );
-    assert!(said.contains("reads schema 2"), "{said}");
+    assert!(said.contains("reads schema 3"), "{said}");
     assert!(said.contains("help: judge it with hoplab 7."), "{said}");
 }
 
@@ -226,7 +226,7 @@ fn evidence_of_another_schema_is_refused_by_name_and_with_the_way_out() {
     "Dear judge,\n",
     "its first line is not a value of kind `hoplab-evidence`"
 )]
-#[case::other_lines("{\"kind\":\"log\",\"schema\":2}\n", "its first line is of kind `log`")]
+#[case::other_lines("{\"kind\":\"log\",\"schema\":3}\n", "its first line is of kind `log`")]
 #[case::one_value_over_many_lines("{\n  \"schema\": 1,\n", "one JSON value over many lines")]
 fn what_is_no_evidence_file_is_told_as_such(#[case] text: &str, #[case] words: &str) {
     let failure = refused(text);

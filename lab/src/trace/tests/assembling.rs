@@ -1,0 +1,210 @@
+//! Events put together to packets, where the kernel's numbers alone would mislead.
+
+use super::{OWN, book, entry, event, nat, sight, syn};
+use crate::trace::{
+    Hook, NftEvent, NftKind, Owner, TracedPacket, Verdict,
+    assemble::Assembler,
+    connections,
+    legacy::LegacyRules,
+    wire::{Header, LogEvent},
+};
+
+fn assembled(events: Vec<NftEvent>) -> (Vec<TracedPacket>, u64) {
+    let mut assembler = Assembler::new(OWN.into());
+    let book = book();
+    for event in events {
+        assembler.nft(event, &book);
+    }
+    (assembler.take(true), assembler.fragments())
+}
+
+/// Through nat OUTPUT, by rule 2 of SUB.
+fn redirected(id: u32, header: &Header) -> Vec<NftEvent> {
+    let first = NftEvent {
+        header: Some(header.clone()),
+        output: Some(2),
+        ..event(
+            id,
+            nat("OUTPUT"),
+            Some(1),
+            NftKind::Rule(Verdict::Jump("SUB".into())),
+        )
+    };
+    let second = event(id, nat("SUB"), Some(5), NftKind::Rule(Verdict::Accept));
+    vec![first, second]
+}
+
+const BEFORE: (&str, &str) = ("10.0.0.2:4000", "10.0.0.1:80");
+
+fn header(sequence: u32) -> Header {
+    syn(BEFORE.0, BEFORE.1, sequence)
+}
+
+#[test]
+fn a_packet_is_one_over_lo_where_its_trace_id_changes_and_its_addresses_too() {
+    let (before, after) = (header(9), syn(BEFORE.0, "127.0.0.1:15001", 9));
+    let mut events = vec![sight(1, "mark-output", &before, false)];
+    events.extend(redirected(1, &before));
+    events.push(sight(1, "output-after-nat", &after, true));
+    events.push(sight(1, "postrouting", &after, true));
+    events.push(sight(2, "mark-prerouting", &after, true));
+    events.push(sight(2, "input", &after, true));
+    let (packets, fragments) = assembled(events);
+    assert_eq!((packets.len(), fragments), (1, 0));
+    let hooks = [
+        Hook::Output,
+        Hook::Postrouting,
+        Hook::Prerouting,
+        Hook::Input,
+    ];
+    assert_eq!(packets[0].hooks(), hooks);
+    let lines = [
+        "OUTPUT ip nat OUTPUT 1: jump SUB",
+        "OUTPUT ip nat SUB 2: accept",
+    ];
+    assert_eq!(packets[0].lines(), lines);
+}
+
+#[test]
+fn events_of_two_packets_that_come_in_turns_are_kept_apart() {
+    let (one, two) = (header(1), header(2));
+    let mut events = vec![
+        sight(7, "mark-output", &one, false),
+        sight(8, "mark-output", &two, false),
+    ];
+    let (a, b) = (redirected(7, &one), redirected(8, &two));
+    for (a, b) in a.into_iter().zip(b) {
+        events.extend([a, b]);
+    }
+    let (packets, fragments) = assembled(events);
+    assert_eq!((packets.len(), fragments), (2, 0));
+    assert_eq!(packets[0].lines(), packets[1].lines());
+    assert_eq!(packets[0].rules().count(), 2);
+}
+
+#[test]
+fn a_trace_id_that_is_used_again_is_another_packet() {
+    let (one, two) = (header(1), header(2));
+    let mut events = redirected(7, &one);
+    events.extend(redirected(7, &two));
+    let (packets, _) = assembled(events);
+    assert_eq!(packets.len(), 2);
+    assert_eq!(packets[1].first(), &two);
+}
+
+#[test]
+fn the_same_bytes_sent_again_are_another_packet() {
+    // A SYN of IPv6 that nobody answers: the second looks like the first.
+    let mut events = redirected(1, &header(1));
+    events.extend(redirected(2, &header(1)));
+    assert_eq!(assembled(events).0.len(), 2);
+}
+
+#[test]
+fn the_same_bytes_in_two_conntrack_entries_are_two_packets() {
+    let mark = |id, ct| NftEvent {
+        conntrack: entry(ct),
+        ..sight(id, "mark-output", &header(1), false)
+    };
+    let after = |id, ct| NftEvent {
+        conntrack: entry(ct),
+        ..sight(id, "output-after-nat", &header(1), false)
+    };
+    let (packets, _) = assembled(vec![mark(1, 51), mark(2, 52), after(1, 51), after(2, 52)]);
+    let stations: Vec<_> = packets.iter().map(|it| it.stations.len()).collect();
+    assert_eq!(stations, [2, 2]);
+    assert_eq!(connections(&packets).len(), 2);
+}
+
+#[test]
+fn nothing_follows_a_drop() {
+    let drop = NftEvent {
+        kind: NftKind::Rule(Verdict::Drop),
+        ..redirected(1, &header(1)).remove(0)
+    };
+    let mut assembler = Assembler::new(OWN.into());
+    assembler.nft(drop, &book());
+    assembler.nft(sight(1, "output-after-nat", &header(1), false), &book());
+    let ended = assembler.take(false);
+    assert_eq!(ended.len(), 1);
+    assert!(ended[0].dropped().is_some());
+    assert_eq!(assembler.take(true).len(), 1);
+}
+
+#[test]
+fn a_packet_on_its_way_is_kept_until_it_has_arrived() {
+    let mut assembler = Assembler::new(OWN.into());
+    assembler.nft(sight(1, "mark-prerouting", &header(1), false), &book());
+    assert_eq!(assembler.take(false), []);
+    assembler.nft(sight(1, "input", &header(1), false), &book());
+    assert_eq!(assembler.take(false).len(), 1);
+    assert_eq!(assembler.take(true), []);
+}
+
+#[test]
+fn an_event_whose_first_part_was_lost_is_a_fragment() {
+    let (packets, fragments) = assembled(redirected(1, &header(1)).split_off(1));
+    assert_eq!((packets.len(), fragments), (0, 1));
+}
+
+#[test]
+fn the_observers_of_somebody_else_are_passed_over() {
+    let mut other = sight(1, "mark-output", &header(1), false);
+    other.chain.table = "hoplab-trace-2".into();
+    assert_eq!(assembled(vec![other]), (Vec::new(), 0));
+}
+
+/// What our own log rule says.
+fn logged(header: &Header, prefix: &str, uid: u32) -> LogEvent {
+    LogEvent {
+        hook: Some(Hook::Output),
+        prefix: prefix.into(),
+        header: header.clone(),
+        input: None,
+        output: Some(2),
+        mark: 0,
+        uid: Some(uid),
+        gid: Some(uid),
+        sequence: None,
+    }
+}
+
+#[test]
+fn each_packet_gets_its_own_owner() {
+    let mut assembler = Assembler::new(OWN.into());
+    let nobody = LegacyRules::default();
+    for (id, sequence) in [(1, 11), (2, 12)] {
+        assembler.nft(sight(id, "mark-output", &header(sequence), false), &book());
+    }
+    assert!(assembler.log(&logged(&header(12), "hoplab-owner", 1337), &nobody, false));
+    assert!(assembler.log(&logged(&header(11), "hoplab-owner", 1000), &nobody, false));
+    let stranger = logged(&header(13), "hoplab-owner", 0);
+    assert!(!assembler.log(&stranger, &nobody, false));
+    let owners: Vec<Owner> = assembler
+        .take(true)
+        .into_iter()
+        .map(|it| it.owner)
+        .collect();
+    let owner = |uid| Owner::Socket { uid, gid: uid };
+    assert_eq!(owners, [owner(1000), owner(1337)]);
+}
+
+#[test]
+fn a_line_of_ip_tables_without_its_observers_is_kept_and_counted() {
+    let mut assembler = Assembler::new(OWN.into());
+    let line = logged(&header(1), "TRACE: nat:OUTPUT:rule:1 ", 1000);
+    let rules = LegacyRules::default();
+    assert!(
+        !assembler.log(&line, &rules, false),
+        "its events may still come"
+    );
+    assert_eq!(assembler.fragments(), 0);
+    assert!(assembler.log(&line, &rules, true));
+    assert_eq!(assembler.fragments(), 1);
+    let packets = assembler.take(true);
+    assert_eq!(packets[0].lines(), ["OUTPUT ip nat OUTPUT 1: not told"]);
+    assert_eq!(
+        packets[0].doubts,
+        ["ip nat OUTPUT is not in the rule set that was given"]
+    );
+}
