@@ -7,6 +7,7 @@
 //! What touches the kernel is behind the feature `kernel` and there on Linux only. The rest builds without it, and on
 //! other systems: everything pure, and the verbs that need nothing else.
 
+#[cfg(all(feature = "kernel", target_os = "linux"))]
 pub mod apply;
 pub mod builtin;
 pub mod cli;

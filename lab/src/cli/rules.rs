@@ -1,5 +1,6 @@
 //! `hoplab rules`: rule sets without a lab. One file per subcommand.
 
+#[cfg(all(feature = "kernel", target_os = "linux"))]
 mod apply;
 mod lint;
 mod read_counters;
@@ -9,6 +10,8 @@ mod show;
 use clap::Subcommand;
 
 use super::Outcome;
+#[cfg(not(all(feature = "kernel", target_os = "linux")))]
+use super::needs_kernel as apply;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -23,6 +26,10 @@ enum Verb {
     /// Show rules in another form, or in words
     Show(show::Args),
     /// Apply rules to a pod that may have some: twice, over others, cleaning up
+    #[cfg_attr(
+        not(all(feature = "kernel", target_os = "linux")),
+        command(about = "Apply rules to a pod (not in this build: needs Linux)")
+    )]
     Apply(Box<apply::Args>),
     /// Say what is wrong with a rule set before any traffic
     Lint(lint::Args),

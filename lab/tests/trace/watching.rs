@@ -164,7 +164,6 @@ const NATIVE: &str = "table inet istio-proxy-nat {
 ";
 
 #[rstest]
-#[ignore = "needs the program nft, which hoplab does not"]
 fn rules_of_a_native_nftables_table_have_places_too(
     #[values(Family::V4, Family::V6)] family: Family,
 ) {
