@@ -2,25 +2,23 @@
 
 use std::{
     fmt::Write as _,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr},
 };
 
-use hoplab_proxies::wire::{
-    AppCall, AppConfig, DnsConfig, DnsProxy, GatewayRoute, NameRecord, Part, ProxyConfig,
-    ServiceRoute, SidecarPorts, StubConfig,
-};
+use hoplab_proxies::wire::StubConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     interception::Interception,
     istio::routes::Step,
-    ports,
     rules::{BackendChoice, Family, OwnerNames},
-    topology::{Dns, Pod, Proxy, Topology, service_names},
+    topology::{Dns, Pod, Topology},
 };
 
-/// Connections a stub proxy serves at once; one more is refused and logged.
-const MAX_CONNECTIONS: usize = 10_000;
+mod processes;
+
+pub use processes::routes;
+use processes::{dns_server, processes};
 
 /// What the supervisor builds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -256,11 +254,12 @@ fn neighbours(topology: &Topology) -> Vec<(IpAddr, Mac)> {
 
 /// What goes beside the rules in a pod.
 fn beside<'a>(rules: &'a RuleTexts, pod: &Pod) -> impl Iterator<Item = &'a Step> {
-    let steps = rules.routes.iter();
-    steps
-        .filter(|_| pod.is_sidecar())
-        .collect::<Vec<_>>()
-        .into_iter()
+    let steps = if pod.is_sidecar() {
+        rules.routes.as_slice()
+    } else {
+        &[]
+    };
+    steps.iter()
 }
 
 fn loopback_address(step: &Step) -> Option<(IpAddr, u8)> {
@@ -339,264 +338,5 @@ fn group(names: &OwnerNames) -> Option<String> {
     (!more.is_empty()).then(|| format!("root:x:0:\nistio-proxy:x:1337:\n{more}"))
 }
 
-/// User and group of the cluster's DNS server: nobody's in particular, as in CoreDNS's own image.
-const DNS_OWNER: u32 = 65_532;
-
-fn dns_server(topology: &Topology, dns: &Dns) -> ProcessPlan {
-    let services: Vec<NameRecord> = service_records(topology).collect();
-    // A service's own name goes before a host of the same name, as `Topology::resolve` has it.
-    let own = |name: &str| services.iter().any(|service| service.name == name);
-    let hosts = dns.hosts.iter().filter(|(name, _)| !own(name));
-    let hosts: Vec<NameRecord> = hosts
-        .map(|(name, at)| NameRecord {
-            name: name.clone(),
-            addresses: vec![at.v4.into(), at.v6.into()],
-        })
-        .collect();
-    ProcessPlan {
-        uid: DNS_OWNER,
-        gid: DNS_OWNER,
-        net_admin: false,
-        config: StubConfig {
-            pod: NODE.to_owned(),
-            part: Part::Dns(DnsConfig {
-                listen: servers(dns),
-                names: services.into_iter().chain(hosts).collect(),
-            }),
-        },
-    }
-}
-
-/// What processes of the node call their pod in the logs.
-pub const NODE: &str = "node";
-
-/// Both addresses of the DNS server.
-fn servers(dns: &Dns) -> Vec<SocketAddr> {
-    [Family::V4, Family::V6]
-        .map(|family| SocketAddr::new(dns.addr.of(family), ports::DNS_SERVER))
-        .to_vec()
-}
-
-/// Every spelling of every service.
-fn service_records(topology: &Topology) -> impl Iterator<Item = NameRecord> {
-    topology.services.iter().flat_map(|service| {
-        service_names(&service.name).map(|name| NameRecord {
-            name,
-            addresses: vec![service.vip.v4.into(), service.vip.v6.into()],
-        })
-    })
-}
-
-fn processes(topology: &Topology, interception: &Interception, pod: &Pod) -> Vec<ProcessPlan> {
-    let proxy = pod.proxy.as_ref().map(|proxy| {
-        let (uid, gid) = interception.owner_of(proxy);
-        ProcessPlan {
-            uid,
-            gid,
-            net_admin: pod.is_sidecar() && interception.tproxy.is_some(),
-            config: StubConfig {
-                pod: pod.name.clone(),
-                part: Part::Proxy(proxy_config(topology, interception, proxy)),
-            },
-        }
-    });
-    let app = pod.app.as_ref().map(|app| ProcessPlan {
-        uid: app.uid,
-        gid: app.gid,
-        net_admin: false,
-        config: StubConfig {
-            pod: pod.name.clone(),
-            part: Part::App(AppConfig {
-                service: service_of(topology, pod),
-                port: app.port,
-                calls: app
-                    .calls
-                    .iter()
-                    .filter_map(|call| {
-                        Some(AppCall {
-                            service: call.service.clone(),
-                            port: topology.service(&call.service)?.port,
-                            path: call.path.clone(),
-                        })
-                    })
-                    .collect(),
-            }),
-        },
-    });
-    proxy.into_iter().chain(app).collect()
-}
-
-fn service_of(topology: &Topology, pod: &Pod) -> String {
-    topology
-        .services
-        .iter()
-        .find(|s| s.endpoints.contains(&pod.name))
-        .map_or_else(|| pod.name.clone(), |s| s.name.clone())
-}
-
-fn proxy_config(topology: &Topology, interception: &Interception, proxy: &Proxy) -> ProxyConfig {
-    let dns = interception.dns.map(|port| DnsProxy {
-        port,
-        names: service_records(topology).collect(),
-        upstream: topology.dns.as_ref().map(servers).unwrap_or_default(),
-    });
-    let (sidecar, gateway) = match proxy {
-        Proxy::Sidecar { .. } => (
-            Some(SidecarPorts {
-                outbound: interception.outbound,
-                inbound: interception.inbound,
-                inbound_source: interception.inbound_source,
-                tproxy_mark: interception.tproxy.map(|it| it.mark),
-            }),
-            None,
-        ),
-        Proxy::Gateway { port, service, .. } => (
-            None,
-            Some(GatewayRoute {
-                port: *port,
-                service: service.clone(),
-            }),
-        ),
-    };
-    ProxyConfig {
-        dns: dns.filter(|_| sidecar.is_some()),
-        sidecar,
-        gateway,
-        health_ports: vec![ports::AGENT, ports::READINESS],
-        metrics_port: ports::METRICS,
-        admin_port: ports::ADMIN,
-        services: routes(topology),
-        upstream_mark: None,
-        max_connections: MAX_CONNECTIONS,
-    }
-}
-
-/// Service addresses and their endpoints; each address has a turn of its own.
-pub fn routes(topology: &Topology) -> Vec<ServiceRoute> {
-    let mut routes = Vec::new();
-    for service in &topology.services {
-        for family in [Family::V4, Family::V6] {
-            let at = |ip| SocketAddr::new(ip, service.port);
-            routes.push(ServiceRoute {
-                service: service.name.clone(),
-                vip: at(service.vip.of(family)),
-                endpoints: service
-                    .endpoints
-                    .iter()
-                    .filter_map(|name| topology.pod(name))
-                    .map(|pod| at(pod.addr.of(family)))
-                    .collect(),
-            });
-        }
-    }
-    routes
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{builtin, interception::INBOUND_SOURCE, istio::routes, rules::Backend};
-
-    fn bookinfo(v6: bool) -> Plan {
-        let text = builtin::lab_text("bookinfo").expect("bookinfo travels in the binary");
-        let topology = Topology::parse(text, "bookinfo.toml").expect("valid");
-        let texts = RuleTexts {
-            v4: "v4 rules".into(),
-            v6: v6.then(|| "v6 rules".into()),
-            names: OwnerNames::default(),
-            routes: routes::sidecar_with(v6, None),
-            variables: None,
-        };
-        let interception = Interception::default();
-        plan(
-            &topology,
-            &interception,
-            texts,
-            BackendChoice::Fixed(Backend::Nft),
-        )
-    }
-
-    fn pod<'p>(plan: &'p Plan, name: &str) -> &'p PodPlan {
-        let pod = plan.pods.iter().find(|p| p.name == name);
-        pod.expect("a pod of bookinfo")
-    }
-
-    #[test]
-    fn only_sidecar_pods_are_intercepted() {
-        let plan = bookinfo(false);
-        let intercepted: Vec<&str> = plan
-            .pods
-            .iter()
-            .filter(|p| p.intercepted)
-            .map(|p| p.name.as_str())
-            .collect();
-        assert_eq!(
-            intercepted,
-            [
-                "productpage-v1",
-                "details-v1",
-                "reviews-v1",
-                "reviews-v2",
-                "reviews-v3",
-                "ratings-v1"
-            ]
-        );
-    }
-
-    #[test]
-    fn the_ipv6_source_of_the_proxy_is_on_lo_only_where_ipv6_rules_are() {
-        assert!(pod(&bookinfo(false), "reviews-v1").loopback.is_empty());
-        let with_v6 = bookinfo(true);
-        assert_eq!(
-            pod(&with_v6, "reviews-v1").loopback,
-            [(INBOUND_SOURCE[1], 128)]
-        );
-        assert!(pod(&with_v6, "client").loopback.is_empty());
-    }
-
-    #[test]
-    fn the_proxy_starts_before_the_app_and_each_as_its_own_user() {
-        let plan = bookinfo(false);
-        let ids: Vec<(u32, u32)> = pod(&plan, "reviews-v1")
-            .processes
-            .iter()
-            .map(|p| (p.uid, p.gid))
-            .collect();
-        assert_eq!(ids, [(1337, 1337), (1000, 1000)]);
-    }
-
-    #[test]
-    fn names_resolve_as_in_kubernetes_for_both_families() {
-        let hosts = bookinfo(false).files.hosts;
-        for line in [
-            "10.96.0.13 reviews reviews.default reviews.default.svc.cluster.local",
-            "fd96::13 reviews reviews.default reviews.default.svc.cluster.local",
-            "10.77.0.13 reviews-v1",
-        ] {
-            assert!(
-                hosts.lines().any(|l| l == line),
-                "no line `{line}` in\n{hosts}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_service_has_one_route_per_family_with_its_endpoints_in_turn() {
-        let text = builtin::lab_text("bookinfo").expect("bookinfo travels in the binary");
-        let topology = Topology::parse(text, "bookinfo.toml").expect("valid");
-        let routes = routes(&topology);
-        let reviews: Vec<_> = routes.iter().filter(|r| r.service == "reviews").collect();
-        assert_eq!(reviews.len(), 2);
-        assert_eq!(reviews[0].vip.to_string(), "10.96.0.13:9080");
-        let endpoints: Vec<String> = reviews[0]
-            .endpoints
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        assert_eq!(
-            endpoints,
-            ["10.77.0.13:9080", "10.77.0.14:9080", "10.77.0.15:9080"]
-        );
-        assert_eq!(reviews[1].vip.to_string(), "[fd96::13]:9080");
-    }
-}
+mod tests;
