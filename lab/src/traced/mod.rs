@@ -11,9 +11,11 @@ mod pod;
 pub use connection::{Connection, JoinedBy, connections};
 pub use header::{Header, Icmp, Identity, TcpHeader};
 pub use malformed::Malformed;
-pub use names::{ChainName, Hook, TableFamily, Verdict};
+pub use names::{ChainName, TableFamily, Verdict};
 pub use packet::{
     Change, ChangedField, ConntrackSeen, Ordinal, Owner, PacketConntrack, RulePlace, Source,
     Station, Step, Told, TracedPacket,
 };
 pub use pod::PodTrace;
+
+pub use crate::rules::Hook;
