@@ -65,7 +65,7 @@ pub fn of_packet(namespace: &Namespace<'_>, packet: &TracedPacket, known: &Known
             here.extend(follow.hops());
         }
         let expected = known.journey.and_then(|it| it.passages.get(n));
-        let expected = expected.filter(|it| super::modelled::hook(it.hook) == stations[0].hook);
+        let expected = expected.filter(|it| it.hook == stations[0].hook);
         attach(&mut here, turned(came, left), || {
             let without_nat = expected.and_then(|it| it.without_nat);
             let mut passed = hop_at(namespace, &stations[0], Event::Passed { without_nat });
@@ -187,7 +187,7 @@ impl<'a> Follow<'a> {
         let table = station.chain.iptables();
         let table = table.filter(|(family, _)| *family == namespace.rules.family);
         let model = table.zip(asked).map(|((_, table), asked)| {
-            evaluate(namespace.rules, table, model_hook(station.hook), &asked)
+            evaluate(namespace.rules, table, station.hook, &asked)
         });
         Self {
             namespace,
@@ -415,15 +415,5 @@ fn state(packet: &TracedPacket, station: &Station) -> CtState {
         _ if packet.conntrack.is_some_and(|it| it.reply) => CtState::Established,
         _ if packet.first().tcp.is_some_and(|tcp| !tcp.opens()) => CtState::Established,
         _ => CtState::New,
-    }
-}
-
-fn model_hook(hook: Hook) -> model::Hook {
-    match hook {
-        Hook::Prerouting => model::Hook::Prerouting,
-        Hook::Input => model::Hook::Input,
-        Hook::Forward => model::Hook::Forward,
-        Hook::Output => model::Hook::Output,
-        Hook::Postrouting => model::Hook::Postrouting,
     }
 }

@@ -2,9 +2,9 @@
 
 use super::{Changed, Event, Hop, Tried, Why, Witness};
 use crate::{
-    model::{self, By, Journey, Outcome, Packet, Passage, Traversal, TryResult},
+    model::{By, Journey, Outcome, Packet, Passage, Traversal, TryResult},
     rules::{RuleId, RuleSet, Table, Target, spec_text},
-    traced::{Hook, Verdict},
+    traced::Verdict,
 };
 
 /// The hops of a packet as the model follows it, in order; the one witness of each is the model.
@@ -24,7 +24,7 @@ fn passage(rules: &RuleSet, passage: &Passage) -> Vec<Hop> {
         tried,
         changes,
         ..Hop::at(
-            hook(passage.hook),
+            passage.hook,
             came.in_iface.clone(),
             came.out_iface.clone(),
             event,
@@ -209,16 +209,5 @@ fn verdict(target: &Target) -> Verdict {
         (Target::Drop | Target::Reject { .. }, _) => Verdict::Drop,
         (_, Flow::Decides) => Verdict::Accept,
         (_, Flow::Unknown) => Verdict::NotTold,
-    }
-}
-
-/// The same hook in the words of the trace.
-pub(super) fn hook(hook: model::Hook) -> Hook {
-    match hook {
-        model::Hook::Prerouting => Hook::Prerouting,
-        model::Hook::Input => Hook::Input,
-        model::Hook::Forward => Hook::Forward,
-        model::Hook::Output => Hook::Output,
-        model::Hook::Postrouting => Hook::Postrouting,
     }
 }

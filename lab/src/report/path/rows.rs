@@ -136,7 +136,7 @@ impl At {
         if let Some(last) = folded.last() {
             number = format!("{number}-{}", last.number);
             let names = std::iter::once(hop).chain(folded).filter_map(|it| it.hook);
-            let names: Vec<&str> = names.map(|it| it.name()).collect();
+            let names: Vec<&str> = names.map(|it| it.chain()).collect();
             hook = names.join(", ");
             self.hook.clear();
         }
