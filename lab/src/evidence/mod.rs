@@ -17,8 +17,8 @@ pub use window::{ConntrackEntry, ConntrackTuple, PodCounters, Quiet, Window};
 use crate::rules::{Chosen, CounterSnapshot, Family};
 
 /// Version of the evidence file; a change of shape is a new version. 1 was one JSON value per run, which nothing read;
-/// 2 knew no UDP and no zones.
-pub const SCHEMA: u32 = 3;
+/// 2 knew no UDP and no zones, 3 no traces.
+pub const SCHEMA: u32 = 4;
 
 /// Everything one run observed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -9,6 +9,7 @@ use crate::{
     evidence::{ConntrackEntry, Down, Machine, PodUp, ProcessUp, Quiet},
     lab_file::SavedLab,
     rules::{CounterSnapshot, Family},
+    traced::PodTrace,
 };
 
 /// `kind` of the first line, by which a file is known for what it is.
@@ -76,6 +77,12 @@ pub(super) enum Line {
         pod: String,
         entries: Vec<ConntrackEntry>,
     },
+    /// By the observers in a pod: packets, rule by rule.
+    Trace {
+        pod: String,
+        #[serde(flatten)]
+        trace: PodTrace,
+    },
     /// By whoever lost something.
     Lost { what: String },
     /// By the sender.
@@ -108,6 +115,7 @@ impl Line {
             Self::Log(_) => "log",
             Self::Counters { .. } => "counters",
             Self::Conntrack { .. } => "conntrack",
+            Self::Trace { .. } => "trace",
             Self::Lost { .. } => "lost",
             Self::Answer { .. } => "answer",
             Self::FlowOver { .. } => "flow-over",

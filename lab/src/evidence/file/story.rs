@@ -107,7 +107,7 @@ impl Story {
             Line::Down(down) => self.down = Some(down),
             Line::End { took_us } => self.took_us = Some(took_us),
             observed => {
-                if let Line::Conntrack { pod, .. } = &observed {
+                if let Line::Conntrack { pod, .. } | Line::Trace { pod, .. } = &observed {
                     self.readings.knows([pod])?;
                 }
                 if let Some(open) = &mut self.open {
@@ -162,6 +162,7 @@ impl Story {
             _ if self.up.is_none() => false,
             L::Log(_)
             | L::Conntrack { .. }
+            | L::Trace { .. }
             | L::Lost { .. }
             | L::Answer { .. }
             | L::FlowOver { .. } => self.open.is_some(),

@@ -99,6 +99,11 @@ impl<W: Write> Writer<W> {
             pod: pod.clone(),
             entries: entries.clone(),
         }));
+        let traces = window.traces.iter();
+        lines.extend(traces.map(|(pod, trace)| Line::Trace {
+            pod: pod.clone(),
+            trace: trace.clone(),
+        }));
         let lost = window.lost.iter().cloned();
         lines.extend(lost.map(|what| Line::Lost { what }));
         lines.push(Line::Answer {
