@@ -174,7 +174,7 @@ fn answer_claim(flow: &Flow, window: &Window, matching: &Matching, expected: &Re
     )
 }
 
-pub(super) fn answer_words(outcome: &CallOutcome) -> String {
+pub(crate) fn answer_words(outcome: &CallOutcome) -> String {
     match outcome {
         CallOutcome::Answer { status, .. } => status.to_string(),
         CallOutcome::ConnectFailed(errno) if errno == "ECONNREFUSED" => "refused".into(),

@@ -16,7 +16,7 @@ use crate::{
 
 /// A predicted leg and what was observed of it.
 #[derive(Debug)]
-pub(super) struct Matched<'a> {
+pub(crate) struct Matched<'a> {
     pub leg: &'a Leg,
     pub opener: Option<&'a End>,
     pub accepter: Option<&'a End>,
@@ -73,13 +73,13 @@ impl<'a> Matched<'a> {
 
 /// All legs of a flow, and what no leg explains.
 #[derive(Debug)]
-pub(super) struct Matching<'a> {
+pub(crate) struct Matching<'a> {
     pub legs: Vec<Matched<'a>>,
     pub unexplained_ends: Vec<&'a End>,
     pub unexplained_entries: BTreeMap<&'a str, Vec<&'a ConntrackEntry>>,
 }
 
-pub(super) fn match_legs<'a>(legs: &'a [Leg], ends: &'a [End], window: &'a Window) -> Matching<'a> {
+pub(crate) fn match_legs<'a>(legs: &'a [Leg], ends: &'a [End], window: &'a Window) -> Matching<'a> {
     let mut used = HashSet::new();
     let mut entries = Entries {
         window,

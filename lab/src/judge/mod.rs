@@ -7,10 +7,10 @@
 
 mod agreement;
 mod claim;
-mod connections;
+pub(crate) mod connections;
 mod flow;
 mod leg;
-mod matching;
+pub(crate) mod matching;
 mod notes;
 mod pods;
 mod totals;
@@ -20,6 +20,7 @@ use serde::Serialize;
 pub use agreement::Agreement;
 pub use claim::{Check, Claim, Finding, Verdict, Witness};
 pub use flow::FlowVerdict;
+pub(crate) use flow::answer_words;
 pub use notes::{NotesVerdict, Part, Reading, Step, TableRow};
 
 use agreement::Predicted;
@@ -143,7 +144,15 @@ fn cut_claim(cut: &Cut) -> Claim {
 }
 
 impl<'a> Case<'a> {
-    fn new(file: &'a LabFile, evidence: &Evidence, family: Family) -> Result<Self, Failure> {
+    /// The rules of a family: those that were meant, and those the evidence says the pods held.
+    ///
+    /// # Errors
+    /// Rules that can't be read.
+    pub(crate) fn new(
+        file: &'a LabFile,
+        evidence: &Evidence,
+        family: Family,
+    ) -> Result<Self, Failure> {
         let reference = file.reference(family)?;
         let text = evidence
             .up
@@ -168,12 +177,12 @@ impl<'a> Case<'a> {
     }
 
     /// The lab under the rules that were meant.
-    fn meant(&self) -> World<'_> {
+    pub(crate) fn meant(&self) -> World<'_> {
         World::new(self.topology, &self.reference, self.interception)
     }
 
     /// The lab under the rules the kernel holds.
-    fn held(&self) -> World<'_> {
+    pub(crate) fn held(&self) -> World<'_> {
         World::new(self.topology, &self.applied, self.interception)
     }
 }
