@@ -12,15 +12,17 @@ mod flow;
 mod leg;
 pub(crate) mod matching;
 mod notes;
+mod packets;
 mod pods;
 mod totals;
+pub(crate) mod traces;
+mod tracing;
 
 use serde::Serialize;
 
 pub use agreement::Agreement;
 pub use claim::{Check, Claim, Finding, Verdict, Witness};
 pub use flow::FlowVerdict;
-pub(crate) use flow::answer_words;
 pub use notes::{NotesVerdict, Part, Reading, Step, TableRow};
 
 use agreement::Predicted;
@@ -33,6 +35,7 @@ use crate::{
     predict::{Turns, World},
     rules::{self, Alignment, Family, RuleSet, Table},
     topology::Topology,
+    traced::Tracing,
 };
 
 /// The verdict on a run.
@@ -77,6 +80,8 @@ pub(crate) struct Case<'a> {
     pub applied: RuleSet,
     pub alignment: Alignment,
     pub family: Family,
+    /// What was traced in the pods.
+    pub tracing: Tracing,
 }
 
 /// Judges the evidence of a run of a lab.
@@ -173,6 +178,7 @@ impl<'a> Case<'a> {
             reference,
             applied,
             family,
+            tracing: evidence.up.tracing,
         })
     }
 

@@ -123,6 +123,7 @@ pub(super) fn up(
     let up = Up {
         pods,
         node,
+        tracing: plan.tracing,
         took_us: micros(started.elapsed()),
     };
     Ok((live, machine, up))

@@ -9,7 +9,7 @@ use crate::{
     evidence::{ConntrackEntry, Down, Machine, PodUp, ProcessUp, Quiet},
     lab_file::SavedLab,
     rules::{CounterSnapshot, Family},
-    traced::PodTrace,
+    traced::{PodTrace, Tracing},
 };
 
 /// `kind` of the first line, by which a file is known for what it is.
@@ -54,6 +54,8 @@ pub(super) enum Line {
     Up {
         /// Processes in the node.
         node: Vec<ProcessUp>,
+        /// Which packets are traced in the pods.
+        tracing: Tracing,
         /// Microseconds it took.
         took_us: u64,
     },

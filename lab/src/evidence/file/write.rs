@@ -65,6 +65,7 @@ impl<W: Write> Writer<W> {
         }
         lines.push(Line::Up {
             node: up.node.clone(),
+            tracing: up.tracing,
             took_us: up.took_us,
         });
         self.write(&lines)
