@@ -26,6 +26,7 @@ use crate::{
     report::{self, Run},
     rules::Family,
     sandbox::Supervisor,
+    traced::Tracing,
 };
 
 #[derive(clap::Args)]
@@ -75,6 +76,12 @@ pub(super) struct Args {
     /// Write the evidence to this file, flow by flow; `hoplab judge FILE` reads it
     #[arg(long, value_name = "FILE", conflicts_with = "out")]
     evidence: Option<PathBuf>,
+    /// Trace no packets: counters, logs and conntrack are the witnesses then
+    #[arg(long, conflicts_with = "all_packets")]
+    no_trace: bool,
+    /// Trace every packet, not only the first of each connection and the answer to it
+    #[arg(long)]
+    all_packets: bool,
     /// Leave the lab up, and say how to enter it
     #[arg(long)]
     keep: bool,
@@ -104,6 +111,11 @@ pub(super) fn run(args: &Args) -> Outcome {
         backend,
         families,
         deadline_ms: args.deadline,
+        tracing: match (args.no_trace, args.all_packets) {
+            (true, _) => Tracing::Off,
+            (_, true) => Tracing::All,
+            _ => Tracing::default(),
+        },
     };
     let mut recording = begin(args, &file, families, &flows)?;
     let explain = |failure| doctor::explain(failure, backend, families.first());

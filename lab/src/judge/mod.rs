@@ -12,8 +12,11 @@ mod flow;
 mod leg;
 pub(crate) mod matching;
 mod notes;
+mod packets;
 mod pods;
 mod totals;
+pub(crate) mod traces;
+mod tracing;
 
 use serde::Serialize;
 
@@ -33,6 +36,7 @@ use crate::{
     predict::{Turns, World},
     rules::{self, Alignment, Family, RuleSet, Table},
     topology::Topology,
+    traced::Tracing,
 };
 
 /// The verdict on a run.
@@ -77,6 +81,8 @@ pub(crate) struct Case<'a> {
     pub applied: RuleSet,
     pub alignment: Alignment,
     pub family: Family,
+    /// What was traced in the pods.
+    pub tracing: Tracing,
 }
 
 /// Judges the evidence of a run of a lab.
@@ -173,6 +179,7 @@ impl<'a> Case<'a> {
             reference,
             applied,
             family,
+            tracing: evidence.up.tracing,
         })
     }
 

@@ -53,6 +53,19 @@ pub(super) struct Packets {
     pub told: Option<Packet>,
 }
 
+impl Packets {
+    /// Where no rule is asked for later packets.
+    pub fn of_first(first: Packet, answer: Option<Packet>) -> Self {
+        Self {
+            first,
+            later: Vec::new(),
+            answer,
+            answers: Vec::new(),
+            told: None,
+        }
+    }
+}
+
 /// How many packets an entry of conntrack counted in each direction, or what the prediction knows without.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counted {
@@ -212,21 +225,12 @@ impl Crossing {
         crossing
     }
 
-    /// A connection in a pod whose rules know first packets only.
-    pub(super) fn of_nat_only(pod: &str, packet: &Packet, first: Journey) -> Self {
-        let turned = turned(&first, packet);
-        Self {
-            pod: pod.to_string(),
-            answers_from: turned.map_or(packet.dst, |t| t.to),
-            zone: 0,
-            mark: 0,
-            answers_apart: None,
-            later: Vec::new(),
-            answer: None,
-            answers: Vec::new(),
-            told: Vec::new(),
-            open: false,
-            first,
+    /// Rules that match a packet after the first, of the opener or of the other end: one list per way such a packet can
+    /// take. None where rules know first packets only.
+    pub fn ways(&self, of_opener: bool) -> &[Vec<RuleId>] {
+        match of_opener {
+            true => &self.later,
+            false => &self.answers,
         }
     }
 

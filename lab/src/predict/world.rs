@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Pod name of the node in connection logs.
-pub(super) const NODE: &str = "node";
+pub const NODE: &str = "node";
 
 /// A lab whose sidecar pods all carry one rule set.
 #[derive(Debug, Clone)]

@@ -7,6 +7,7 @@ mod down;
 mod drive;
 mod live;
 mod quiet;
+mod observers;
 mod up;
 
 use std::{

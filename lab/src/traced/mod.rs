@@ -7,6 +7,7 @@ mod malformed;
 mod names;
 mod packet;
 mod pod;
+mod tracing;
 
 pub use connection::{Connection, JoinedBy, connections};
 pub use header::{Header, Icmp, Identity, TcpHeader};
@@ -17,5 +18,6 @@ pub use packet::{
     Station, Step, Told, TracedPacket,
 };
 pub use pod::PodTrace;
+pub use tracing::Tracing;
 
 pub use crate::rules::Hook;
