@@ -2,14 +2,13 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Instant};
 
-use clap::ValueEnum;
+pub(super) mod rules;
 
-mod rules;
+use self::rules::{RuleArgs, Ruled};
 
 use super::{
     Outcome,
     interrupt::Interrupt,
-    istio::{IstioFlags, PodArgs},
     keep,
     recording::Recording,
     show::{self, ShowArgs},
@@ -20,11 +19,8 @@ use crate::{
     doctor,
     evidence::{Down, Evidence, file::Planned},
     failure::{Class, Failure},
-    istio::Release,
     judge::{self, Judgement, Verdict},
-    netfilter::BackendChoice,
     report::{self, Run},
-    rules::Family,
     sandbox::Supervisor,
 };
 
@@ -42,31 +38,11 @@ Examples:
 pub(super) struct Args {
     /// A lab that hoplab carries (bookinfo), or the path of a lab file
     lab: String,
-    /// Which iptables to run: nft, legacy or auto
-    #[arg(long, default_value = "auto")]
-    backend: BackendChoice,
-    /// Family the flows run over [default: ipv4]; ipv6 sets the IPv6 rules of every sidecar pod too, and with
-    /// --dual-stack each flow runs over both
-    #[arg(long, value_parser = super::family)]
-    family: Option<Family>,
     /// Send only this flow (repeatable); the notes are judged when all flows run
     #[arg(long = "flow", value_name = "NAME")]
     flows: Vec<String>,
-    /// Apply the rules of this file in the sidecar pods, in place of the lab's own: a restore file, a dump, a listing
-    /// or a log of istio-init
-    #[arg(long, value_name = "FILE")]
-    rules: Option<PathBuf>,
-    /// Apply the rules of this Istio release, 1.12 to 1.32; flags, a pod or annotations alone mean the newest one
-    #[arg(long, value_name = "RELEASE")]
-    istio: Option<Release>,
-    /// What flows are judged by: the lab file's paths, or what the applied rules are to do [default: the file's, but
-    /// with an Istio configuration what its rules are to do]
-    #[arg(long, value_name = "WHAT")]
-    expect: Option<Judged>,
     #[command(flatten)]
-    pod: PodArgs,
-    #[command(flatten)]
-    flags: IstioFlags<false>,
+    rules: RuleArgs,
     #[command(flatten)]
     show: ShowArgs,
     /// Write evidence, verdicts and logs below this directory, which holds no other run's
@@ -83,23 +59,15 @@ pub(super) struct Args {
     deadline: u64,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Judged {
-    /// Answers and paths of the lab file
-    File,
-    /// What the model reads from the rules that were meant to be applied
-    Rules,
-}
-
 pub(super) fn run(args: &Args) -> Outcome {
     let started = Instant::now();
     let lab = LabFile::open(&args.lab)?;
     let flows = flows(args, &lab)?;
-    let rules::Ruled {
+    let Ruled {
         file,
         families,
         backend,
-    } = rules::choose(args, lab)?;
+    } = args.rules.choose(lab)?;
     let options = Options {
         backend,
         families,
