@@ -43,7 +43,7 @@ impl Hook {
     }
 
     /// Whether a packet can go from this hook straight to another one.
-    pub(crate) fn leads_to(self, next: Self) -> bool {
+    pub fn leads_to(self, next: Self) -> bool {
         matches!(
             (self, next),
             (Self::Prerouting, Self::Input | Self::Forward)
