@@ -40,17 +40,24 @@ pub struct RunningLab {
 /// # Errors
 /// There is none, it is stale, or there are several and none was named.
 pub fn find(name: Option<&str>) -> Result<RunningLab, Failure> {
-    let registry = Registry::of_user()?;
+    find_in(&Registry::of_user()?, name)
+}
+
+/// The same, in a registry that is not the user's.
+///
+/// # Errors
+/// As [`find`].
+pub fn find_in(registry: &Registry, name: Option<&str>) -> Result<RunningLab, Failure> {
     let named = match name {
         Some(name) => name.to_owned(),
-        None => the_only_one(&registry)?,
+        None => the_only_one(registry)?,
     };
     match registry.standing(&named)? {
         Some(Standing::Up(state)) => Ok(RunningLab {
-            registry,
+            registry: registry.clone(),
             state: *state,
         }),
-        other => Err(not_up(&registry, &named, other)),
+        other => Err(not_up(registry, &named, other)),
     }
 }
 

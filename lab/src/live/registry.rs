@@ -81,7 +81,15 @@ impl Registry {
             (None, Some(dir)) => PathBuf::from(dir).join("hoplab"),
             (None, None) => std::env::temp_dir().join(format!("hoplab-{uid}")),
         };
-        let registry = Self(dir);
+        Self::at(dir)
+    }
+
+    /// The registry in a directory, which need not be there.
+    ///
+    /// # Errors
+    /// It is there, and not ours alone.
+    pub fn at(dir: impl Into<PathBuf>) -> Result<Self, LiveError> {
+        let registry = Self(dir.into());
         registry.is_ours()?;
         Ok(registry)
     }

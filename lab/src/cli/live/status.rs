@@ -144,7 +144,7 @@ fn text(status: &Json) -> String {
             let pid = process
                 .pid
                 .map_or("has ended".to_owned(), |pid| format!("pid {pid}"));
-            let _ = writeln!(out, "  {name:width$}  {:6} {owner:10} {pid}", process.role);
+            let _ = writeln!(out, "  {name:width$}  {:6} {owner:11} {pid}", process.role);
             name = "";
         }
     }
