@@ -23,6 +23,8 @@ mod run;
 mod show;
 mod source;
 mod stdout;
+#[cfg(all(feature = "kernel", target_os = "linux"))]
+mod trace;
 
 use std::process::ExitCode;
 
@@ -31,7 +33,7 @@ use clap::{ColorChoice, Parser, Subcommand};
 use crate::{failure::Failure, rules::Family};
 
 #[cfg(not(all(feature = "kernel", target_os = "linux")))]
-use self::{needs_kernel as doctor, needs_kernel as run};
+use self::{needs_kernel as doctor, needs_kernel as run, needs_kernel as trace};
 
 /// Builds pod-like network namespaces, applies istio-init's rules, sends real traffic, and proves every hop.
 #[derive(Parser)]
@@ -56,6 +58,14 @@ enum Verb {
         command(about = "Bring up a lab and judge its flows (not in this build: needs Linux)")
     )]
     Run(run::Args),
+    /// Show connections in the network namespace of a process, rule by rule, while they happen
+    #[cfg_attr(
+        not(all(feature = "kernel", target_os = "linux")),
+        command(
+            about = "Show connections rule by rule, while they happen (not in this build: needs Linux)"
+        )
+    )]
+    Trace(trace::Args),
     /// Say what rules do to a packet, and why, without root and without traffic
     Predict(predict::Args),
     /// Judge a run by its evidence file, on any machine
@@ -87,6 +97,7 @@ pub fn main() -> ExitCode {
     }
     let outcome = match cli.verb {
         Verb::Run(args) => run::run(&args),
+        Verb::Trace(args) => trace::run(&args),
         Verb::Predict(args) => predict::run(&args),
         Verb::Judge(args) => judge::run(&args),
         Verb::Report(args) => report::run(&args),

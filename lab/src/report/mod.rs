@@ -8,6 +8,7 @@ mod junit;
 mod notes;
 mod style;
 mod text;
+mod traced;
 
 pub use counters::counters;
 pub use figures::{figures_json, figures_text};
@@ -16,3 +17,4 @@ pub use journey::{end_words, journey_json, journey_text, packet_words};
 pub use junit::junit;
 pub use style::Style;
 pub use text::{Detail, Run, summary};
+pub use traced::{Lines, Surroundings, TRACE_LINES, block_text};

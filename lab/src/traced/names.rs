@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::rules::{Family, Table};
 
+/// The table of observers of every trace has a name that begins so.
+pub const OBSERVER_TABLES: &str = "hoplab-trace-";
+
 /// Where in its way through a namespace a packet meets rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
