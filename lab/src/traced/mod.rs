@@ -14,10 +14,12 @@ pub use blocks::{Block, Blocks};
 pub use connection::{Connection, JoinedBy, connections};
 pub use header::{Header, Icmp, Identity, TcpHeader};
 pub use malformed::Malformed;
-pub use names::{ChainName, Hook, OBSERVER_TABLES, TableFamily, Verdict};
+pub use names::{ChainName, OBSERVER_TABLES, TableFamily, Verdict};
 pub use packet::{
     Change, ChangedField, ConntrackSeen, Ordinal, Owner, PacketConntrack, RulePlace, Source,
     Station, Step, Told, TracedPacket,
 };
 pub use pod::PodTrace;
 pub use rule_texts::RuleTexts;
+
+pub use crate::rules::Hook;
