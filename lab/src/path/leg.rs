@@ -21,6 +21,9 @@ pub struct Path {
     pub family: Family,
     /// What the sender got: `200`, `refused`.
     pub answer: String,
+    /// What was still open when the time for the flow was over, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub open: Vec<String>,
     /// Observations that were lost, in words.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<String>,

@@ -2,7 +2,7 @@
 
 use super::{Leg, Path, observed::observed, walk::Walk, witnesses};
 use crate::{
-    evidence::{Evidence, Window},
+    evidence::{Evidence, Quiet, Window},
     failure::Failure,
     judge::{self, Case, connections::ends, matching::match_legs},
     lab_file::LabFile,
@@ -30,6 +30,7 @@ pub fn of_window(
         turns.observe(&case.meant(), &earlier.records);
     }
     let held = case.held();
+    turns.follow(&held, &window.records);
     let predicted = predict(&held, flow, &mut turns);
     let ends = ends(&window.records);
     let matching = match_legs(&predicted, &ends, window);
@@ -52,6 +53,10 @@ pub fn of_window(
         to: flow.to.to_string(),
         family: window.family,
         answer: judge::answer_words(&window.outcome),
+        open: match &window.quiet {
+            Quiet::Closed => Vec::new(),
+            Quiet::Deadline(open) => open.clone(),
+        },
         lost: window.lost.clone(),
         legs: legs.collect(),
     };

@@ -49,6 +49,7 @@ pub fn predict(world: &World, flow: &Flow, turns: &mut Turns) -> Vec<Leg> {
         Target::Service { service, .. } => topology.service(service).map(|s| at(s.vip.of(family))),
         Target::Localhost { .. } => Some(at(world.localhost())),
         Target::Dns => world.dns(),
+        Target::Address(address) => Some(*address),
     };
     let Some(remote) = remote else {
         return Vec::new();

@@ -91,7 +91,7 @@ impl Widths {
             longest(&mut widths.number, &row.number);
             longest(&mut widths.hook, &row.hook);
             longest(&mut widths.place, &row.place);
-            if !row.right.is_empty() {
+            if row.of_rule {
                 longest(&mut widths.text, &row.text);
             }
         }
@@ -122,6 +122,13 @@ fn write_row(out: &mut String, row: &Row, widths: &Widths) {
 }
 
 fn end(out: &mut String, path: &Path) {
+    if !path.open.is_empty() {
+        let _ = writeln!(
+            out,
+            "\nstill open when the time was over: {}",
+            path.open.join("; ")
+        );
+    }
     if !path.lost.is_empty() {
         let _ = writeln!(
             out,
