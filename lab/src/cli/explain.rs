@@ -5,11 +5,15 @@ mod from_file;
 mod in_lab;
 #[cfg(not(all(feature = "kernel", target_os = "linux")))]
 mod no_lab;
+#[cfg(not(all(feature = "kernel", target_os = "linux")))]
+mod no_process;
+#[cfg(all(feature = "kernel", target_os = "linux"))]
+mod of_process;
 
 use std::{path::PathBuf, process::ExitCode};
 
 #[cfg(not(all(feature = "kernel", target_os = "linux")))]
-use self::no_lab as in_lab;
+use self::{no_lab as in_lab, no_process as of_process};
 
 use super::{Outcome, stdout::say};
 use crate::{
@@ -27,6 +31,8 @@ Examples:
   hoplab explain details-v1 dns:ratings --istio 1.32 --redirect-dns --udp
   hoplab explain ingress-reviews-v2                      a flow of the lab file, with everything it sets off
   hoplab explain client reviews-v1:9080 --rules my.rules
+  hoplab explain --pid 4711 1000:1000 10.96.0.13:9080    what rules and counters of a container say of it
+  hoplab explain --pid 4711 --trace --port 9080 --for 10s
   hoplab explain --from out/evidence.ndjson probe-15021  a flow of a recorded run, on any machine
 
 Each numbered line is a hop; at its end stand those who saw it. ✔ is a rule that matched, ✗ one that was asked before it
@@ -37,13 +43,15 @@ lost.")]
 pub(super) struct Args {
     /// FROM and TO with or without an arrow, or the name of a flow. FROM: a pod, pod/app, pod/proxy, pod/UID:GID, node.
     /// TO: pod:port, service:port, localhost:port, ADDRESS:port, dns:NAME
-    #[arg(required = true, value_name = "FLOW", num_args = 1..=3)]
+    #[arg(required_unless_present = "trace", value_name = "FLOW", num_args = 1..=3)]
     flow: Vec<String>,
     /// Explain a flow of a recorded run; - is standard input. Needs no root
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
     #[command(flatten)]
     lab: in_lab::LabArgs,
+    #[command(flatten)]
+    process: of_process::ProcessArgs,
     /// Every hook and interface, process ids
     #[arg(short, long, conflicts_with = "json")]
     verbose: bool,
@@ -73,15 +81,22 @@ enum Wanted {
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    let wanted = Wanted::of(&args.flow)?;
+    let wanted = || Wanted::of(&args.flow);
     let show = |path: &Path| say(&shown(args, path)?);
+    if let Some(pid) = args.process.pid {
+        let wanted = (!args.flow.is_empty()).then(wanted).transpose()?;
+        return match of_process::path(&args.process, pid, wanted.as_ref())? {
+            Sent::Whole(path) => show(&path).map(|()| exit_code(&path)),
+            Sent::Interrupted(code) => Ok(code),
+        };
+    }
     let path = match &args.from {
         Some(file) => {
-            let path = from_file::path(file, &wanted, args.lab.family())?;
+            let path = from_file::path(file, &wanted()?, args.lab.family())?;
             show(&path)?;
             path
         }
-        None => match in_lab::path(&args.lab, &wanted, show)? {
+        None => match in_lab::path(&args.lab, &wanted()?, show)? {
             Sent::Whole(path) => path,
             Sent::Interrupted(code) => return Ok(code),
         },

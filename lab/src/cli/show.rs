@@ -45,6 +45,11 @@ struct Json<'a> {
 }
 
 impl ShowArgs {
+    /// Whether standard output is one JSON value.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// Prints a run.
     pub fn print(&self, run: &Run) -> Result<(), Failure> {
         if self.json {

@@ -1,6 +1,6 @@
 //! `hoplab trace`: connections in the network namespace of a process, rule by rule, while they happen.
 
-mod ends;
+pub(super) mod ends;
 mod filter;
 
 use std::{

@@ -81,8 +81,9 @@ pub struct Stretch {
 pub struct Process {
     /// Pod, or `node`.
     pub pod: String,
-    /// What it plays.
-    pub role: Role,
+    /// What it plays; none outside of labs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
     /// User of its sockets.
     pub uid: u32,
     /// Group of its sockets.
@@ -180,6 +181,9 @@ impl fmt::Display for Source {
 
 impl fmt::Display for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{} {}:{}", self.pod, self.role, self.uid, self.gid)
+        match self.role {
+            Some(role) => write!(f, "{}/{role} {}:{}", self.pod, self.uid, self.gid),
+            None => write!(f, "{} {}:{}", self.pod, self.uid, self.gid),
+        }
     }
 }

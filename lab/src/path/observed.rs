@@ -93,7 +93,7 @@ fn of_match<'a>(matched: &Matched<'a>) -> Observed<'a> {
     let opener = &leg.opener;
     let predicted = Process {
         pod: opener.pod.clone(),
-        role: opener.role,
+        role: Some(opener.role),
         uid: opener.owner.0,
         gid: opener.owner.1,
         pid: None,
@@ -120,7 +120,7 @@ fn of_match<'a>(matched: &Matched<'a>) -> Observed<'a> {
 fn process(end: &End, opened: &Opened) -> Process {
     Process {
         pod: end.pod.clone(),
-        role: end.role,
+        role: Some(end.role),
         uid: opened.owner.uid,
         gid: opened.owner.gid,
         pid: Some(end.pid),

@@ -1,6 +1,6 @@
 //! The path of a flow from the evidence of its run.
 
-use super::{Leg, Path, observed::observed, walk::Walk, witnesses};
+use super::{Leg, Path, notes, observed::observed, walk::Walk, witnesses};
 use crate::{
     evidence::{Evidence, Quiet, Window},
     failure::Failure,
@@ -61,5 +61,8 @@ pub fn of_window(
         legs: legs.collect(),
     };
     path.number();
+    if file.topology.notes.is_some() {
+        notes::annotate(&mut path, &file.interception);
+    }
     Ok(path)
 }

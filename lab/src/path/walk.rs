@@ -206,7 +206,7 @@ impl<'a> Walk<'a> {
         if let Some((end, accepted)) = observed.accepted {
             let process = Process {
                 pod: end.pod.clone(),
-                role: end.role,
+                role: Some(end.role),
                 uid: accepted.owner.uid,
                 gid: accepted.owner.gid,
                 pid: Some(end.pid),
@@ -326,7 +326,7 @@ impl<'a> Walk<'a> {
         };
         Process {
             pod: pod.to_owned(),
-            role,
+            role: Some(role),
             uid,
             gid,
             pid: None,

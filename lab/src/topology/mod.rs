@@ -33,6 +33,9 @@ pub struct Topology {
     pub network: Network,
     /// Where the rules of sidecar pods come from.
     pub rules: RuleSource,
+    /// Folder of the golden paths, relative to the lab file.
+    #[serde(default)]
+    pub paths: Option<String>,
     /// The cluster's DNS server, where the lab has one.
     pub dns: Option<Dns>,
     /// Services in the order of the file.

@@ -70,6 +70,11 @@ impl RuleArgs {
             || self.pod.are_given()
     }
 
+    /// Whether they ask for other rules than the lab's own.
+    pub(in crate::cli) fn are_given_rules(&self) -> bool {
+        self.rules.is_some()
+    }
+
     /// The family that was asked for.
     pub(in crate::cli) fn family(&self) -> Option<Family> {
         self.family

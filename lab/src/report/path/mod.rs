@@ -1,10 +1,15 @@
 //! A connection's path as text: numbered hops by leg and pod, what was tried and why it did not match, who saw it.
 //! Colour is never the only sign.
 
+mod golden;
+mod goldens;
 mod rows;
 mod words;
 
 use std::fmt::Write as _;
+
+pub use golden::golden;
+pub use goldens::{Goldens, PathDifference};
 
 use super::{Detail, Style};
 use crate::path::{Leg, Path, Way};

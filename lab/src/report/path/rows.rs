@@ -215,6 +215,9 @@ fn seen(hop: &Hop) -> String {
         true => "nobody saw it".to_owned(),
         false => names.join(" "),
     };
+    if let Some(packets) = hop.counted {
+        words.push_str(&format!(" · {packets} packets so far"));
+    }
     if !hop.notes.is_empty() {
         let steps: Vec<String> = hop.notes.iter().map(ToString::to_string).collect();
         words.push_str(&format!(" · notes {}", steps.join(", ")));
