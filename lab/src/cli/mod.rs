@@ -2,6 +2,7 @@
 
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 mod doctor;
+mod explain;
 mod harmless;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 mod interrupt;
@@ -58,6 +59,8 @@ enum Verb {
     Run(run::Args),
     /// Say what rules do to a packet, and why, without root and without traffic
     Predict(predict::Args),
+    /// Show a connection's way hop by hop: every rule asked, which matched, why the others did not, and who saw it
+    Explain(explain::Args),
     /// Judge a run by its evidence file, on any machine
     Judge(judge::Args),
     /// Print a run from its evidence file as text, JSON or JUnit
@@ -88,6 +91,7 @@ pub fn main() -> ExitCode {
     let outcome = match cli.verb {
         Verb::Run(args) => run::run(&args),
         Verb::Predict(args) => predict::run(&args),
+        Verb::Explain(args) => explain::run(&args),
         Verb::Judge(args) => judge::run(&args),
         Verb::Report(args) => report::run(&args),
         Verb::Rules(args) => rules::run(&args),
