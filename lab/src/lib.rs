@@ -28,6 +28,8 @@ mod lab;
 mod lab_file;
 pub mod linkerd;
 pub mod lint;
+#[cfg(all(feature = "kernel", target_os = "linux"))]
+pub mod live;
 pub mod mesh;
 pub mod model;
 #[cfg(all(feature = "kernel", target_os = "linux"))]

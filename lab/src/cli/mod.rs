@@ -10,6 +10,8 @@ mod istio;
 mod judge;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 mod keep;
+#[cfg(all(feature = "kernel", target_os = "linux"))]
+mod live;
 #[cfg(not(all(feature = "kernel", target_os = "linux")))]
 mod needs_kernel;
 mod predict;
@@ -32,7 +34,7 @@ use clap::{ColorChoice, Parser, Subcommand};
 use crate::{failure::Failure, rules::Family};
 
 #[cfg(not(all(feature = "kernel", target_os = "linux")))]
-use self::{needs_kernel as doctor, needs_kernel as run};
+use self::{needs_kernel as doctor, needs_kernel as live, needs_kernel as run};
 
 /// Builds pod-like network namespaces, applies istio-init's rules, sends real traffic, and proves every hop.
 #[derive(Parser)]
@@ -57,6 +59,8 @@ enum Verb {
         command(about = "Bring up a lab and judge its flows (not in this build: needs Linux)")
     )]
     Run(run::Args),
+    #[command(flatten)]
+    Live(live::Verb),
     /// Say what rules do to a packet, and why, without root and without traffic
     Predict(predict::Args),
     /// Show a connection's way hop by hop: every rule asked, which matched, why the others did not, and who saw it
@@ -90,6 +94,7 @@ pub fn main() -> ExitCode {
     }
     let outcome = match cli.verb {
         Verb::Run(args) => run::run(&args),
+        Verb::Live(verb) => live::dispatch(&verb),
         Verb::Predict(args) => predict::run(&args),
         Verb::Explain(args) => explain::run(&args),
         Verb::Judge(args) => judge::run(&args),

@@ -2,15 +2,14 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Instant};
 
-use clap::ValueEnum;
+pub(super) mod rules;
 
-mod rules;
+use self::rules::{RuleArgs, Ruled};
 
 use super::{
     Outcome,
     interrupt::Interrupt,
-    istio::{IstioFlags, PodArgs},
-    keep,
+    keep, live,
     recording::Recording,
     show::{self, ShowArgs},
 };
@@ -20,11 +19,9 @@ use crate::{
     doctor,
     evidence::{Down, Evidence, file::Planned},
     failure::{Class, Failure},
-    istio::Release,
     judge::{self, Judgement, Verdict},
-    netfilter::BackendChoice,
+    live::{Claim, Registry},
     report::{self, Run},
-    rules::Family,
     sandbox::Supervisor,
     traced::Tracing,
 };
@@ -43,31 +40,11 @@ Examples:
 pub(super) struct Args {
     /// A lab that hoplab carries (bookinfo), or the path of a lab file
     lab: String,
-    /// Which iptables to run: nft, legacy or auto
-    #[arg(long, default_value = "auto")]
-    backend: BackendChoice,
-    /// Family the flows run over [default: ipv4]; ipv6 sets the IPv6 rules of every sidecar pod too, and with
-    /// --dual-stack each flow runs over both
-    #[arg(long, value_parser = super::family)]
-    family: Option<Family>,
     /// Send only this flow (repeatable); the notes are judged when all flows run
     #[arg(long = "flow", value_name = "NAME")]
     flows: Vec<String>,
-    /// Apply the rules of this file in the sidecar pods, in place of the lab's own: a restore file, a dump, a listing
-    /// or a log of istio-init
-    #[arg(long, value_name = "FILE")]
-    rules: Option<PathBuf>,
-    /// Apply the rules of this Istio release, 1.12 to 1.32; flags, a pod or annotations alone mean the newest one
-    #[arg(long, value_name = "RELEASE")]
-    istio: Option<Release>,
-    /// What flows are judged by: the lab file's paths, or what the applied rules are to do [default: the file's, but
-    /// with an Istio configuration what its rules are to do]
-    #[arg(long, value_name = "WHAT")]
-    expect: Option<Judged>,
     #[command(flatten)]
-    pod: PodArgs,
-    #[command(flatten)]
-    flags: IstioFlags<false>,
+    rules: RuleArgs,
     #[command(flatten)]
     show: ShowArgs,
     /// Write evidence, verdicts and logs below this directory, which holds no other run's
@@ -82,31 +59,26 @@ pub(super) struct Args {
     /// Trace every packet, not only the first of each connection and the answer to it
     #[arg(long)]
     all_packets: bool,
-    /// Leave the lab up, and say how to enter it
+    /// Leave the lab up, and say how to enter it; `hoplab down` takes it down
     #[arg(long)]
     keep: bool,
+    /// Name to find a kept lab by [default: the one in the lab file]
+    #[arg(long, requires = "keep", value_parser = live::name)]
+    name: Option<String>,
     /// Milliseconds a flow may take until the logs show it closed
     #[arg(long, value_name = "MS", default_value = "5000")]
     deadline: u64,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Judged {
-    /// Answers and paths of the lab file
-    File,
-    /// What the model reads from the rules that were meant to be applied
-    Rules,
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
     let started = Instant::now();
     let lab = LabFile::open(&args.lab)?;
     let flows = flows(args, &lab)?;
-    let rules::Ruled {
+    let Ruled {
         file,
         families,
         backend,
-    } = rules::choose(args, lab)?;
+    } = args.rules.choose(lab)?;
     let options = Options {
         backend,
         families,
@@ -117,9 +89,20 @@ pub(super) fn run(args: &Args) -> Outcome {
             _ => Tracing::default(),
         },
     };
+    let name = args.name.as_ref().unwrap_or(&file.topology.name).clone();
+    let mut place = match args.keep {
+        true => Some(live::free_place(&Registry::of_user()?, &name)?),
+        false => None,
+    };
+    let listener = place.as_mut().map(Claim::listen).transpose()?;
     let mut recording = begin(args, &file, families, &flows)?;
     let explain = |failure| doctor::explain(failure, backend, families.first());
-    let supervisor = Supervisor::start().map_err(|e| explain(e.into()))?;
+    let spawned = match &listener {
+        Some(listener) => Supervisor::start_listening(listener),
+        None => Supervisor::start(),
+    };
+    let supervisor = spawned.map_err(|e| explain(e.into()))?;
+    drop(listener);
     let interrupt = Interrupt::watch(&supervisor)?;
     let observed = observe(
         supervisor,
@@ -135,9 +118,9 @@ pub(super) fn run(args: &Args) -> Outcome {
         (Err(Trouble::Evidence(failure)), None) => return Err(failure),
     };
     let judgement = judge::judge(&file, &evidence)?;
-    let (down, kept) = if args.keep {
-        let how = keep::how_to_enter(lab.pid(), &file.topology, &evidence);
-        lab.keep()?;
+    let (down, kept) = if let Some(place) = place {
+        let how = keep::how_to_enter(&name, lab.pid(), &file.topology, &evidence);
+        place.keep(&name, lab)?;
         (None, Some(how))
     } else {
         let down = match (lab.down(), interrupt.exit_code()) {

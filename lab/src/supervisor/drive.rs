@@ -224,7 +224,7 @@ fn take(live: &mut Live, event: Event) -> Result<(), Failure> {
     match event {
         Event::Report(report) => live.take_report(*report),
         Event::Request(_) => {}
-        Event::Stop | Event::Orphaned => return Err(told_to_stop()),
+        Event::Stop | Event::Orphaned | Event::Left => return Err(told_to_stop()),
     }
     Ok(())
 }
@@ -257,7 +257,7 @@ fn take_reply(live: &mut Live, id: u64) -> CallOutcome {
 }
 
 /// Ends a probe and waits for its end, so that nothing of it reaches into the next window.
-fn dismiss(
+pub(super) fn dismiss(
     live: &mut Live,
     stub: Stub,
     deadline: Instant,

@@ -24,7 +24,7 @@ use crate::{
     net::{Inside, Job, Namespace},
     netfilter::{self, Backend, ConntrackWatch, NetfilterError},
     process::{Exit, Input, ProcessError, Report, Sink, Spawned, Stub},
-    rules::{CounterSnapshot, Family},
+    rules::{CounterSnapshot, Family, RuleSet},
     traced::PodTrace,
 };
 
@@ -316,10 +316,20 @@ fn read_here(
     families: &[Family],
     pod: &str,
 ) -> Result<Vec<CounterSnapshot>, NetfilterError> {
-    let read = |family: &Family| {
-        let rules = netfilter::save(backend, *family, pod)?;
-        netfilter::counters(&rules, pod)
-    };
+    let read = |rules: &RuleSet| netfilter::counters(rules, pod);
+    rules_here(backend, families, pod)?
+        .iter()
+        .map(read)
+        .collect()
+}
+
+/// Runs on a pod's thread: the rules that the kernel holds, with their counters.
+pub(super) fn rules_here(
+    backend: Backend,
+    families: &[Family],
+    pod: &str,
+) -> Result<Vec<RuleSet>, NetfilterError> {
+    let read = |family: &Family| netfilter::save(backend, *family, pod);
     families.iter().map(read).collect()
 }
 

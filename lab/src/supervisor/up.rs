@@ -349,7 +349,7 @@ fn await_ready(live: &mut Live, queue: &Receiver<Event>) -> Result<(), Failure> 
                     "the lab was told to stop before it was up",
                 ));
             }
-            Ok(Event::Request(_)) => {}
+            Ok(Event::Request(_) | Event::Left) => {}
             Err(RecvTimeoutError::Timeout) => {
                 let stub = &live.stubs[waiting];
                 return Err(ProcessError::NotReady {
