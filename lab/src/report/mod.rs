@@ -9,6 +9,7 @@ mod notes;
 mod path;
 mod style;
 mod text;
+mod traced;
 
 pub use counters::counters;
 pub use figures::{figures_json, figures_text};
@@ -18,3 +19,4 @@ pub use junit::junit;
 pub use path::path_text;
 pub use style::Style;
 pub use text::{Detail, Run, summary};
+pub use traced::{Lines, Surroundings, TRACE_LINES, block_text};
