@@ -226,7 +226,7 @@ impl RunningLab {
         let options = Options {
             backend: BackendChoice::Fixed(self.state.machine.backend.backend),
             families: self.state.families,
-            deadline_ms: DEADLINE_MS,
+            ..Options::default()
         };
         Lab::join(visitor, file, options)
     }
