@@ -36,7 +36,9 @@ use clap::{ColorChoice, Parser, Subcommand};
 use crate::{failure::Failure, rules::Family};
 
 #[cfg(not(all(feature = "kernel", target_os = "linux")))]
-use self::{needs_kernel as doctor, needs_kernel as live, needs_kernel as run, needs_kernel as trace};
+use self::{
+    needs_kernel as doctor, needs_kernel as live, needs_kernel as run, needs_kernel as trace,
+};
 
 /// Builds pod-like network namespaces, applies istio-init's rules, sends real traffic, and proves every hop.
 #[derive(Parser)]

@@ -20,7 +20,6 @@ use crate::{
     diagnostic::did_you_mean,
     evidence::ProcessUp,
     failure::{Class, Failure},
-    lab::DEADLINE_MS,
     netfilter::BackendChoice,
     sandbox::{self, Visitor, protocol::Greeting},
 };

@@ -186,9 +186,9 @@ impl<'a> Follow<'a> {
         let asked = as_seen(namespace, (packet, known), station, *marks);
         let table = station.chain.iptables();
         let table = table.filter(|(family, _)| *family == namespace.rules.family);
-        let model = table.zip(asked).map(|((_, table), asked)| {
-            evaluate(namespace.rules, table, station.hook, &asked)
-        });
+        let model = table
+            .zip(asked)
+            .map(|((_, table), asked)| evaluate(namespace.rules, table, station.hook, &asked));
         Self {
             namespace,
             station,

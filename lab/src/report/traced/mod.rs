@@ -92,7 +92,7 @@ fn packet_text(out: &mut String, reply: bool, packet: &TracedPacket, known: Surr
         if rest[..here].iter().all(|it| it.steps.is_empty()) {
             lines.insert(0, Style::dim("no rule matched"));
         }
-        let mut name = hook.name();
+        let mut name = hook.chain();
         for line in lines {
             let _ = writeln!(out, "    {name:<11}  {line}");
             name = "";
