@@ -20,10 +20,8 @@ use crate::{
     diagnostic::did_you_mean,
     evidence::ProcessUp,
     failure::{Class, Failure},
-    lab::DEADLINE_MS,
     netfilter::BackendChoice,
     sandbox::{self, Visitor, protocol::Greeting},
-    traced::Tracing,
 };
 
 /// Time for a lab to say that it has heard of a command: it does so whatever it is doing.
@@ -227,8 +225,7 @@ impl RunningLab {
         let options = Options {
             backend: BackendChoice::Fixed(self.state.machine.backend.backend),
             families: self.state.families,
-            deadline_ms: DEADLINE_MS,
-            tracing: Tracing::default(),
+            ..Options::default()
         };
         Lab::join(visitor, file, options)
     }
