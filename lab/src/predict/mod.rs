@@ -18,7 +18,7 @@ pub use crossing::{Counted, Crossing, Moves, Range};
 pub use leg::{Leg, LegEnd, Opener};
 pub use listener::{Listener, listener_at};
 pub use turns::Turns;
-pub use walk::predict;
+pub use walk::{ANY_PORT, predict};
 pub use world::{NODE, World, gateway_vip};
 
 #[cfg(test)]
