@@ -88,7 +88,9 @@ impl Way {
         let had = had.into_iter().map(|(hook, rule)| (hook, names.of(rule)));
         let had: Vec<(Hook, Named)> = had.collect();
         let wanted = self.rules.iter().cloned();
-        let wanted: Vec<_> = wanted.map(|(hook, rule)| (hook, Named::Told(rule))).collect();
+        let wanted: Vec<_> = wanted
+            .map(|(hook, rule)| (hook, Named::Told(rule)))
+            .collect();
         if had != wanted {
             let same = wanted.iter().zip(&had).take_while(|(a, b)| a == b).count();
             return Some(Difference::Seen {
@@ -109,8 +111,7 @@ impl Way {
         })
     }
 
-    /// At the first base chain of a hook it is as it comes there; at each later one still so, or as it comes to the
-    /// next hook.
+    /// Up to nat's place at a hook the packet is as it comes there, behind it as it goes on.
     fn addresses(&self, packet: &TracedPacket) -> Option<Difference> {
         let Some(hooks) = &self.hooks else {
             return untouched(packet);
@@ -120,41 +121,39 @@ impl Way {
         for station in &packet.stations {
             let (hook, header) = (station.hook, &station.header);
             let had = (header.source, header.destination_end());
-            let arrives = here.is_none_or(|(at, ..)| at != hook);
-            if arrives {
-                let came = ways.next();
-                let next = ways.peek().map(|(_, ends)| *ends).or(self.left);
-                let Some((wanted, came)) = came else {
-                    let wanted = "the end of its way".to_owned();
-                    let had = at(hook, had);
-                    return Some(Difference::Seen { wanted, had });
-                };
-                if (wanted, came) != (hook, had) {
-                    let (wanted, had) = (at(wanted, came), at(hook, had));
-                    return Some(Difference::Seen { wanted, had });
-                }
-                here = Some((hook, came, next));
-            } else if let Some((_, came, next)) = here
-                && had != came
-                && next.is_some_and(|next| next != had)
-            {
-                let (wanted, had) = (at(hook, next.unwrap_or(came)), at(hook, had));
+            if here.is_none_or(|(at, ..)| at != hook) {
+                here = ways.next().map(|(hook, came)| {
+                    let left = ways.peek().map(|(_, ends)| *ends).or(self.left);
+                    (hook, came, left)
+                });
+            }
+            let Some((wanted_hook, came, left)) = here else {
+                let wanted = "the end of its way".to_owned();
+                let had = at(hook, had);
+                return Some(Difference::Seen { wanted, had });
+            };
+            let wanted = match is_before_nat(hook, station.priority) {
+                true => came,
+                false => left.unwrap_or(came),
+            };
+            if (wanted_hook, wanted) != (hook, had) {
+                let (wanted, had) = (at(wanted_hook, wanted), at(hook, had));
                 return Some(Difference::Seen { wanted, had });
             }
         }
-        if self.gone.is_some() {
-            return None;
-        }
-        if let Some((hook, ends)) = ways.next() {
-            let (wanted, had) = (at(hook, ends), "the end of its way".to_owned());
-            return Some(Difference::Seen { wanted, had });
-        }
-        let last = packet.last();
-        let (left, had) = (self.left?, (last.source, last.destination_end()));
-        (left != had).then(|| Difference::Seen {
-            wanted: format!("in the end {} → {}", left.0, left.1),
-            had: format!("in the end {} → {}", had.0, had.1),
-        })
+        let (hook, ends) = ways.next().filter(|_| self.gone.is_none())?;
+        let (wanted, had) = (at(hook, ends), "the end of its way".to_owned());
+        Some(Difference::Seen { wanted, had })
+    }
+}
+
+/// Whether a base chain sees the packet as it comes to the hook: nat stands at -100 where it turns the destination, at
+/// 100 where it turns the source (`NF_IP_PRI_NAT_DST`, `NF_IP_PRI_NAT_SRC`), and its own chains are asked first.
+fn is_before_nat(hook: Hook, priority: i32) -> bool {
+    match hook {
+        Hook::Prerouting | Hook::Output => priority <= -100,
+        Hook::Input | Hook::Postrouting => priority <= 100,
+        Hook::Forward => true,
     }
 }
 
@@ -177,11 +176,15 @@ fn untouched(packet: &TracedPacket) -> Option<Difference> {
 pub(super) fn rules_of(packet: &TracedPacket) -> Result<Vec<(Hook, RuleId)>, String> {
     let named = |place: &RulePlace| match (place.rule_id(), &place.ordinal) {
         (Some(rule), _) => Ok(rule),
-        (None, Ordinal::Unknown(why)) => Err(format!("the place of a rule of {}: {why}", place.chain)),
+        (None, Ordinal::Unknown(why)) => {
+            Err(format!("the place of a rule of {}: {why}", place.chain))
+        }
         (None, Ordinal::Known(_)) => Err(format!("a name for {place}")),
     };
     let rules = packet.rules();
-    rules.map(|(hook, place, _)| Ok((hook, named(place)?))).collect()
+    rules
+        .map(|(hook, place, _)| Ok((hook, named(place)?)))
+        .collect()
 }
 
 fn at(hook: Hook, (source, destination): Ends) -> String {

@@ -49,7 +49,9 @@ impl Case<'_> {
             .ways(&self.names_of_meant(), leg, crossing, packets)
             .into_iter()
             .map(|(what, difference)| match difference {
-                Difference::Untold(why) => Check::missing(witness.clone(), format!("{what}: {why}")),
+                Difference::Untold(why) => {
+                    Check::missing(witness.clone(), format!("{what}: {why}"))
+                }
                 Difference::Seen { wanted, had } => {
                     Check::contradicts(witness.clone(), format!("{what}: {wanted}"), had)
                 }
@@ -103,7 +105,11 @@ impl Case<'_> {
         let to = leg.remote;
         let ends = [
             (format!("the first packet to {to}"), first, packets.first()),
-            (format!("the first answer of {to}"), answer, packets.answer()),
+            (
+                format!("the first answer of {to}"),
+                answer,
+                packets.answer(),
+            ),
         ];
         let differs = |(what, way, packet): (String, Option<Way>, Option<&TracedPacket>)| {
             let packet = packet.filter(|it| !is_word(it))?;
@@ -164,9 +170,11 @@ impl Case<'_> {
                 });
             }
         }
-        checks.extend(counted.into_iter().flat_map(|it| {
-            against_counters(&witness, pod, &trace.packets, it, self.tracing)
-        }));
+        checks.extend(
+            counted
+                .into_iter()
+                .flat_map(|it| against_counters(&witness, pod, &trace.packets, it, self.tracing)),
+        );
         let strangers = held.unexplained_packets.get(pod).into_iter().flatten();
         checks.extend(strangers.map(|packet| stranger(&witness, packet)));
         if checks.is_empty() {
@@ -191,7 +199,10 @@ fn later(ways: &[Vec<RuleId>], packet: &TracedPacket, names: &Names) -> Option<D
     if wanted.contains(&had) {
         return None;
     }
-    let words: Vec<String> = wanted.iter().map(|it| names.path(it.iter(), None)).collect();
+    let words: Vec<String> = wanted
+        .iter()
+        .map(|it| names.path(it.iter(), None))
+        .collect();
     Some(Difference::Seen {
         wanted: words.join(", or "),
         had: names.path(had.iter(), None),
@@ -222,7 +233,9 @@ fn owner_check(witness: &Witness, matched: &Matched, first: &TracedPacket) -> Op
     let what = format!("the socket of the first packet to {}", leg.remote);
     let (uid, gid) = match &first.owner {
         Owner::Socket { uid, gid } => (*uid, *gid),
-        Owner::Missing(why) => return Some(Check::missing(witness.clone(), format!("{what}: {why}"))),
+        Owner::Missing(why) => {
+            return Some(Check::missing(witness.clone(), format!("{what}: {why}")));
+        }
     };
     let had = format!("{uid}:{gid}");
     let logged = matched.opener.and_then(|it| Some((it, it.opened()?)));
@@ -246,7 +259,10 @@ fn owner_check(witness: &Witness, matched: &Matched, first: &TracedPacket) -> Op
 }
 
 /// The packets before and after translation against the entry of conntrack.
-fn entry_check(witness: &Witness, packets: &PodPackets, entry: &ConntrackEntry,
+fn entry_check(
+    witness: &Witness,
+    packets: &PodPackets,
+    entry: &ConntrackEntry,
     apart: Option<&ConntrackEntry>,
 ) -> Option<Check> {
     let conntrack = match witness {
@@ -254,14 +270,31 @@ fn entry_check(witness: &Witness, packets: &PodPackets, entry: &ConntrackEntry,
         other => other.clone(),
     };
     let disagree = |had: String, said: String| {
-        Some(Check::disagrees(witness.clone(), had, conntrack.clone(), said))
+        Some(Check::disagrees(
+            witness.clone(),
+            had,
+            conntrack.clone(),
+            said,
+        ))
     };
     let first = packets.first().filter(|it| it.dropped().is_none());
-    let answer = packets.answer().filter(|it| it.dropped().is_none() && !is_word(it));
+    let answer = packets
+        .answer()
+        .filter(|it| it.dropped().is_none() && !is_word(it));
     let (original, reply) = (&entry.original, &entry.reply);
-    let came = first.map(|it| ("the first packet comes as", it.first(), original.src, original.dst));
+    let came = first.map(|it| {
+        (
+            "the first packet comes as",
+            it.first(),
+            original.src,
+            original.dst,
+        )
+    });
     let left = first.map(|it| ("the first packet ends as", it.last(), reply.dst, reply.src));
-    let ids = [(first, "the first packet", entry), (answer, "the answer", apart.unwrap_or(entry))];
+    let ids = [
+        (first, "the first packet", entry),
+        (answer, "the answer", apart.unwrap_or(entry)),
+    ];
     for (packet, what, entry) in ids {
         let seen = packet.and_then(|it| it.conntrack);
         if let Some(other) = seen.filter(|it| it.id != entry.id) {
@@ -277,7 +310,11 @@ fn entry_check(witness: &Witness, packets: &PodPackets, entry: &ConntrackEntry,
     let home = answer.map(|it| ("the answer ends as", it.last(), original.dst, original.src));
     for (what, header, source, destination) in [came, left, back, home].into_iter().flatten() {
         if (header.source_end(), header.destination_end()) != (source, destination) {
-            let had = format!("{what} {} → {}", header.source_end(), header.destination_end());
+            let had = format!(
+                "{what} {} → {}",
+                header.source_end(),
+                header.destination_end()
+            );
             return disagree(had, format!("its entry makes it {source} → {destination}"));
         }
     }

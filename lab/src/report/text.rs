@@ -212,7 +212,9 @@ fn hops(judgement: &Judgement) -> String {
         0 => "no packet was traced".to_owned(),
         packets => format!("{packets} packets were traced rule by rule"),
     };
-    format!("{two} connections have two kinds of witnesses or more, {by_four} four or more; {traced}")
+    format!(
+        "{two} connections have two kinds of witnesses or more, {by_four} four or more; {traced}"
+    )
 }
 
 /// Who agreed, by kind, with how many of them: `answer, log ×4, counters ×2, conntrack, model`.

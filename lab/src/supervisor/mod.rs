@@ -6,8 +6,8 @@
 mod down;
 mod drive;
 mod live;
-mod quiet;
 mod observers;
+mod quiet;
 mod up;
 
 use std::{
