@@ -258,6 +258,15 @@ fn the_same_loopback_address_in_two_pods_confuses_nobody() {
             same(&mut entry.original.src);
             same(&mut entry.reply.dst);
         }
+        let traces = window.traces.values_mut().flat_map(|it| &mut it.packets);
+        for station in traces.flat_map(|it| &mut it.stations) {
+            let header = &mut station.header;
+            let (mut source, mut destination) = (header.source_end(), header.destination_end());
+            same(&mut source);
+            same(&mut destination);
+            header.source_port = Some(source.port());
+            header.destination_port = Some(destination.port());
+        }
         // The logs of two processes arrive in any order.
         window.records.reverse();
     });

@@ -95,7 +95,8 @@ impl<'a> Traces<'a> {
     /// The packets of a leg: in the opener's pod, then in the other one.
     pub fn take(&mut self, leg: &Leg, known: &Known) -> Vec<PodPackets<'a>> {
         let local = known.opener.and_then(|it| it.opened()?.local());
-        let local = local.or(known.entries[0].map(|it| it.original.src));
+        let entry = known.entries[0].or(known.entries[1]);
+        let local = local.or(entry.map(|it| it.original.src));
         let mut found = Vec::new();
         for (at, (pod, crossing)) in pods_of(leg).into_iter().enumerate() {
             // The node and what lies beyond it have no trace.

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::mpsc::Receiver,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -30,6 +31,7 @@ pub(super) fn down(mut live: Live, queue: &Receiver<Event>) -> Down {
         stub.input = None;
     }
     phase("down");
+    let observers = remove_observers(&mut live);
     let alive = |live: &Live| -> Vec<usize> {
         pids.keys()
             .copied()
@@ -64,6 +66,11 @@ pub(super) fn down(mut live: Live, queue: &Receiver<Event>) -> Down {
         .filter(|s| !s.stderr.is_empty())
         .map(|s| (s.name.clone(), s.stderr.iter().cloned().collect()))
         .collect();
+    for thread in observers {
+        if thread.join().is_err() {
+            leftovers.push("a thread that removed observers panicked".to_owned());
+        }
+    }
     let mut namespaces = 0;
     let pods = std::mem::take(&mut live.pods);
     for (name, pod) in pods {
@@ -85,6 +92,14 @@ pub(super) fn down(mut live: Live, queue: &Receiver<Event>) -> Down {
         leftovers,
         took_us: micros(started.elapsed()),
     }
+}
+
+/// Each takes the kernel some milliseconds, which it spends waiting: all at once, while the processes end.
+fn remove_observers(live: &mut Live) -> Vec<JoinHandle<()>> {
+    let watches = live.pods.values_mut().filter_map(|pod| pod.trace.take());
+    watches
+        .map(|watch| thread::spawn(move || drop(watch)))
+        .collect()
 }
 
 fn wait(live: &mut Live, queue: &Receiver<Event>, done: impl Fn(&Live) -> bool) {
