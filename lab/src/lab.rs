@@ -18,6 +18,7 @@ use crate::{
         protocol::{Message, Order, Request},
     },
     topology::{Flow, Target, Topology},
+    traced::Tracing,
 };
 
 /// How a lab is brought up.
@@ -29,6 +30,8 @@ pub struct Options {
     pub families: Families,
     /// Milliseconds a flow may take until the logs show it closed.
     pub deadline_ms: u64,
+    /// Which packets are traced rule by rule.
+    pub tracing: Tracing,
 }
 
 /// Milliseconds a flow may take when nobody says otherwise.
@@ -40,6 +43,7 @@ impl Default for Options {
             backend: BackendChoice::Auto,
             families: Families::One(Family::V4),
             deadline_ms: DEADLINE_MS,
+            tracing: Tracing::default(),
         }
     }
 }
@@ -111,7 +115,13 @@ impl Lab {
         options: Options,
     ) -> Result<Self, Failure> {
         let texts = file.texts_to_apply(options.families)?;
-        let plan = plan::plan(&file.topology, &file.interception, texts, options.backend);
+        let plan = plan::plan(
+            &file.topology,
+            &file.interception,
+            texts,
+            options.backend,
+            options.tracing,
+        );
         supervisor.send(&Request::Up(Box::new(plan)))?;
         Self::begin(Held::Own(supervisor), file, options)
     }

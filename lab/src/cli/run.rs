@@ -23,6 +23,7 @@ use crate::{
     live::{Claim, Registry},
     report::{self, Run},
     sandbox::Supervisor,
+    traced::Tracing,
 };
 
 #[derive(clap::Args)]
@@ -52,6 +53,12 @@ pub(super) struct Args {
     /// Write the evidence to this file, flow by flow; `hoplab judge FILE` reads it
     #[arg(long, value_name = "FILE", conflicts_with = "out")]
     evidence: Option<PathBuf>,
+    /// Trace no packets: counters, logs and conntrack are the witnesses then
+    #[arg(long, conflicts_with = "all_packets")]
+    no_trace: bool,
+    /// Trace every packet, not only the first of each connection and the answer to it
+    #[arg(long)]
+    all_packets: bool,
     /// Leave the lab up, and say how to enter it; `hoplab down` takes it down
     #[arg(long)]
     keep: bool,
@@ -76,6 +83,11 @@ pub(super) fn run(args: &Args) -> Outcome {
         backend,
         families,
         deadline_ms: args.deadline,
+        tracing: match (args.no_trace, args.all_packets) {
+            (true, _) => Tracing::Off,
+            (_, true) => Tracing::All,
+            _ => Tracing::default(),
+        },
     };
     let name = args.name.as_ref().unwrap_or(&file.topology.name).clone();
     let mut place = match args.keep {

@@ -23,6 +23,7 @@ use crate::{
     lab::DEADLINE_MS,
     netfilter::BackendChoice,
     sandbox::{self, Visitor, protocol::Greeting},
+    traced::Tracing,
 };
 
 /// Time for a lab to say that it has heard of a command: it does so whatever it is doing.
@@ -227,6 +228,8 @@ impl RunningLab {
             backend: BackendChoice::Fixed(self.state.machine.backend.backend),
             families: self.state.families,
             deadline_ms: DEADLINE_MS,
+            // Settled when the lab came up.
+            tracing: Tracing::default(),
         };
         Lab::join(visitor, file, options)
     }

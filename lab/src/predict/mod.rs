@@ -19,7 +19,7 @@ pub use leg::{Leg, LegEnd, Opener};
 pub use listener::{Listener, listener_at};
 pub use turns::Turns;
 pub use walk::predict;
-pub use world::{World, gateway_vip};
+pub use world::{NODE, World, gateway_vip};
 
 #[cfg(test)]
 mod tests;

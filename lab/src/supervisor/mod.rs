@@ -9,6 +9,7 @@ mod down;
 mod drive;
 mod live;
 mod quiet;
+mod observers;
 mod up;
 
 use std::{

@@ -7,13 +7,17 @@ mod malformed;
 mod names;
 mod packet;
 mod pod;
+mod tracing;
 
 pub use connection::{Connection, JoinedBy, connections};
 pub use header::{Header, Icmp, Identity, TcpHeader};
 pub use malformed::Malformed;
-pub use names::{ChainName, Hook, TableFamily, Verdict};
+pub use names::{ChainName, TableFamily, Verdict};
 pub use packet::{
     Change, ChangedField, ConntrackSeen, Ordinal, Owner, PacketConntrack, RulePlace, Source,
     Station, Step, Told, TracedPacket,
 };
 pub use pod::PodTrace;
+pub use tracing::Tracing;
+
+pub use crate::rules::Hook;
