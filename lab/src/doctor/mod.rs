@@ -143,7 +143,13 @@ fn scratch_plan() -> Plan {
     "#;
     let topology = Topology::parse(LAB, "the doctor's lab").expect("a test reads it");
     let (interception, rules) = (Interception::default(), RuleTexts::default());
-    plan::plan(&topology, &interception, rules, BackendChoice::Auto, Tracing::Off)
+    plan::plan(
+        &topology,
+        &interception,
+        rules,
+        BackendChoice::Auto,
+        Tracing::Off,
+    )
 }
 
 #[cfg(test)]

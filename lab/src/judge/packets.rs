@@ -110,7 +110,9 @@ impl Way {
                 seen.push((station.hook, &station.header));
             }
         }
-        let mut had = seen.iter().map(|(hook, it)| at(*hook, it.source, it.destination_end()));
+        let mut had = seen
+            .iter()
+            .map(|(hook, it)| at(*hook, it.source, it.destination_end()));
         for (hook, source, destination) in hooks {
             let wanted = at(*hook, *source, *destination);
             let had = had.next().unwrap_or_else(|| "nothing".into());
@@ -137,11 +139,15 @@ impl Way {
 pub(super) fn rules_of(packet: &TracedPacket) -> Result<Vec<(Hook, RuleId)>, String> {
     let named = |place: &RulePlace| match (place.rule_id(), &place.ordinal) {
         (Some(rule), _) => Ok(rule),
-        (None, Ordinal::Unknown(why)) => Err(format!("the place of a rule of {}: {why}", place.chain)),
+        (None, Ordinal::Unknown(why)) => {
+            Err(format!("the place of a rule of {}: {why}", place.chain))
+        }
         (None, Ordinal::Known(_)) => Err(format!("a name for {place}")),
     };
     let rules = packet.rules();
-    rules.map(|(hook, place, _)| Ok((hook, named(place)?))).collect()
+    rules
+        .map(|(hook, place, _)| Ok((hook, named(place)?)))
+        .collect()
 }
 
 /// `nat PREROUTING 1 → ISTIO_INBOUND 5 → …`, with the text of the rule at one place.

@@ -99,7 +99,12 @@ impl<'a> Traces<'a> {
         let mut found = Vec::new();
         for (at, (pod, crossing)) in pods_of(leg).into_iter().enumerate() {
             // The node and what lies beyond it have no trace.
-            let Some((pod, of_pod)) = self.pods.get_key_value(pod).map(|(pod, _)| *pod).zip(self.pods.get_mut(pod)) else {
+            let Some((pod, of_pod)) = self
+                .pods
+                .get_key_value(pod)
+                .map(|(pod, _)| *pod)
+                .zip(self.pods.get_mut(pod))
+            else {
                 continue;
             };
             let to = match at {
@@ -110,7 +115,9 @@ impl<'a> Traces<'a> {
                 transport: leg.transport,
                 from: (
                     leg.opener.source,
-                    local.filter(|it| it.ip() == leg.opener.source).map(|it| it.port()),
+                    local
+                        .filter(|it| it.ip() == leg.opener.source)
+                        .map(|it| it.port()),
                 ),
                 to,
                 back: crossing.map_or(to, |it| it.answers_from),
@@ -153,8 +160,10 @@ impl<'a> OfPod<'a> {
         for connection in std::mem::take(&mut self.free) {
             let first = connection.packets.first().or(connection.replies.first());
             let header = first.map(|at| self.trace.packets[*at].first());
-            let same_way = is(&connection, entry) || header.is_some_and(|it| beginning.is(it, from));
-            let turned = is(&connection, apart) || header.is_some_and(|it| beginning.is_answer(it, from));
+            let same_way =
+                is(&connection, entry) || header.is_some_and(|it| beginning.is(it, from));
+            let turned =
+                is(&connection, apart) || header.is_some_and(|it| beginning.is_answer(it, from));
             if same_way {
                 // A call that is repeated, or recorded anew, has the same port.
                 from.1 = from.1.or(header.and_then(|it| it.source_port));
@@ -184,7 +193,9 @@ impl Beginning {
     fn is_answer(&self, header: &Header, from: (std::net::IpAddr, Option<u16>)) -> bool {
         self.protocol() == header.protocol
             && header.destination == from.0
-            && from.1.is_some_and(|port| header.destination_port == Some(port))
+            && from
+                .1
+                .is_some_and(|port| header.destination_port == Some(port))
             && header.source_end() == self.back
     }
 

@@ -57,7 +57,9 @@ impl Case<'_> {
             .ways(Rules::Meant, leg, crossing, packets)
             .into_iter()
             .map(|(what, difference)| match difference {
-                Difference::Untold(why) => Check::missing(witness.clone(), format!("{what}: {why}")),
+                Difference::Untold(why) => {
+                    Check::missing(witness.clone(), format!("{what}: {why}"))
+                }
                 Difference::Seen { wanted, had } => {
                     Check::contradicts(witness.clone(), format!("{what}: {wanted}"), had)
                 }
@@ -199,9 +201,11 @@ impl Case<'_> {
                 });
             }
         }
-        checks.extend(counted.into_iter().flat_map(|it| {
-            against_counters(&witness, pod, &trace.packets, it, self.tracing)
-        }));
+        checks.extend(
+            counted
+                .into_iter()
+                .flat_map(|it| against_counters(&witness, pod, &trace.packets, it, self.tracing)),
+        );
         let strangers = held.unexplained_packets.get(pod).into_iter().flatten();
         checks.extend(strangers.map(|packet| stranger(&witness, packet)));
         if checks.is_empty() {
@@ -235,7 +239,9 @@ fn owner_check(witness: &Witness, matched: &Matched, first: &TracedPacket) -> Op
     let what = format!("the socket of the first packet to {}", leg.remote);
     let (uid, gid) = match &first.owner {
         Owner::Socket { uid, gid } => (*uid, *gid),
-        Owner::Missing(why) => return Some(Check::missing(witness.clone(), format!("{what}: {why}"))),
+        Owner::Missing(why) => {
+            return Some(Check::missing(witness.clone(), format!("{what}: {why}")));
+        }
     };
     let had = format!("{uid}:{gid}");
     let logged = matched.opener.and_then(|it| Some((it, it.opened()?)));
@@ -265,12 +271,26 @@ fn entry_check(witness: &Witness, packets: &PodPackets, entry: &ConntrackEntry) 
         other => other.clone(),
     };
     let disagree = |had: String, said: String| {
-        Some(Check::disagrees(witness.clone(), had, conntrack.clone(), said))
+        Some(Check::disagrees(
+            witness.clone(),
+            had,
+            conntrack.clone(),
+            said,
+        ))
     };
     let first = packets.first().filter(|it| it.dropped().is_none());
-    let answer = packets.answer().filter(|it| it.dropped().is_none() && !is_word(it));
+    let answer = packets
+        .answer()
+        .filter(|it| it.dropped().is_none() && !is_word(it));
     let (original, reply) = (&entry.original, &entry.reply);
-    let came = first.map(|it| ("the first packet comes as", it.first(), original.src, original.dst));
+    let came = first.map(|it| {
+        (
+            "the first packet comes as",
+            it.first(),
+            original.src,
+            original.dst,
+        )
+    });
     let left = first.map(|it| ("the first packet ends as", it.last(), reply.dst, reply.src));
     let apart = answer.is_some_and(|it| it.conntrack.is_some_and(|it| it.id != entry.id));
     let answer = answer.filter(|_| !apart);
@@ -278,11 +298,17 @@ fn entry_check(witness: &Witness, packets: &PodPackets, entry: &ConntrackEntry) 
     let home = answer.map(|it| ("the answer ends as", it.last(), original.dst, original.src));
     for (what, header, source, destination) in [came, left, back, home].into_iter().flatten() {
         if (header.source_end(), header.destination_end()) != (source, destination) {
-            let had = format!("{what} {} → {}", header.source_end(), header.destination_end());
+            let had = format!(
+                "{what} {} → {}",
+                header.source_end(),
+                header.destination_end()
+            );
             return disagree(had, format!("its entry makes it {source} → {destination}"));
         }
     }
-    let other = first.and_then(|it| it.conntrack).filter(|it| it.id != entry.id)?;
+    let other = first
+        .and_then(|it| it.conntrack)
+        .filter(|it| it.id != entry.id)?;
     disagree(
         format!("the first packet has the entry {}", other.id),
         format!("its entry is {}", entry.id),

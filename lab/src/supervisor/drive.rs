@@ -14,9 +14,9 @@ use hoplab_proxies::{
 use super::{
     Event,
     live::{Live, LiveStub, no_such_pod},
+    observers::complete,
     phase,
     quiet::{State, state},
-    observers::complete,
     up::micros,
 };
 use crate::{

@@ -8,8 +8,8 @@ mod clients;
 mod down;
 mod drive;
 mod live;
-mod quiet;
 mod observers;
+mod quiet;
 mod up;
 
 use std::{

@@ -16,8 +16,8 @@ use std::{
 use super::{
     Event,
     live::{Live, LivePod, LiveStub},
-    own_namespace, phase,
     observers::PodWatch,
+    own_namespace, phase,
 };
 use crate::{
     evidence::{Machine, PodUp, Up},

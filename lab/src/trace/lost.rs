@@ -40,7 +40,9 @@ impl Lost {
             (self.unreadable, "messages that could not be read"),
         ];
         let some = counts.iter().filter(|(count, _)| *count > 0);
-        let words: Vec<String> = some.map(|(count, what)| format!("{count} {what}")).collect();
+        let words: Vec<String> = some
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect();
         (!words.is_empty()).then(|| words.join(", "))
     }
 
