@@ -36,6 +36,7 @@ pub mod model;
 pub mod net;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 pub mod netfilter;
+pub mod path;
 pub mod plan;
 pub mod ports;
 pub mod predict;

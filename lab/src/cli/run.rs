@@ -32,6 +32,7 @@ Examples:
   hoplab run bookinfo                        the main job, on whatever backend istio-init would take
   hoplab run bookinfo --family ipv6          the IPv6 half: the pods get IPv6 rules too
   hoplab run bookinfo --rules my.rules       what would my rules do to Bookinfo's traffic?
+  hoplab run bookinfo --rules profile:kuma   under Kuma's rules, its proxy included
   hoplab run bookinfo --istio 1.32           under the rules injection gives a pod with Istio 1.32
   hoplab run bookinfo --istio 1.32 --inbound-interception-mode TPROXY --redirect-dns --dual-stack
   hoplab run bookinfo --istio 1.24 --annotation traffic.sidecar.istio.io/excludeInboundPorts=9080

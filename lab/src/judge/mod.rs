@@ -23,6 +23,7 @@ use serde::Serialize;
 pub use agreement::Agreement;
 pub use claim::{Check, Claim, Finding, Verdict, Witness};
 pub use flow::FlowVerdict;
+pub(crate) use flow::answer_words;
 pub use notes::{NotesVerdict, Part, Reading, Step, TableRow};
 
 use agreement::Predicted;

@@ -24,10 +24,8 @@ use crate::{
     diagnostic::did_you_mean,
     evidence::ProcessUp,
     failure::{Class, Failure},
-    lab::DEADLINE_MS,
     netfilter::BackendChoice,
     sandbox::{self, Visitor, protocol::Greeting},
-    traced::Tracing,
 };
 
 /// Time for a lab to say that it has heard of a command: it does so whatever it is doing.
@@ -255,9 +253,8 @@ impl RunningLab {
         let options = Options {
             backend: BackendChoice::Fixed(self.state.machine.backend.backend),
             families: self.state.families,
-            deadline_ms: DEADLINE_MS,
-            // Settled when the lab came up.
-            tracing: Tracing::default(),
+            // How much is traced was settled when the lab came up.
+            ..Options::default()
         };
         Lab::join(visitor, file, options)
     }

@@ -15,6 +15,7 @@ mod world;
 
 pub use answer::{Reply, is_unreachable};
 pub use crossing::{Counted, Crossing, Moves, Range};
+pub(crate) use crossing::{established, follow, turned, zone_of};
 pub use leg::{Leg, LegEnd, Opener};
 pub use listener::{Listener, listener_at};
 pub use turns::Turns;

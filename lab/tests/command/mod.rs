@@ -171,7 +171,8 @@ fn number() -> u32 {
 #[track_caller]
 #[expect(
     clippy::disallowed_methods,
-    reason = "the interval of a poll for a condition that has no event to wait for"
+    reason = "how often the condition is asked, and nothing is taken for granted after it: processes of a namespace \
+              that end, or a state in /proc, send nobody an event"
 )]
 pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + DEADLINE;

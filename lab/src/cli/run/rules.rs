@@ -1,13 +1,14 @@
 //! Which rules a run applies: the lab's own, those of an Istio configuration, or those of a file; and what goes with
 //! them.
 
-use std::path::{Path, PathBuf};
-
 use clap::ValueEnum;
 
 use crate::{
-    Expect, Families, GivenRules, LabFile,
-    cli::istio::{IstioFlags, PodArgs, host, injected},
+    Expect, Families, LabFile,
+    cli::{
+        istio::{IstioFlags, PodArgs, host, injected},
+        source::{self, Given, Source},
+    },
     failure::{Class, Failure},
     istio::{Config, Release, Settings, Warning},
     netfilter::{Backend, BackendChoice},
@@ -24,15 +25,13 @@ pub(in crate::cli) struct RuleArgs {
     /// --dual-stack each flow runs over both
     #[arg(long, value_parser = crate::cli::family)]
     family: Option<Family>,
-    /// Apply the rules of this file in the sidecar pods, in place of the lab's own: a restore file, a dump, a listing
-    /// or a log of istio-init
-    #[arg(long, value_name = "FILE")]
-    rules: Option<PathBuf>,
+    #[arg(long, value_name = "SOURCE", help = APPLY, long_help = format!("{APPLY}. {}", source::HELP))]
+    rules: Option<Source>,
     /// Apply the rules of this Istio release, 1.12 to 1.32; flags, a pod or annotations alone mean the newest one
     #[arg(long, value_name = "RELEASE")]
     istio: Option<Release>,
     /// What flows are judged by: the lab file's paths, or what the applied rules are to do [default: the file's, but
-    /// with an Istio configuration what its rules are to do]
+    /// with an Istio configuration or a profile what its rules are to do]
     #[arg(long, value_name = "WHAT")]
     expect: Option<Judged>,
     #[command(flatten)]
@@ -40,6 +39,10 @@ pub(in crate::cli) struct RuleArgs {
     #[command(flatten)]
     flags: IstioFlags<false>,
 }
+
+/// What `--rules` does, before what a source is.
+const APPLY: &str = "Apply these rules in the sidecar pods, in place of the lab's own: a file, `-`, pid:N, \
+git:REV:PATH or profile:NAME, which brings its proxy along (--help says more)";
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Judged {
@@ -71,13 +74,13 @@ impl RuleArgs {
                 Class::Input,
                 format!("--rules does not go with {what}"),
             )
-            .cause("a file of rules is applied as it is, and no configuration changes it")
+            .cause("given rules are applied as they are, and no configuration changes them")
             .hint("leave one of them out; `hoplab rules render` writes the rules of a configuration to a file")),
             (None, Some(_)) => configured(self, lab),
             (rules, None) => {
                 let families = families(self, dual_stack(self)?)?;
                 let file = match rules {
-                    Some(path) => with_file(self, lab, path, families.first())?,
+                    Some(source) => with_source(self, lab, source, families.first())?,
                     None => lab.expecting(expect(self, Expect::File)),
                 };
                 Ok(Ruled {
@@ -140,18 +143,16 @@ fn configured(args: &RuleArgs, lab: LabFile) -> Result<Ruled, Failure> {
     })
 }
 
-fn with_file(
+fn with_source(
     args: &RuleArgs,
     lab: LabFile,
-    path: &Path,
+    source: &Source,
     family: Family,
 ) -> Result<LabFile, Failure> {
-    let origin = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|e| {
-        Failure::new(Class::Input, format!("could not read {origin}")).cause(e.to_string())
-    })?;
-    let given = GivenRules::read(&text, &origin, family)?;
-    let file = lab.with_rules(given, expect(args, Expect::File));
+    let file = match source::given(source, family)? {
+        Given::Rules(rules) => lab.with_rules(rules, expect(args, Expect::File)),
+        Given::Profile(profile) => lab.with_profile(&profile, expect(args, Expect::Rules))?,
+    };
     say_names(&file.names());
     Ok(file)
 }
