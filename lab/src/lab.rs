@@ -34,15 +34,12 @@ pub struct Options {
     pub tracing: Tracing,
 }
 
-/// Milliseconds a flow may take when nobody says otherwise.
-pub(crate) const DEADLINE_MS: u64 = 5_000;
-
 impl Default for Options {
     fn default() -> Self {
         Self {
             backend: BackendChoice::Auto,
             families: Families::One(Family::V4),
-            deadline_ms: DEADLINE_MS,
+            deadline_ms: 5_000,
             tracing: Tracing::default(),
         }
     }

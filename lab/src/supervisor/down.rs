@@ -80,6 +80,7 @@ pub(super) fn down(mut live: Live, queue: &Receiver<Event>) -> Down {
         }
     }
     leftovers.extend(remaining_namespaces());
+    dismiss_guests();
     leftovers.extend(remaining_processes());
     if let Err(error) = live.node.remove() {
         leftovers.push(format!("the node: {error}"));
@@ -130,10 +131,40 @@ fn remaining_namespaces() -> Vec<String> {
 
 /// Every process of the PID namespace but this one.
 fn remaining_processes() -> Vec<String> {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
-        .filter(|pid| *pid != 1)
+    let there = processes().filter(|pid| !is_guest(*pid));
+    there
         .map(|pid| format!("process {pid} is still there"))
         .collect()
+}
+
+fn processes() -> impl Iterator<Item = i32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| *pid != 1)
+}
+
+/// Commands that people run in pods end with the lab.
+fn dismiss_guests() {
+    for pid in processes().filter(|pid| is_guest(*pid)) {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+}
+
+/// True of a process that came in from outside of the lab, or that such a one started: no parent of it is this one. Its
+/// parent outside waits for it.
+fn is_guest(pid: i32) -> bool {
+    let parent = |pid: i32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+        line?.trim().parse::<i32>().ok()
+    };
+    let mut pid = pid;
+    loop {
+        match parent(pid) {
+            // No parent in here.
+            Some(0) => return true,
+            Some(1) | None => return false,
+            Some(parent) => pid = parent,
+        }
+    }
 }

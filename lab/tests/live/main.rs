@@ -3,6 +3,7 @@
 #[path = "../command/mod.rs"]
 mod command;
 mod ends;
+mod inside;
 mod joined;
 mod registry;
 
