@@ -9,13 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::json;
+use serde::Serialize;
 
 use super::{Outcome, stdout::say_more};
 use crate::{
     failure::{Class, Failure},
     net::ProcessNamespace,
-    report::{Lines, Surroundings, block_text},
+    report::{Surroundings, TRACE_LINES, TraceLine, block_lines, block_text},
     trace::{Lost, NamespaceTrace, Packets, Selection},
     traced::{Block, Blocks},
 };
@@ -37,7 +37,9 @@ To see this the kernel needs a table of observers in that namespace: a filter ta
 standard error. It goes when this ends, in whatever way. With legacy iptables net.netfilter.nf_log is set too, and set
 back; after SIGKILL it stays, without effect.
 
---json prints one value a line: {\"event\":\"start\"}, \"packet\", \"conntrack\", \"end\".
+--json prints one value a line, its kind in \"event\": \"start\" first; \"packet\" (connection, reply, rules that matched with
+their text, changes, interfaces, packet: every hook as evidence files have it); \"conntrack\" (connection, entry); \"end\"
+last (why, connections, lost).
 
 Exit codes: 0 after Ctrl-C, --for, or --count; 5 if the kernel lost reports, or if there were fewer connections than --count;
 130 and 143 if SIGINT or SIGTERM came before --count or --for was reached.
@@ -47,7 +49,7 @@ Examples:
   hoplab trace --pid 4711 --port 9080 --count 1 --for 10s
   hoplab trace --pid 4711 --rule ISTIO_OUTPUT:4
   hoplab trace --pid 4711 --rule '--to-ports 15001' --uid 1000
-  hoplab trace --pid 4711 --json | jq -c 'select(.event==\"packet\") | .packet.stations[].steps[]?'")]
+  hoplab trace --pid 4711 --json | jq -r 'select(.event==\"packet\") | .rules[].text'")]
 pub(super) struct Args {
     /// Trace the network namespace of this process
     #[arg(long, value_name = "PID")]
@@ -129,8 +131,12 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
     let connections = shown.blocks.shown();
     if args.json {
-        let about = json!({ "why": end, "connections": connections, "lost": lost });
-        say_more(&Lines::end(&about))?;
+        let about = Ended {
+            why: end,
+            connections,
+            lost,
+        };
+        say_more(&TraceLine::End { about }.text())?;
     }
     conclude(args, &trace, end, connections, lost)
 }
@@ -167,13 +173,35 @@ fn tell_what_is_done(trace: &NamespaceTrace) {
     }
 }
 
+/// What the first line says.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Started<'a> {
+    pid: u32,
+    /// Inode of the namespace.
+    namespace: u64,
+    /// Who holds rules there.
+    rules_of: Vec<String>,
+    table: &'a str,
+}
+
+/// What the last line says.
+#[derive(Serialize)]
+struct Ended {
+    why: End,
+    connections: u64,
+    lost: Lost,
+}
+
 fn start(trace: &NamespaceTrace) -> String {
-    Lines::start(&json!({
-        "pid": trace.namespace().pid(),
-        "namespace": trace.namespace().inode(),
-        "rules-of": holders(trace),
-        "table": trace.table(),
-    }))
+    let about = Started {
+        pid: trace.namespace().pid(),
+        namespace: trace.namespace().inode(),
+        rules_of: holders(trace),
+        table: trace.table(),
+    };
+    let lines = TRACE_LINES;
+    TraceLine::Start { lines, about }.text()
 }
 
 /// What is shown.
@@ -213,29 +241,26 @@ impl Shown {
     }
 
     /// False when nobody reads it.
-    fn show(&self, trace: &mut NamespaceTrace, blocks: Vec<Block>) -> Result<bool, Failure> {
-        for mut block in blocks {
-            if self.count.is_some_and(|count| block.number > count) {
-                continue;
-            }
-            for (_, packet) in &mut block.packets {
-                trace.add_zones(std::slice::from_mut(packet))?;
-            }
-            let entry = block.packets.iter().find_map(|(_, it)| trace.entry(it));
+    fn show(&self, trace: &mut NamespaceTrace, mut blocks: Vec<Block>) -> Result<bool, Failure> {
+        blocks.retain(|it| self.count.is_none_or(|count| it.number <= count));
+        if blocks.is_empty() {
+            return Ok(true);
+        }
+        let packets = blocks.iter_mut().flat_map(|it| &mut it.packets);
+        trace.add_zones(packets.map(|(_, packet)| packet))?;
+        let mut text = String::new();
+        for block in &blocks {
             let known = Surroundings {
                 interfaces: trace.interfaces(),
                 texts: trace.texts(),
-                entry,
+                entry: block.packets.iter().find_map(|(_, it)| trace.entry(it)),
             };
-            let text = match self.json {
-                true => Lines::block(&block, known),
-                false => block_text(&block, known),
+            text += &match self.json {
+                true => block_lines(block, known),
+                false => block_text(block, known),
             };
-            if !say_more(&text)? {
-                return Ok(false);
-            }
         }
-        Ok(true)
+        say_more(&text)
     }
 }
 

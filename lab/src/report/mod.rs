@@ -17,4 +17,4 @@ pub use journey::{end_words, journey_json, journey_text, packet_words};
 pub use junit::junit;
 pub use style::Style;
 pub use text::{Detail, Run, summary};
-pub use traced::{Lines, Surroundings, TRACE_LINES, block_text};
+pub use traced::{MatchedRule, Surroundings, TRACE_LINES, TraceLine, block_lines, block_text};

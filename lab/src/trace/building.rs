@@ -98,11 +98,6 @@ impl Building {
             };
             return self.stations.iter().any(|it| it.hook == hook) || (!self.ended && next());
         };
-        let finished = station.steps.iter().any(|step| match step {
-            Step::Policy { .. } => true,
-            Step::Rule { verdict, .. } => verdict.ends_chain(),
-            Step::End { .. } => false,
-        });
         // In the base chain numbers only go up.
         let last = station.steps.iter().rev().find_map(|step| match step {
             Step::Rule { place, .. } if place.chain == station.chain => Some(place),
@@ -112,7 +107,19 @@ impl Building {
             Some(Ordinal::Known(last)) if line.chain == hook.chain() => *last < line.number,
             _ => true,
         };
-        !finished && goes_on
+        !self.is_through(place) && goes_on
+    }
+
+    /// Whether the base chain at a place has come to a decision.
+    pub fn is_through(&self, place: Place) -> bool {
+        let station = self.stations.iter().find(|it| it.place() == place);
+        station.is_some_and(|station| {
+            station.steps.iter().any(|step| match step {
+                Step::Policy { .. } => true,
+                Step::Rule { verdict, .. } => verdict.ends_chain(),
+                Step::End { .. } => false,
+            })
+        })
     }
 
     pub fn arrive(&mut self, station: Station) {

@@ -156,7 +156,10 @@ impl NamespaceTrace {
     ///
     /// # Errors
     /// A socket fails.
-    pub fn add_zones(&mut self, packets: &mut [TracedPacket]) -> Result<(), TraceError> {
+    pub fn add_zones<'a>(
+        &mut self,
+        packets: impl IntoIterator<Item = &'a mut TracedPacket>,
+    ) -> Result<(), TraceError> {
         match self.conntrack.begun() {
             Ok(entries) => self.entries.add(entries),
             Err(error) if error.is_overrun() => self.overruns += 1,

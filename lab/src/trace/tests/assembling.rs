@@ -152,10 +152,12 @@ fn a_packet_that_nothing_follows_is_given_up_after_a_while_and_says_so() {
     assert_eq!(assembler.take_ended(begun), []);
     assert_eq!(assembler.take_ended(later(900)), []);
     // Something new: the while begins again.
-    assembler.nft(
-        sight(1, "prerouting-before-nat", &header(1), false),
-        &book(),
-    );
+    let asked = NftEvent {
+        header: Some(header(1)),
+        input: Some(2),
+        ..event(1, nat("PREROUTING"), None, NftKind::Policy(Verdict::Accept))
+    };
+    assembler.nft(asked, &book());
     assert_eq!(assembler.take_ended(later(1_100)), []);
     assert_eq!(assembler.take_ended(later(2_000)), []);
     let given_up = assembler.take_ended(later(2_100));
@@ -170,6 +172,51 @@ fn a_packet_that_nothing_follows_is_given_up_after_a_while_and_says_so() {
         doubt.starts_with("it was not seen after PREROUTING"),
         "{doubt}"
     );
+    assert!(!assembler.is_waiting());
+}
+
+#[test]
+fn the_same_datagram_sent_again_is_a_packet_of_its_own_with_its_own_owner_and_lines() {
+    let mut assembler = Assembler::new(OWN.into());
+    let rules = LegacyRules::default();
+    let same = header(1);
+    let log = |prefix: &str, uid| LogEvent {
+        hook: Some(Hook::Output),
+        prefix: prefix.into(),
+        header: same.clone(),
+        input: None,
+        output: Some(2),
+        mark: 0,
+        uid: Some(uid),
+        gid: Some(uid),
+        sequence: None,
+    };
+    for id in [1, 2, 3] {
+        for chain in ["mark-output", "output-after-nat", "postrouting"] {
+            assembler.nft(sight(id, chain, &same, false), &book());
+        }
+    }
+    for uid in [7, 8, 9] {
+        assert!(assembler.log(&log("hoplab-owner", uid), &rules, false));
+        for place in ["rule:1", "policy:2"] {
+            let line = log(&format!("TRACE: raw:OUTPUT:{place} "), uid);
+            assert!(assembler.log(&line, &rules, false));
+        }
+    }
+    let nobody = log("hoplab-owner", 10);
+    assert!(!assembler.log(&nobody, &rules, false));
+    let packets = assembler.take_ended(Instant::now());
+    let owners = packets.iter().map(|it| &it.owner);
+    let owner = |uid| Owner::Socket { uid, gid: uid };
+    assert_eq!(
+        owners.collect::<Vec<_>>(),
+        [&owner(7), &owner(8), &owner(9)]
+    );
+    for packet in &packets {
+        let lines = packet.stations.iter().map(|it| it.steps.len());
+        assert_eq!(lines.sum::<usize>(), 2, "{:?}", packet.lines());
+    }
+    assert_eq!(assembler.fragments(), 0);
     assert!(!assembler.is_waiting());
 }
 
