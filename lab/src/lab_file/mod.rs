@@ -1,6 +1,7 @@
 //! A lab file with its rules: read, checked against each other, ready to be brought up or judged by.
 
 mod given;
+mod profiled;
 mod saved;
 
 use std::{
@@ -56,7 +57,7 @@ pub struct LabFile {
     texts: BTreeMap<Family, RuleText>,
     /// Applied in place of those, per family.
     given: BTreeMap<Family, RuleText>,
-    /// What Istio sets beside the rules of a configuration; none: what goes with rules as such.
+    /// What a mesh sets beside the rules of a configuration or profile; none: what goes with rules as such.
     routes: Option<Vec<Step>>,
     /// The rules are the lab's own.
     own_rules: bool,
@@ -217,6 +218,8 @@ impl LabFile {
     /// [`Expect::Rules`].
     pub fn with_rules(mut self, given: GivenRules, expect: Expect) -> Self {
         self.interception = Interception::of_rules(&given.sets);
+        self.routes = None;
+        self.variables = None;
         self.rules_from = format!("{}, {}", given.origin, self.interception);
         self.expect = expect;
         self.own_rules = false;
@@ -289,7 +292,13 @@ impl LabFile {
             v4: text(&Family::V4).unwrap_or_default(),
             v6: text(&Family::V6).filter(|_| v6),
             names: self.names(),
-            routes: self.routes.clone().unwrap_or_else(routes),
+            routes: match &self.routes {
+                Some(steps) => {
+                    let of_families = steps.iter().filter(|it| v6 || it.family() == Family::V4);
+                    of_families.cloned().collect()
+                }
+                None => routes(),
+            },
             variables: self.variables.clone().or_else(own),
         })
     }

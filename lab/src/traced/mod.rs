@@ -9,6 +9,7 @@ mod names;
 mod packet;
 mod pod;
 mod rule_texts;
+mod tracing;
 
 pub use blocks::{Block, Blocks};
 pub use connection::{Connection, JoinedBy, connections};
@@ -21,5 +22,6 @@ pub use packet::{
 };
 pub use pod::PodTrace;
 pub use rule_texts::RuleTexts;
+pub use tracing::Tracing;
 
 pub use crate::rules::Hook;
