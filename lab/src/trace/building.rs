@@ -66,7 +66,9 @@ impl Building {
 
     /// Whether this packet, having been where it was, can have come to a station.
     pub fn can_come_to(&self, station: &Station) -> bool {
-        let Some(last) = self.stations.last() else {
+        // Lines of ip_tables come from another socket: they may be ahead of the events.
+        let mut events = self.stations.iter().rev();
+        let Some(last) = events.find(|it| it.source != Source::LegacyTrace) else {
             return true;
         };
         let next = if last.hook == station.hook {

@@ -235,8 +235,7 @@ impl NamespaceTrace {
         let legacy = std::mem::take(&mut self.rules.legacy);
         let pid = self.namespace.pid();
         let rules = self.namespace.visit(|| Rules::here(pid));
-        let rules = rules.map_err(TraceError::from).flatten();
-        match rules {
+        match rules.map_err(TraceError::from).and_then(|it| it) {
             // What the kernel's lines are understood by stays what it was.
             Ok(rules) => self.rules = Rules { legacy, ..rules },
             Err(error) => {

@@ -16,7 +16,8 @@ const READY: &str = "lo is up";
 #[test]
 fn a_namespace_that_belongs_to_a_user_namespace_is_traced_with_the_ids_there() {
     let mut container = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--net"])
+        // One after the other: /proc/net of a network namespace is for the root its user namespace has by then.
+        .args(["--user", "--map-root-user", "unshare", "--net"])
         .arg(std::env::current_exe().expect("it has a path"))
         .args(["--exact", "user_namespace::lives_in_a_container"])
         .args(["--ignored", "--nocapture"])

@@ -221,6 +221,45 @@ fn the_same_datagram_sent_again_is_a_packet_of_its_own_with_its_own_owner_and_li
 }
 
 #[test]
+fn lines_of_ip_tables_that_are_read_before_the_events_of_their_hook_part_no_packet() {
+    let mut assembler = Assembler::new(OWN.into());
+    let rules = LegacyRules::default();
+    let see = |assembler: &mut Assembler, chain| {
+        assembler.nft(sight(1, chain, &header(1), false), &book());
+    };
+    see(&mut assembler, "mark-output");
+    // The packet has passed both hooks by the time the lines are read.
+    for (hook, place) in [
+        (Hook::Output, "OUTPUT:policy:1"),
+        (Hook::Postrouting, "POSTROUTING:policy:1"),
+    ] {
+        let line = LogEvent {
+            hook: Some(hook),
+            prefix: format!("TRACE: nat:{place} "),
+            header: header(1),
+            input: None,
+            output: Some(2),
+            mark: 0,
+            uid: None,
+            gid: None,
+            sequence: None,
+        };
+        assert!(assembler.log(&line, &rules, false));
+    }
+    see(&mut assembler, "output-after-nat");
+    see(&mut assembler, "postrouting");
+    let packets = assembler.take_ended(Instant::now());
+    let [packet] = &packets[..] else {
+        panic!("{packets:?}");
+    };
+    let places = packet.stations.iter().map(|it| (it.hook, it.priority));
+    let out = [-350, -100, 300].map(|at| (Hook::Output, at));
+    let post = [100, 350].map(|at| (Hook::Postrouting, at));
+    assert_eq!(places.collect::<Vec<_>>(), [&out[..], &post[..]].concat());
+    assert!(!assembler.is_waiting());
+}
+
+#[test]
 fn an_event_whose_first_part_was_lost_is_a_fragment() {
     let (packets, fragments) = assembled(redirected(1, &header(1)).split_off(1));
     assert_eq!((packets.len(), fragments), (0, 1));
