@@ -83,6 +83,10 @@ impl Assembler {
         }
         building.mark = Some(event.mark);
         if own {
+            // The last report of a base chain; there may be one before it that only says that no rule decided.
+            if let NftKind::Policy(_) = event.kind {
+                building.left(station);
+            }
             return;
         }
         building.step(station, event, book);

@@ -124,6 +124,18 @@ impl Building {
         })
     }
 
+    /// One of our own chains is through with it. The last ones of INPUT and POSTROUTING are the last there are.
+    pub fn left(&mut self, station: usize) {
+        let Station {
+            hook,
+            priority,
+            output,
+            ..
+        } = &self.stations[station];
+        let leaves = *hook == Hook::Postrouting && *output != Some(LO);
+        self.ended |= *priority > 0 && (*hook == Hook::Input || leaves);
+    }
+
     pub fn arrive(&mut self, station: Station) {
         if let Some(seen) = station.conntrack
             && let Some(id) = seen.id
@@ -135,12 +147,6 @@ impl Building {
                 state: seen.state,
                 zone: None,
             });
-        }
-        let leaves = station.hook == Hook::Postrouting && station.output != Some(LO);
-        let arrives = station.hook == Hook::Input;
-        // Our beacon is the last at both.
-        if station.source == Source::Observer && (leaves || arrives) {
-            self.ended = true;
         }
         let hooks = self.stations.iter().map(|it| it.hook);
         let at = hooks.clone().position(|hook| hook == station.hook);

@@ -260,6 +260,25 @@ fn lines_of_ip_tables_that_are_read_before_the_events_of_their_hook_part_no_pack
 }
 
 #[test]
+fn a_packet_is_kept_until_the_last_report_of_its_last_chain() {
+    let mut assembler = Assembler::new(OWN.into());
+    let arrived = NftEvent {
+        kind: NftKind::Rule(Verdict::Continue),
+        ..sight(1, "input", &header(1), false)
+    };
+    assembler.nft(arrived.clone(), &book());
+    assert_eq!(assembler.take_ended(Instant::now()), []);
+    let policy = NftEvent {
+        header: None,
+        kind: NftKind::Policy(Verdict::Accept),
+        ..arrived
+    };
+    assembler.nft(policy, &book());
+    assert_eq!(assembler.take_ended(Instant::now()).len(), 1);
+    assert_eq!(assembler.fragments(), 0);
+}
+
+#[test]
 fn an_event_whose_first_part_was_lost_is_a_fragment() {
     let (packets, fragments) = assembled(redirected(1, &header(1)).split_off(1));
     assert_eq!((packets.len(), fragments), (0, 1));
