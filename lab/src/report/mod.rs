@@ -19,4 +19,4 @@ pub use junit::junit;
 pub use path::{Goldens, PathDifference, golden, path_text};
 pub use style::Style;
 pub use text::{Detail, Run, summary};
-pub use traced::{Lines, Surroundings, TRACE_LINES, block_text};
+pub use traced::{MatchedRule, Surroundings, TRACE_LINES, TraceLine, block_lines, block_text};
