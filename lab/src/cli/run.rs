@@ -9,7 +9,7 @@ use self::rules::{RuleArgs, Ruled};
 use super::{
     Outcome,
     interrupt::Interrupt,
-    keep,
+    keep, live,
     recording::Recording,
     show::{self, ShowArgs},
 };
@@ -20,8 +20,10 @@ use crate::{
     evidence::{Down, Evidence, file::Planned},
     failure::{Class, Failure},
     judge::{self, Judgement, Verdict},
+    live::{Claim, Registry},
     report::{self, Run},
     sandbox::Supervisor,
+    traced::Tracing,
 };
 
 #[derive(clap::Args)]
@@ -52,9 +54,18 @@ pub(super) struct Args {
     /// Write the evidence to this file, flow by flow; `hoplab judge FILE` reads it
     #[arg(long, value_name = "FILE", conflicts_with = "out")]
     evidence: Option<PathBuf>,
-    /// Leave the lab up, and say how to enter it
+    /// Trace no packets: counters, logs and conntrack are the witnesses then
+    #[arg(long, conflicts_with = "all_packets")]
+    no_trace: bool,
+    /// Trace every packet, not only the first of each connection and the answer to it
+    #[arg(long)]
+    all_packets: bool,
+    /// Leave the lab up, and say how to enter it; `hoplab down` takes it down
     #[arg(long)]
     keep: bool,
+    /// Name to find a kept lab by [default: the one in the lab file]
+    #[arg(long, requires = "keep", value_parser = live::name)]
+    name: Option<String>,
     /// Milliseconds a flow may take until the logs show it closed
     #[arg(long, value_name = "MS", default_value = "5000")]
     deadline: u64,
@@ -73,10 +84,26 @@ pub(super) fn run(args: &Args) -> Outcome {
         backend,
         families,
         deadline_ms: args.deadline,
+        tracing: match (args.no_trace, args.all_packets) {
+            (true, _) => Tracing::Off,
+            (_, true) => Tracing::All,
+            _ => Tracing::default(),
+        },
     };
+    let name = args.name.as_ref().unwrap_or(&file.topology.name).clone();
+    let mut place = match args.keep {
+        true => Some(live::free_place(&Registry::of_user()?, &name)?),
+        false => None,
+    };
+    let listener = place.as_mut().map(Claim::listen).transpose()?;
     let mut recording = begin(args, &file, families, &flows)?;
     let explain = |failure| doctor::explain(failure, backend, families.first());
-    let supervisor = Supervisor::start().map_err(|e| explain(e.into()))?;
+    let spawned = match &listener {
+        Some(listener) => Supervisor::start_listening(listener),
+        None => Supervisor::start(),
+    };
+    let supervisor = spawned.map_err(|e| explain(e.into()))?;
+    drop(listener);
     let interrupt = Interrupt::watch(&supervisor)?;
     let observed = observe(
         supervisor,
@@ -92,9 +119,9 @@ pub(super) fn run(args: &Args) -> Outcome {
         (Err(Trouble::Evidence(failure)), None) => return Err(failure),
     };
     let judgement = judge::judge(&file, &evidence)?;
-    let (down, kept) = if args.keep {
-        let how = keep::how_to_enter(lab.pid(), &file.topology, &evidence);
-        lab.keep()?;
+    let (down, kept) = if let Some(place) = place {
+        let how = keep::how_to_enter(&name, lab.pid(), &file.topology, &evidence);
+        place.keep(&name, lab)?;
         (None, Some(how))
     } else {
         let down = match (lab.down(), interrupt.exit_code()) {

@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::kind;
 use super::known::Known;
 use super::landing::{is_loopback, redirect_landing};
-use super::packet::{Hook, Packet};
+use super::packet::Packet;
 use super::passage::{Passage, pass_known};
 use super::traversal::Outcome;
+use crate::rules::Hook;
 use crate::rules::{AddressKind, Family, MarkValue, PortRange, RuleId, RuleSet, Table};
 
 /// What the routes of the machine are made from: loopback, and one interface to everywhere else.
@@ -231,7 +232,11 @@ impl Way<'_> {
         for outcome in decided {
             self.follow(hook, outcome)?;
         }
-        self.filter_after_nat(hook)
+        let filtered = self.filter_after_nat(hook);
+        if let Some(passage) = self.passages.last_mut() {
+            passage.left = self.packet.clone();
+        }
+        filtered
     }
 
     fn follow(&mut self, hook: Hook, decided: Outcome) -> Result<(), JourneyEnd> {

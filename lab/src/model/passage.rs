@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::evaluate::evaluate;
 use super::known::Known;
-use super::packet::{Hook, Packet};
+use super::packet::Packet;
 use super::traversal::{Outcome, Traversal};
+use crate::rules::Hook;
 use crate::rules::{CtState, RuleSet, Table};
 
 /// What a hook did to a packet.
@@ -17,6 +18,10 @@ pub struct Passage {
     pub tables: Vec<(Table, Traversal)>,
     /// Why nat was not asked at a hook where it has a chain.
     pub without_nat: Option<WithoutNat>,
+    /// The packet as it came to the hook.
+    pub came: Packet,
+    /// The packet as it left the hook, translation included.
+    pub left: Packet,
 }
 
 /// Why the nat table is not asked.
@@ -69,6 +74,7 @@ pub(super) fn pass_known(
 ) -> (Passage, Packet) {
     let mut tables = Vec::new();
     let mut without_nat = None;
+    let came = packet.clone();
     for table in self::tables(hook) {
         let opens = matches!(packet.state, CtState::New | CtState::Related);
         if *table == Table::Nat && (translated || !opens || known.is_some()) {
@@ -98,6 +104,8 @@ pub(super) fn pass_known(
         hook,
         tables,
         without_nat,
+        came,
+        left: packet.clone(),
     };
     (passage, packet)
 }

@@ -14,6 +14,7 @@ use hoplab_proxies::{
 use super::{
     Event,
     live::{Live, LiveStub, no_such_pod},
+    observers::complete,
     phase,
     quiet::{State, state},
     up::micros,
@@ -59,7 +60,7 @@ pub(super) fn drive(
         dismiss(live, stub, deadline, queue)?;
     }
     let records = std::mem::take(&mut live.records);
-    let fresh = live.conntrack()?;
+    let mut fresh = live.conntrack()?;
     let mut watch: BTreeSet<String> = order.watch.into_iter().collect();
     watch.extend(records.iter().map(|r| r.pod.clone()));
     let busy = fresh
@@ -68,8 +69,12 @@ pub(super) fn drive(
         .filter(|(_, entries)| !entries.is_empty());
     watch.extend(busy.map(|(pod, _)| pod.clone()));
     let watch: Vec<String> = watch.into_iter().collect();
+    let reading = live.begin_counters(&watch, &[order.family]);
+    let (mut traces, lost) = live.traces()?;
+    complete(&mut traces, &fresh.entries);
+    fresh.lost.extend(lost);
     let mut counters = BTreeMap::new();
-    for (name, read) in live.counters(&watch, &[order.family])? {
+    for (name, read) in reading.wait()? {
         let known = live.pods.get_mut(&name).map(|pod| &mut pod.counters);
         let last = known.and_then(|all| all.iter_mut().find(|c| c.family == order.family));
         if let (Some(last), Some(after)) = (last, read.into_iter().next()) {
@@ -86,6 +91,7 @@ pub(super) fn drive(
         records,
         counters,
         conntrack: fresh.entries,
+        traces,
         lost: fresh.lost,
         quiet,
         took_us,
@@ -177,6 +183,7 @@ fn collect(
             }
         }
         live.check_processes()?;
+        live.make_room()?;
         let replied = live.replies.contains_key(&id);
         let open = match state(&live.records) {
             State::Open(words) => words,
@@ -217,7 +224,7 @@ fn take(live: &mut Live, event: Event) -> Result<(), Failure> {
     match event {
         Event::Report(report) => live.take_report(*report),
         Event::Request(_) => {}
-        Event::Stop | Event::Orphaned => return Err(told_to_stop()),
+        Event::Stop | Event::Orphaned | Event::Left => return Err(told_to_stop()),
     }
     Ok(())
 }
@@ -250,7 +257,7 @@ fn take_reply(live: &mut Live, id: u64) -> CallOutcome {
 }
 
 /// Ends a probe and waits for its end, so that nothing of it reaches into the next window.
-fn dismiss(
+pub(super) fn dismiss(
     live: &mut Live,
     stub: Stub,
     deadline: Instant,

@@ -17,14 +17,15 @@ use nix::{
     unistd::Pid,
 };
 
-use super::quiet;
+use super::{observers::PodWatch, quiet};
 use crate::{
     evidence::{ConntrackEntry, ProcessUp},
     failure::{Class, Failure},
-    net::{Inside, Namespace},
+    net::{Inside, Job, Namespace},
     netfilter::{self, Backend, ConntrackWatch, NetfilterError},
     process::{Exit, Input, ProcessError, Report, Sink, Spawned, Stub},
-    rules::{CounterSnapshot, Family},
+    rules::{CounterSnapshot, Family, RuleSet},
+    traced::PodTrace,
 };
 
 /// Lines of standard error kept per process.
@@ -60,6 +61,8 @@ pub(super) struct LivePod {
     pub conntrack: Option<ConntrackWatch>,
     /// Events of conntrack were lost since it was last taken.
     pub overrun: bool,
+    /// None when nothing is traced.
+    pub trace: Option<PodWatch>,
 }
 
 /// A process of a running lab.
@@ -114,6 +117,17 @@ pub(super) struct NewEntries {
     pub entries: BTreeMap<String, Vec<ConntrackEntry>>,
     /// What was lost, in words.
     pub lost: Vec<String>,
+}
+
+/// Counters that are being read, by pod.
+pub(super) struct Reading(Vec<(String, Job<Result<Vec<CounterSnapshot>, NetfilterError>>)>);
+
+impl Reading {
+    /// Waits for all of them.
+    pub fn wait(self) -> Result<BTreeMap<String, Vec<CounterSnapshot>>, Failure> {
+        let read = self.0.into_iter();
+        read.map(|(pod, job)| Ok((pod, job.wait()??))).collect()
+    }
 }
 
 impl Live {
@@ -187,6 +201,11 @@ impl Live {
         pods: &[String],
         families: &[Family],
     ) -> Result<BTreeMap<String, Vec<CounterSnapshot>>, Failure> {
+        self.begin_counters(pods, families).wait()
+    }
+
+    /// Begins to read counters, on the threads of the pods.
+    pub fn begin_counters(&self, pods: &[String], families: &[Family]) -> Reading {
         let backend = self.backend;
         let families: Arc<[Family]> = families.into();
         let mut jobs = Vec::new();
@@ -197,11 +216,7 @@ impl Live {
                 jobs.push((name.clone(), pod.namespace.job(read)));
             }
         }
-        let mut counters = BTreeMap::new();
-        for (name, job) in jobs {
-            counters.insert(name, job.wait()??);
-        }
-        Ok(counters)
+        Reading(jobs)
     }
 
     /// Counters of every pod with rules.
@@ -252,6 +267,27 @@ impl Live {
         Ok(NewEntries { entries, lost })
     }
 
+    /// Makes room for more of a trace where a flow may not find enough.
+    pub fn make_room(&mut self) -> Result<(), Failure> {
+        for watch in self.pods.values_mut().filter_map(|pod| pod.trace.as_mut()) {
+            watch.make_room()?;
+        }
+        Ok(())
+    }
+
+    /// Packets traced in every pod since the last call, and what was lost, in words.
+    pub fn traces(&mut self) -> Result<(BTreeMap<String, PodTrace>, Vec<String>), Failure> {
+        let (mut traces, mut lost) = (BTreeMap::new(), Vec::new());
+        for (name, pod) in &mut self.pods {
+            if let Some(watch) = &mut pod.trace {
+                let (trace, words) = watch.take()?;
+                traces.insert(name.clone(), trace);
+                lost.extend(words.map(|it| format!("the trace of {name}: {it}")));
+            }
+        }
+        Ok((traces, lost))
+    }
+
     /// The first thing that went wrong with a process, if one did.
     pub fn check_processes(&mut self) -> Result<(), Failure> {
         match self.broken.take() {
@@ -280,10 +316,20 @@ fn read_here(
     families: &[Family],
     pod: &str,
 ) -> Result<Vec<CounterSnapshot>, NetfilterError> {
-    let read = |family: &Family| {
-        let rules = netfilter::save(backend, *family, pod)?;
-        netfilter::counters(&rules, pod)
-    };
+    let read = |rules: &RuleSet| netfilter::counters(rules, pod);
+    rules_here(backend, families, pod)?
+        .iter()
+        .map(read)
+        .collect()
+}
+
+/// Runs on a pod's thread: the rules that the kernel holds, with their counters.
+pub(super) fn rules_here(
+    backend: Backend,
+    families: &[Family],
+    pod: &str,
+) -> Result<Vec<RuleSet>, NetfilterError> {
+    let read = |family: &Family| netfilter::save(backend, *family, pod);
     families.iter().map(read).collect()
 }
 

@@ -15,8 +15,6 @@ use super::{
     wire::Attributes,
 };
 
-/// Every table of observers has a name that begins so.
-pub(crate) const TABLE_PREFIX: &str = "hoplab-trace-";
 /// What our own log rule writes.
 pub(crate) const OWNER_PREFIX: &str = "hoplab-owner";
 /// Between the name of a base chain and the number of a stage of its choice.
@@ -239,7 +237,7 @@ pub(crate) fn base_of(chain: &str) -> &str {
 
 /// Name of the base chain of ours at a hook.
 fn chain_name(hook: Hook, priority: i32) -> String {
-    let hook = hook.name().to_lowercase();
+    let hook = hook.chain().to_lowercase();
     match priority {
         MARK_PRIORITY => format!("mark-{hook}"),
         priority if priority < 0 => format!("{hook}-before-nat"),

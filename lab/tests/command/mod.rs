@@ -5,6 +5,7 @@
 )]
 
 pub mod netns;
+pub mod runtime;
 pub mod traces;
 
 use std::{
@@ -43,10 +44,12 @@ pub struct Ended {
     pub stderr: String,
 }
 
-/// `hoplab` with arguments.
+/// `hoplab` with arguments. It has no place for labs that stay up: a test that wants one has a `Runtime`.
 pub fn hoplab<S: AsRef<OsStr>>(args: &[S]) -> Command {
     let mut command = Command::new(HOPLAB);
-    command.args(args);
+    command
+        .args(args)
+        .env("HOPLAB_RUNTIME_DIR", "/nonexistent/labs");
     command
 }
 
