@@ -98,7 +98,7 @@ fn predict_takes_a_profile(#[case] profile: &str, #[case] packet: &str, #[case] 
 }
 
 #[rstest]
-#[case::show(&["rules", "show"], &[])]
+#[case::show(&["rules", "show"], &["--as", "restore"])]
 #[case::lint(&["rules", "lint"], &[])]
 #[case::predict(&["predict", "--rules"], &["uid=1000 dst=10.0.0.9:80"])]
 #[case::apply(&["rules", "apply", "--rules"], &[])]
