@@ -191,7 +191,7 @@ fn rules_that_legacy_does_not_apply_are_refused_at_their_commit() {
 #[case::lab_file(&["run", "./none.toml"], "could not read ./none.toml\n  because No such file or directory")]
 #[case::rules_file(
     &["run", "bookinfo", "--rules", "none.rules"],
-    "could not read none.rules\n  because No such file or directory"
+    "could not read none.rules\n  because there is no file and no profile of this name\n  help: `hoplab profiles` lists"
 )]
 #[case::backend(
     &["run", "bookinfo", "--backend", "ebpf"],
