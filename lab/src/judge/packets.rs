@@ -70,7 +70,7 @@ impl Way {
     }
 
     /// With the port of the opener, which a prediction can't know.
-    pub fn to_port(mut self, port: Option<u16>) -> Self {
+    pub fn sent_to_port(mut self, port: Option<u16>) -> Self {
         let hooks = self.hooks.iter_mut().flatten().map(|(_, (_, to))| to);
         let all = hooks.chain(self.left.iter_mut().map(|(_, to)| to));
         for to in all.filter(|it| it.port() == ANY_PORT) {

@@ -101,7 +101,8 @@ impl Case<'_> {
         };
         let port = packets.first().and_then(|it| it.first().source_port);
         let first = way(crossing.map(|it| &it.first));
-        let answer = way(crossing.and_then(|it| it.answer.as_ref())).map(|it| it.to_port(port));
+        let answer =
+            way(crossing.and_then(|it| it.answer.as_ref())).map(|it| it.sent_to_port(port));
         let to = leg.remote;
         let ends = [
             (format!("the first packet to {to}"), first, packets.first()),
