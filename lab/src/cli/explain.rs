@@ -63,12 +63,12 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// What came of a connection that was sent.
+/// What came of a connection that was sent; in a build without the kernel half none is.
+#[cfg_attr(not(all(feature = "kernel", target_os = "linux")), expect(dead_code))]
 enum Sent {
     /// Its path.
     Whole(Path),
     /// A signal came first.
-    #[cfg_attr(not(all(feature = "kernel", target_os = "linux")), expect(dead_code))]
     Interrupted(ExitCode),
 }
 

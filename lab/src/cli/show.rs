@@ -46,6 +46,7 @@ struct Json<'a> {
 
 impl ShowArgs {
     /// Whether standard output is one JSON value.
+    #[cfg_attr(not(all(feature = "kernel", target_os = "linux")), expect(dead_code))]
     pub fn is_json(&self) -> bool {
         self.json
     }

@@ -4,7 +4,9 @@
     reason = "each test binary compiles this module and uses a part of it"
 )]
 
+#[cfg(feature = "kernel")]
 pub mod netns;
+#[cfg(feature = "kernel")]
 pub mod runtime;
 pub mod traces;
 
