@@ -170,6 +170,9 @@ impl<'a> OfPod<'a> {
                 from.1 = from.1.or(header.and_then(|it| it.source_port));
                 packets.forward.extend(&connection.packets);
                 packets.reply.extend(&connection.replies);
+            } else if turned && connection.packets.is_empty() {
+                // Its entry is another one, by which it is an answer all the same.
+                packets.reply.extend(&connection.replies);
             } else if turned {
                 packets.reply.extend(&connection.packets);
                 packets.forward.extend(&connection.replies);
