@@ -23,15 +23,9 @@ static RECORDED: LazyLock<Observed> = LazyLock::new(|| {
     observed
 });
 
-/// A flow of the run with its window changed. The calls through the ingress come together with those before them, by
-/// which the judge knows whose turn it is.
+/// A flow of the run with its window changed.
 fn judged(flow: &str, change: impl FnOnce(&mut Window)) -> Observed {
-    let in_turn = flow.starts_with("ingress-");
-    let first = if in_turn { "ingress-reviews-v1" } else { flow };
-    let mut evidence = RECORDED.cut(first, flow);
-    let window = evidence.windows.last_mut().expect("the flow's own window");
-    change(window);
-    Observed::judge(RECORDED.file.clone(), evidence)
+    RECORDED.changed_in_turn(flow, change)
 }
 
 /// A test per flow of the lab.

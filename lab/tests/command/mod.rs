@@ -24,6 +24,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// A lab of two pods, `small`: a caller without a sidecar, and the pod it calls.
+pub const SMALL: &str = include_str!("small.toml");
+
 /// Longest wait for anything; what takes longer is not going to happen.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
