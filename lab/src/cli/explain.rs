@@ -10,7 +10,7 @@ mod no_process;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 mod of_process;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 #[cfg(not(all(feature = "kernel", target_os = "linux")))]
 use self::{no_lab as in_lab, no_process as of_process};
@@ -125,6 +125,18 @@ fn exit_code(path: &Path) -> ExitCode {
         false if !path.lost.is_empty() => ExitCode::from(Class::Incomplete.exit_code()),
         false => ExitCode::SUCCESS,
     }
+}
+
+/// A command line with each `->` of this verb as `→`: clap takes what begins with a dash for a flag.
+pub(super) fn with_arrows(args: impl Iterator<Item = OsString>) -> impl Iterator<Item = OsString> {
+    let mut is_ours = false;
+    args.enumerate().map(move |(place, word)| {
+        is_ours |= place == 1 && word == "explain";
+        match is_ours && word == "->" {
+            true => "→".into(),
+            false => word,
+        }
+    })
 }
 
 impl Wanted {

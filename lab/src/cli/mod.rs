@@ -98,7 +98,7 @@ type Outcome = Result<ExitCode, Failure>;
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(explain::with_arrows(std::env::args_os()));
     match cli.color {
         ColorChoice::Auto => {}
         ColorChoice::Always => anstream::ColorChoice::Always.write_global(),

@@ -216,7 +216,8 @@ fn seen(hop: &Hop) -> String {
         false => names.join(" "),
     };
     if let Some(packets) = hop.counted {
-        words.push_str(&format!(" · {packets} packets so far"));
+        let plural = if packets == 1 { "" } else { "s" };
+        words.push_str(&format!(" · {packets} packet{plural} so far"));
     }
     if !hop.notes.is_empty() {
         let steps: Vec<String> = hop.notes.iter().map(ToString::to_string).collect();
