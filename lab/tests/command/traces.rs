@@ -7,11 +7,15 @@ use std::{
 
 use super::wait_for;
 
+/// As the status of a dead process says whose parent has not asked for its exit code.
+const ZOMBIE: &str = "State:\tZ (zombie)";
+
 const KINDS: [&str; 3] = ["pid", "net", "mnt"];
 
 /// Namespaces of a lab that ran.
 #[derive(Debug)]
 pub struct Traces {
+    supervisor: i32,
     namespaces: BTreeSet<String>,
     /// The machine's own mounts before.
     mounts: String,
@@ -34,6 +38,7 @@ impl Traces {
         let mut namespaces: BTreeSet<String> = held.flat_map(|(_, held)| held.clone()).collect();
         namespaces.retain(|it| !own.contains(it));
         Self {
+            supervisor,
             namespaces,
             mounts: mounts(),
         }
@@ -54,9 +59,17 @@ impl Traces {
             held.map(|(pid, _)| pid).collect()
         };
         wait_for("the end of every process of the lab", || {
-            holders().is_empty().then_some(())
+            (holders().is_empty() && has_ended(self.supervisor)).then_some(())
         });
         assert_eq!(mounts(), self.mounts);
+    }
+}
+
+/// Whether a process is gone, or dead with its last thread: one that is dying lets go of its namespaces before that.
+fn has_ended(pid: i32) -> bool {
+    match fs::read_dir(format!("/proc/{pid}/task")) {
+        Ok(threads) => status_has(pid, ZOMBIE) && threads.count() <= 1,
+        Err(_) => true,
     }
 }
 
@@ -88,7 +101,7 @@ fn processes() -> impl Iterator<Item = i32> {
 /// Namespaces in use, by process; a process may have threads in several. One that is dead but whose parent (after a
 /// kill, the machine's init) has not asked for its exit code yet uses none.
 fn in_use() -> BTreeMap<i32, BTreeSet<String>> {
-    let alive = processes().filter(|pid| !status_has(*pid, "State:\tZ (zombie)"));
+    let alive = processes().filter(|pid| !status_has(*pid, ZOMBIE));
     let with_threads = alive.map(|pid| {
         let threads = fs::read_dir(format!("/proc/{pid}/task"))
             .into_iter()
