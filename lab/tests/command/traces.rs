@@ -42,10 +42,11 @@ impl Traces {
         let held = all.filter(|(_, held)| held.contains_key(&pid_namespace));
         let links = held.flat_map(|(_, held)| held);
         let others = links.filter(|(name, _)| !own.contains(name));
-        let open = |(name, link): (String, PathBuf)| {
-            let held = File::open(link).ok()?;
-            // The thread may have ended, and another come in its place.
-            (named(&held)? == name).then_some((name, held))
+        // A thread may have ended, and another come in its place: the next one may be in the same namespace.
+        let open = |(name, links): (String, Vec<PathBuf>)| {
+            let mut files = links.iter().filter_map(|link| File::open(link).ok());
+            let held = files.find(|held| named(held).as_ref() == Some(&name))?;
+            Some((name, held))
         };
         let namespaces: BTreeMap<String, File> = others.filter_map(open).collect();
         assert!(namespaces.contains_key(&pid_namespace), "{namespaces:?}");
@@ -113,7 +114,7 @@ fn processes() -> impl Iterator<Item = i32> {
 
 /// Namespaces in use, by process; a process may have threads in several. One that is dead but whose parent (after a
 /// kill, the machine's init) has not asked for its exit code yet uses none.
-fn in_use() -> BTreeMap<i32, BTreeMap<String, PathBuf>> {
+fn in_use() -> BTreeMap<i32, BTreeMap<String, Vec<PathBuf>>> {
     let alive = processes().filter(|pid| !status_has(*pid, ZOMBIE));
     let with_threads = alive.map(|pid| {
         let threads = fs::read_dir(format!("/proc/{pid}/task"))
@@ -122,11 +123,14 @@ fn in_use() -> BTreeMap<i32, BTreeMap<String, PathBuf>> {
             .flatten();
         let links =
             threads.flat_map(|thread| KINDS.map(|kind| thread.path().join("ns").join(kind)));
-        let named = links.filter_map(|link| {
-            let name = fs::read_link(&link).ok()?;
-            Some((name.display().to_string(), link))
-        });
-        (pid, named.collect())
+        let mut by_name: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+        for link in links {
+            if let Ok(name) = fs::read_link(&link) {
+                let name = name.display().to_string();
+                by_name.entry(name).or_default().push(link);
+            }
+        }
+        (pid, by_name)
     });
     with_threads.collect()
 }
