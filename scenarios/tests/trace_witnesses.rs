@@ -1,7 +1,7 @@
 //! What the judge makes of a trace with a gap or a lie in it. Pure but for its start: one lab runs for the whole file,
 //! and the tests judge changed copies of what it left behind.
 
-use std::sync::LazyLock;
+use std::{net::SocketAddr, sync::LazyLock};
 
 use hoplab::{
     Lab, Options,
@@ -10,6 +10,7 @@ use hoplab::{
     netfilter::BackendChoice,
     traced::{Ordinal, Owner, Step, TracedPacket, Tracing, Verdict as OfRule},
 };
+use hoplab_proxies::record::Event;
 use hoplab_scenarios::{Backend, Family, Observed, bookinfo, bookinfo_file, up};
 use rstest::rstest;
 
@@ -220,6 +221,51 @@ fn a_rule_that_counted_more_than_it_matched_is_a_finding_that_names_counters_and
     let words = "trace reviews-v1 and counters reviews-v1 disagree: PREROUTING 1 matched 0 packets, it counted 1";
     observed.is(Verdict::Refuted).contradicted(words);
     observed.contradicted("trace reviews-v1 and model disagree: the first packet");
+}
+
+/// Where two connections to different services are redirected to one port, nat gives the second another source port if
+/// they have the same. Here it is put into the evidence: what happens by chance can't be waited for.
+#[rstest]
+#[case::outbound("app-to-outside", "details-v1", "127.0.0.1:15001")]
+#[case::inbound("outside-to-reviews", "reviews-v1", "10.77.0.13:15006")]
+fn a_source_port_that_nat_had_to_change_is_no_finding(
+    #[case] flow: &str,
+    #[case] pod: &str,
+    #[case] listener: SocketAddr,
+) {
+    let change = |window: &mut Window, in_answers: bool| {
+        let entries = window.conntrack.get_mut(pod).expect("as recorded");
+        let entry = entries.iter_mut().find(|it| it.reply.src == listener);
+        let entry = entry.expect("it was redirected");
+        let was = entry.reply.dst;
+        let is = SocketAddr::new(was.ip(), was.port() ^ 1);
+        entry.reply.dst = is;
+        let accepts = window
+            .records
+            .iter_mut()
+            .filter_map(|it| match &mut it.event {
+                Event::Accept { peer, local, .. } if *local == listener => Some(peer),
+                _ => None,
+            });
+        accepts.for_each(|peer| *peer = is);
+        let trace = window.traces.get_mut(pod).expect("as recorded");
+        let headers = trace.packets.iter_mut().flat_map(|it| &mut it.stations);
+        for header in headers.map(|it| &mut it.header) {
+            let (from, to) = (header.source_end(), header.destination_end());
+            match () {
+                () if (from, to) == (was, listener) => header.source_port = Some(is.port()),
+                () if (from, to) == (listener, was) && in_answers => {
+                    header.destination_port = Some(is.port());
+                }
+                () => {}
+            }
+        }
+    };
+    judged(flow, |window| change(window, true)).holds();
+    let observed = judged(flow, |window| change(window, false));
+    observed
+        .is(Verdict::Refuted)
+        .contradicted(&format!("trace {pod}"));
 }
 
 #[test]

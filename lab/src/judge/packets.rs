@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::{
-    model::{Journey, JourneyEnd, Outcome},
+    model::{Journey, JourneyEnd, Outcome, Packet},
     predict::ANY_PORT,
     rules::{Alignment, Hook, RuleId, RuleSet, spec_text},
     traced::{Header, Ordinal, RulePlace, TracedPacket},
@@ -23,6 +23,8 @@ pub(super) struct Way {
     pub hooks: Option<Vec<(Hook, Ends)>>,
     /// Source and destination in the end.
     pub left: Option<Ends>,
+    /// Place in `hooks` of the one behind which an address or port is another one.
+    pub turned_at: Option<usize>,
     /// What it is lost by.
     pub gone: Option<Outcome>,
 }
@@ -49,12 +51,18 @@ impl Way {
             let tables = passage.tables.iter();
             tables.flat_map(|(_, it)| it.moved().into_iter().map(|rule| (passage.hook, rule)))
         });
+        let ends = |it: &Packet| (it.src, it.dst);
+        let last = journey.passages.last().map(|it| ends(&it.left));
+        let came = passages.clone().map(|it| ends(&it.came));
+        let ends: Vec<_> = came.chain(last).collect();
+        let turned_at = ends.windows(2).position(|pair| pair[0] != pair[1]);
         let hooks = passages.map(|it| (it.hook, (it.came.src.ip(), it.came.dst)));
         let left = journey.passages.last();
         Some(Self {
             rules: rules.collect(),
             hooks: Some(hooks.collect()),
             left: left.map(|it| (it.left.src.ip(), it.left.dst)),
+            turned_at,
             gone,
         })
     }
@@ -65,15 +73,25 @@ impl Way {
             rules: Vec::new(),
             hooks: None,
             left: None,
+            turned_at: None,
             gone: None,
         }
     }
 
-    /// With the port of the opener, which a prediction can't know.
-    pub fn sent_to_port(mut self, port: Option<u16>) -> Self {
-        let hooks = self.hooks.iter_mut().flatten().map(|(_, (_, to))| to);
-        let all = hooks.chain(self.left.iter_mut().map(|(_, to)| to));
-        for to in all.filter(|it| it.port() == ANY_PORT) {
+    /// Of an answer: with the ports of the opener, which a prediction can't know. nat gives a connection another source
+    /// port (`behind`) where the one it has (`own`) would make two connections one; answers come to the one, and are
+    /// turned back to the other.
+    pub fn sent_to_ports(mut self, own: Option<u16>, behind: Option<u16>) -> Self {
+        // One that is never turned back goes on to where it was sent.
+        let turned_at = self.turned_at.unwrap_or(usize::MAX);
+        let hooks = self.hooks.iter_mut().flatten().enumerate();
+        let hooks = hooks.map(|(place, (_, (_, to)))| (to, place <= turned_at));
+        let left = self
+            .left
+            .iter_mut()
+            .map(|(_, to)| (to, turned_at == usize::MAX));
+        for (to, is_behind) in hooks.chain(left).filter(|(to, _)| to.port() == ANY_PORT) {
+            let port = if is_behind { behind } else { own };
             to.set_port(port.unwrap_or(ANY_PORT));
         }
         self

@@ -99,10 +99,11 @@ impl Case<'_> {
             Some(_) => journey.and_then(Way::of),
             None => Some(Way::without_rules()),
         };
-        let port = packets.first().and_then(|it| it.first().source_port);
+        let own = packets.first().and_then(|it| it.first().source_port);
+        let behind = packets.first().and_then(|it| it.last().source_port);
         let first = way(crossing.map(|it| &it.first));
         let answer =
-            way(crossing.and_then(|it| it.answer.as_ref())).map(|it| it.sent_to_port(port));
+            way(crossing.and_then(|it| it.answer.as_ref())).map(|it| it.sent_to_ports(own, behind));
         let to = leg.remote;
         let ends = [
             (format!("the first packet to {to}"), first, packets.first()),
