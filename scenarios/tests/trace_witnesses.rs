@@ -8,7 +8,7 @@ use hoplab::{
     evidence::Window,
     judge::Verdict,
     netfilter::BackendChoice,
-    traced::{Ordinal, Owner, Step, TracedPacket, Tracing, Verdict as OfRule},
+    traced::{Hook, Ordinal, Owner, Step, TracedPacket, Tracing, Verdict as OfRule},
 };
 use hoplab_proxies::record::Event;
 use hoplab_scenarios::{Backend, Family, Observed, bookinfo, bookinfo_file, up};
@@ -226,12 +226,13 @@ fn a_rule_that_counted_more_than_it_matched_is_a_finding_that_names_counters_and
 /// Where two connections to different services are redirected to one port, nat gives the second another source port if
 /// they have the same. Here it is put into the evidence: what happens by chance can't be waited for.
 #[rstest]
-#[case::outbound("app-to-outside", "details-v1", "127.0.0.1:15001")]
-#[case::inbound("outside-to-reviews", "reviews-v1", "10.77.0.13:15006")]
+#[case::outbound("app-to-outside", "details-v1", "127.0.0.1:15001", false)]
+#[case::inbound("outside-to-reviews", "reviews-v1", "10.77.0.13:15006", true)]
 fn a_source_port_that_nat_had_to_change_is_no_finding(
     #[case] flow: &str,
     #[case] pod: &str,
     #[case] listener: SocketAddr,
+    #[case] is_inbound: bool,
 ) {
     let change = |window: &mut Window, in_answers: bool| {
         let entries = window.conntrack.get_mut(pod).expect("as recorded");
@@ -249,15 +250,22 @@ fn a_source_port_that_nat_had_to_change_is_no_finding(
             });
         accepts.for_each(|peer| *peer = is);
         let trace = window.traces.get_mut(pod).expect("as recorded");
-        let headers = trace.packets.iter_mut().flat_map(|it| &mut it.stations);
-        for header in headers.map(|it| &mut it.header) {
+        for station in trace.packets.iter_mut().flat_map(|it| &mut it.stations) {
+            let header = &mut station.header;
             let (from, to) = (header.source_end(), header.destination_end());
-            match () {
-                () if (from, to) == (was, listener) => header.source_port = Some(is.port()),
-                () if (from, to) == (listener, was) && in_answers => {
-                    header.destination_port = Some(is.port());
-                }
-                () => {}
+            // nat turns the source where it stands last, the answer's destination where it stands first.
+            let (source, destination) = ((was, listener), (listener, was));
+            let is_turned = match station.hook {
+                Hook::Output => (from, to) == destination && station.priority <= -100 && in_answers,
+                Hook::Postrouting => (from, to) == source && station.priority > 100,
+                Hook::Input if is_inbound => (from, to) == source && station.priority > 100,
+                Hook::Prerouting | Hook::Input => (from, to) == source && !is_inbound,
+                Hook::Forward => false,
+            };
+            match is_turned {
+                true if station.hook == Hook::Output => header.destination_port = Some(is.port()),
+                true => header.source_port = Some(is.port()),
+                false => {}
             }
         }
     };

@@ -23,8 +23,8 @@ pub(super) struct Way {
     pub hooks: Option<Vec<(Hook, Ends)>>,
     /// Source and destination in the end.
     pub left: Option<Ends>,
-    /// Place in `hooks` of the one behind which an address or port is another one.
-    pub turned_at: Option<usize>,
+    /// Whether nat gives it other addresses or ports.
+    pub is_turned: bool,
     /// What it is lost by.
     pub gone: Option<Outcome>,
 }
@@ -52,17 +52,15 @@ impl Way {
             tables.flat_map(|(_, it)| it.moved().into_iter().map(|rule| (passage.hook, rule)))
         });
         let ends = |it: &Packet| (it.src, it.dst);
+        let first = journey.passages.first().map(|it| ends(&it.came));
         let last = journey.passages.last().map(|it| ends(&it.left));
-        let came = passages.clone().map(|it| ends(&it.came));
-        let ends: Vec<_> = came.chain(last).collect();
-        let turned_at = ends.windows(2).position(|pair| pair[0] != pair[1]);
         let hooks = passages.map(|it| (it.hook, (it.came.src.ip(), it.came.dst)));
         let left = journey.passages.last();
         Some(Self {
             rules: rules.collect(),
             hooks: Some(hooks.collect()),
             left: left.map(|it| (it.left.src.ip(), it.left.dst)),
-            turned_at,
+            is_turned: first != last,
             gone,
         })
     }
@@ -73,25 +71,22 @@ impl Way {
             rules: Vec::new(),
             hooks: None,
             left: None,
-            turned_at: None,
+            is_turned: false,
             gone: None,
         }
     }
 
     /// Of an answer: with the ports of the opener, which a prediction can't know. nat gives a connection another source
-    /// port (`behind`) where the one it has (`own`) would make two connections one; answers come to the one, and are
-    /// turned back to the other.
+    /// port (`behind`) where the one it has (`own`) would make two connections one. Answers come to the one; where nat
+    /// turns destinations, which is their first hook, they are turned back to the other.
     pub fn sent_to_ports(mut self, own: Option<u16>, behind: Option<u16>) -> Self {
-        // One that is never turned back goes on to where it was sent.
-        let turned_at = self.turned_at.unwrap_or(usize::MAX);
+        // What nat does not turn at all goes on to where it was sent.
+        let later = if self.is_turned { own } else { behind };
         let hooks = self.hooks.iter_mut().flatten().enumerate();
-        let hooks = hooks.map(|(place, (_, (_, to)))| (to, place <= turned_at));
-        let left = self
-            .left
-            .iter_mut()
-            .map(|(_, to)| (to, turned_at == usize::MAX));
-        for (to, is_behind) in hooks.chain(left).filter(|(to, _)| to.port() == ANY_PORT) {
-            let port = if is_behind { behind } else { own };
+        let hooks =
+            hooks.map(|(place, (_, (_, to)))| (to, if place == 0 { behind } else { later }));
+        let left = self.left.iter_mut().map(|(_, to)| (to, later));
+        for (to, port) in hooks.chain(left).filter(|(to, _)| to.port() == ANY_PORT) {
             to.set_port(port.unwrap_or(ANY_PORT));
         }
         self
