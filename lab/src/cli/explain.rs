@@ -118,12 +118,14 @@ fn shown(args: &Args, path: &Path) -> Result<String, Failure> {
     Ok(path_text(path, detail))
 }
 
-/// Witnesses that contradict each other are a finding; what was lost makes the path incomplete.
+/// Witnesses that contradict each other are a finding. What was lost makes the path incomplete, and then a contradiction
+/// may be but the gap.
 fn exit_code(path: &Path) -> ExitCode {
-    match path.hops().any(|it| !it.contradictions.is_empty()) {
-        true => ExitCode::from(1),
-        false if !path.lost.is_empty() => ExitCode::from(Class::Incomplete.exit_code()),
-        false => ExitCode::SUCCESS,
+    let mut hops = path.hops();
+    match path.lost.is_empty() {
+        false => ExitCode::from(Class::Incomplete.exit_code()),
+        true if hops.any(|it| !it.contradictions.is_empty()) => ExitCode::from(1),
+        true => ExitCode::SUCCESS,
     }
 }
 

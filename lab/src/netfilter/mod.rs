@@ -6,6 +6,7 @@ mod error;
 mod held;
 mod istio_init;
 mod nft_tables;
+pub(crate) mod room;
 mod tables;
 
 pub use crate::rules::Holder;

@@ -95,7 +95,11 @@ impl<'a> Walk<'a> {
             Some(Event::Accept { .. } | Event::Refused { .. })
         );
         let back = match answered {
-            true => self.back(observed, near.as_ref(), far.as_ref(), far_pod.is_some()),
+            true => {
+                // The node, or what lies beyond it, answers as well.
+                let elsewhere = far_pod.is_some() || to.is_some_and(|(leaves, _)| leaves);
+                self.back(observed, near.as_ref(), far.as_ref(), elsewhere)
+            }
             false => Vec::new(),
         };
         Leg {

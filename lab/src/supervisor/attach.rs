@@ -12,7 +12,11 @@ use super::{
     live::{Live, rules_here},
 };
 use crate::{
-    evidence::Up, failure::Failure, net::Inside, netfilter, process::ProcessError,
+    evidence::Up,
+    failure::Failure,
+    net::Inside,
+    netfilter::{self, Backend},
+    process::ProcessError,
     rules::to_restore,
 };
 
@@ -75,6 +79,9 @@ impl Live {
                 .collect();
             if let Some(pod) = self.pods.get_mut(&up.name) {
                 pod.counters.clone_from(&up.counters);
+                if let (Backend::Legacy, Some(trace)) = (self.backend, &mut pod.trace) {
+                    trace.rules_are(held);
+                }
             }
         }
         Ok(now)

@@ -73,8 +73,15 @@ pub(super) fn drive(
     let (mut traces, lost) = live.traces()?;
     complete(&mut traces, &fresh.entries);
     fresh.lost.extend(lost);
+    // A packet that is dropped before conntrack sees it is in no log and no entry, but in the trace.
+    let traced = traces.iter().filter(|(_, it)| !it.packets.is_empty());
+    let more = traced
+        .map(|(pod, _)| pod)
+        .filter(|pod| !watch.contains(pod));
+    let more: Vec<String> = more.cloned().collect();
+    let more = live.begin_counters(&more, &[order.family]);
     let mut counters = BTreeMap::new();
-    for (name, read) in reading.wait()? {
+    for (name, read) in reading.wait()?.into_iter().chain(more.wait()?) {
         let known = live.pods.get_mut(&name).map(|pod| &mut pod.counters);
         let last = known.and_then(|all| all.iter_mut().find(|c| c.family == order.family));
         if let (Some(last), Some(after)) = (last, read.into_iter().next()) {

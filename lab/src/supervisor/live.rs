@@ -19,7 +19,7 @@ use nix::{
 
 use super::{observers::PodWatch, quiet};
 use crate::{
-    evidence::{ConntrackEntry, ProcessUp},
+    evidence::{ConntrackEntry, Loss, Observer, ProcessUp},
     failure::{Class, Failure},
     net::{Inside, Job, Namespace},
     netfilter::{self, Backend, ConntrackWatch, NetfilterError},
@@ -59,8 +59,6 @@ pub(super) struct LivePod {
     pub counters: Vec<CounterSnapshot>,
     /// Every conntrack entry since the rules were applied; none in a pod without rules, where conntrack sleeps.
     pub conntrack: Option<ConntrackWatch>,
-    /// Events of conntrack were lost since it was last taken.
-    pub overrun: bool,
     /// None when nothing is traced.
     pub trace: Option<PodWatch>,
 }
@@ -115,8 +113,8 @@ impl LiveStub {
 #[derive(Default)]
 pub(super) struct NewEntries {
     pub entries: BTreeMap<String, Vec<ConntrackEntry>>,
-    /// What was lost, in words.
-    pub lost: Vec<String>,
+    /// What was lost.
+    pub lost: Vec<Loss>,
 }
 
 /// What reading a pod's counters gives.
@@ -241,7 +239,6 @@ impl Live {
                 Ok(open) => words.extend(open.iter().map(|source| {
                     format!("for conntrack of {name} the connection from {source} is not over")
                 })),
-                Err(error) if error.is_overrun() => pod.overrun = true,
                 Err(error) => return Err(error.into()),
             }
         }
@@ -255,16 +252,17 @@ impl Live {
             mut lost,
         } = NewEntries::default();
         for (name, pod) in &mut self.pods {
-            if std::mem::take(&mut pod.overrun) {
-                lost.push(overrun(name));
-            }
-            match pod.conntrack.as_mut().map(ConntrackWatch::take) {
-                None => {}
-                Some(Ok(taken)) => {
-                    entries.insert(name.clone(), taken);
-                }
-                Some(Err(error)) if error.is_overrun() => lost.push(overrun(name)),
-                Some(Err(error)) => return Err(error.into()),
+            let Some(watch) = &mut pod.conntrack else {
+                continue;
+            };
+            entries.insert(name.clone(), watch.take()?);
+            match watch.newly_lost() {
+                0 => {}
+                events => lost.push(Loss {
+                    of: Observer::Conntrack,
+                    pod: name.clone(),
+                    what: format!("{events} messages dropped by the kernel (ENOBUFS)"),
+                }),
             }
         }
         Ok(NewEntries { entries, lost })
@@ -278,14 +276,18 @@ impl Live {
         Ok(())
     }
 
-    /// Packets traced in every pod since the last call, and what was lost, in words.
-    pub fn traces(&mut self) -> Result<(BTreeMap<String, PodTrace>, Vec<String>), Failure> {
+    /// Packets traced in every pod since the last call, and what was lost.
+    pub fn traces(&mut self) -> Result<(BTreeMap<String, PodTrace>, Vec<Loss>), Failure> {
         let (mut traces, mut lost) = (BTreeMap::new(), Vec::new());
         for (name, pod) in &mut self.pods {
             if let Some(watch) = &mut pod.trace {
                 let (trace, words) = watch.take()?;
                 traces.insert(name.clone(), trace);
-                lost.extend(words.map(|it| format!("the trace of {name}: {it}")));
+                lost.extend(words.map(|what| Loss {
+                    of: Observer::Trace,
+                    pod: name.clone(),
+                    what,
+                }));
             }
         }
         Ok((traces, lost))
@@ -298,10 +300,6 @@ impl Live {
             None => Ok(()),
         }
     }
-}
-
-fn overrun(pod: &str) -> String {
-    format!("conntrack events of {pod} (ENOBUFS)")
 }
 
 fn ready(role: Role, listeners: Vec<std::net::SocketAddr>, pid: u32, owner: Owner) -> ProcessUp {

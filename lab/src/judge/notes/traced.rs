@@ -3,7 +3,7 @@
 use super::scene::{Saw, Scene};
 use crate::{
     evidence::ConntrackEntry,
-    judge::{Check, Witness, packets::rules_of},
+    judge::{Check, Witness, gaps::gaps, packets::rules_of},
     rules::{Hook, Table},
     traced::{TracedPacket, Tracing},
 };
@@ -18,7 +18,14 @@ pub(super) struct Answer<'a> {
 impl<'a> Answer<'a> {
     /// Of the connection that conntrack has this entry for.
     pub fn of(scene: &'a Scene<'a>, entry: Saw<&ConntrackEntry>) -> Self {
+        let witness = Witness::Trace {
+            pod: scene.pod.to_owned(),
+        };
+        let gap = gaps(scene.window, &witness).next();
         let answer = |entry: &ConntrackEntry| {
+            if let Some(gap) = gap {
+                return Err(format!("what was lost: {gap}"));
+            }
             let trace = scene.window.traces.get(scene.pod);
             let packets = trace.into_iter().flat_map(|it| &it.packets);
             let mut answers = packets.filter(|it| {
@@ -30,9 +37,7 @@ impl<'a> Answer<'a> {
                 .ok_or_else(|| format!("the answer from {}", entry.reply.src))
         };
         Self {
-            witness: Witness::Trace {
-                pod: scene.pod.to_owned(),
-            },
+            witness,
             found: (scene.case.tracing != Tracing::Off).then(|| entry.and_then(answer)),
         }
     }

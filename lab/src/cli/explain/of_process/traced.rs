@@ -83,12 +83,9 @@ pub(super) fn traced(
             );
         }
     };
-    let path = path_of(&place, &trace, &name, &block)?;
+    let mut path = path_of(&place, &trace, &name, &block)?;
     let (_, lost) = trace.stop()?;
-    let mut path = path;
-    if !lost.is_nothing() {
-        path.lost.push(format!("reports of the kernel: {lost:?}"));
-    }
+    path.lost.extend(lost.words());
     Ok(Sent::Whole(path))
 }
 
