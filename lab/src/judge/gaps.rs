@@ -19,19 +19,16 @@ pub(super) fn allow_for(claims: &mut [Claim], window: &Window) {
     let checks = claims.iter_mut().flat_map(|claim| &mut claim.checks);
     for check in checks.filter(|it| gaps(window, &it.witness).next().is_some()) {
         if let Some(what) = against(check) {
-            check.finding = Finding::Missing {
-                what: format!("{what}, and some of what was there was lost"),
-            };
+            let what = format!("what was lost: {what}");
+            check.finding = Finding::Missing { what };
         }
     }
 }
 
 fn against(check: &Check) -> Option<String> {
     match &check.finding {
-        Finding::Contradicts { wanted, had } => Some(format!("{wanted}; it has {had}")),
-        Finding::Disagrees { had, with, said } => {
-            Some(format!("what {with} says, {said}; it has {had}"))
-        }
+        Finding::Contradicts { wanted, had } => Some(format!("wanted {wanted}, had {had}")),
+        Finding::Disagrees { had, with, said } => Some(format!("{had}, and {with} says: {said}")),
         Finding::Agrees | Finding::Missing { .. } => None,
     }
 }
