@@ -81,6 +81,7 @@ impl Lab {
         file: LabFile,
         options: Options,
     ) -> Result<Self, Failure> {
+        file.allows(options.backend)?;
         let texts = file.texts_to_apply(options.families)?;
         let plan = plan::plan(&file.topology, &file.interception, texts, options.backend);
         supervisor.send(&Request::Up(Box::new(plan)))?;

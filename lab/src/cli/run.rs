@@ -36,13 +36,14 @@ Examples:
   hoplab run bookinfo --rules my.rules       what would my rules do to Bookinfo's traffic?
   hoplab run bookinfo --istio 1.32           under the rules injection gives a pod with Istio 1.32
   hoplab run bookinfo --istio 1.32 --inbound-interception-mode TPROXY --redirect-dns --dual-stack
+  hoplab run bookinfo --native-nftables      the same rules in Istio's other language, applied by nft
   hoplab run bookinfo --istio 1.24 --annotation traffic.sidecar.istio.io/excludeInboundPorts=9080
   hoplab run bookinfo --flow app-to-own-ip -v
   hoplab run ./my-lab.toml --out out --junit junit.xml")]
 pub(super) struct Args {
     /// A lab that hoplab carries (bookinfo), or the path of a lab file
     lab: String,
-    /// Which iptables to run: nft, legacy or auto
+    /// Which iptables to run: nft, legacy or auto; rules of nft's own are applied by nft
     #[arg(long, default_value = "auto")]
     backend: BackendChoice,
     /// Family the flows run over [default: ipv4]; ipv6 sets the IPv6 rules of every sidecar pod too, and with
@@ -52,15 +53,15 @@ pub(super) struct Args {
     /// Send only this flow (repeatable); the notes are judged when all flows run
     #[arg(long = "flow", value_name = "NAME")]
     flows: Vec<String>,
-    /// Apply the rules of this file in the sidecar pods, in place of the lab's own: a restore file, a dump, a listing
-    /// or a log of istio-init
+    /// Apply the rules of this file in the sidecar pods, in place of the lab's own: a restore file, a dump, a listing,
+    /// a log of istio-init, or rules of nft
     #[arg(long, value_name = "FILE")]
     rules: Option<PathBuf>,
     /// Apply the rules of this Istio release, 1.12 to 1.32; flags, a pod or annotations alone mean the newest one
     #[arg(long, value_name = "RELEASE")]
     istio: Option<Release>,
     /// What flows are judged by: the lab file's paths, or what the applied rules are to do [default: the file's, but
-    /// with an Istio configuration what its rules are to do]
+    /// with an Istio configuration or rules of nft what these are to do]
     #[arg(long, value_name = "WHAT")]
     expect: Option<Judged>,
     #[command(flatten)]

@@ -77,6 +77,8 @@ pub struct Chain {
     pub rules: Vec<Rule>,
     /// Where nft has a built-in chain, when the rules are nft's own.
     pub nft: Option<NftBase>,
+    /// The packets of both families meet these very rules, and one counter counts them: a chain of an inet table.
+    pub both_families: bool,
 }
 
 /// A base chain of nft, which stands at a hook as a built-in chain of iptables does.
@@ -114,6 +116,7 @@ impl Chain {
             policy_rounded: None,
             rules: Vec::new(),
             nft: None,
+            both_families: false,
         }
     }
 }
@@ -234,6 +237,13 @@ impl RuleSet {
             .filter(|_| id.family == self.family)?;
         let index = usize::try_from(id.ordinal.checked_sub(1)?).ok()?;
         table.chain(&id.chain)?.rules.get(index)
+    }
+
+    /// Whether the counter of a rule counts the packets of both families.
+    pub fn counts_both_families(&self, id: &RuleId) -> bool {
+        let table = self.tables.get(&id.table);
+        let chain = table.and_then(|it| it.chain(&id.chain));
+        chain.is_some_and(|it| it.both_families)
     }
 
     /// The number of rules in all tables.

@@ -1,7 +1,7 @@
 //! Sends one flow and collects what was observed of it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::mpsc::{Receiver, RecvTimeoutError},
     time::{Duration, Instant},
 };
@@ -19,7 +19,7 @@ use super::{
     up::micros,
 };
 use crate::{
-    evidence::{PodCounters, Quiet, Window},
+    evidence::{Quiet, Window},
     failure::{Class, Failure},
     plan::ProcessPlan,
     process::{self, ProcessError, Stub},
@@ -68,15 +68,7 @@ pub(super) fn drive(
         .filter(|(_, entries)| !entries.is_empty());
     watch.extend(busy.map(|(pod, _)| pod.clone()));
     let watch: Vec<String> = watch.into_iter().collect();
-    let mut counters = BTreeMap::new();
-    for (name, read) in live.counters(&watch, &[order.family])? {
-        let known = live.pods.get_mut(&name).map(|pod| &mut pod.counters);
-        let last = known.and_then(|all| all.iter_mut().find(|c| c.family == order.family));
-        if let (Some(last), Some(after)) = (last, read.into_iter().next()) {
-            let before = std::mem::replace(last, after.clone());
-            counters.insert(name, PodCounters { before, after });
-        }
-    }
+    let counters = live.window_counters(&watch, order.family)?;
     Ok(Window {
         flow: order.flow,
         family: order.family,

@@ -19,7 +19,7 @@ use nix::{
 
 use super::quiet;
 use crate::{
-    evidence::{ConntrackEntry, ProcessUp},
+    evidence::{ConntrackEntry, PodCounters, ProcessUp},
     failure::{Class, Failure},
     net::{Inside, Namespace},
     netfilter::{self, Backend, ConntrackWatch, NetfilterError},
@@ -30,9 +30,18 @@ use crate::{
 /// Lines of standard error kept per process.
 const STDERR_LINES: usize = 500;
 
+/// What holds the rules in the pods of a lab. A pod never sees another one.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Tool {
+    /// One of the two iptables.
+    Iptables(Backend),
+    /// nft itself.
+    Nft,
+}
+
 /// A running lab.
 pub(super) struct Live {
-    pub backend: Backend,
+    pub tool: Tool,
     /// Families with rules.
     pub families: Vec<Family>,
     pub node: Namespace,
@@ -182,24 +191,50 @@ impl Live {
     }
 
     /// Reads counters of some pods, all at once; pods without rules have none.
-    pub fn counters(
+    fn counters(
         &self,
         pods: &[String],
         families: &[Family],
     ) -> Result<BTreeMap<String, Vec<CounterSnapshot>>, Failure> {
-        let backend = self.backend;
+        let tool = self.tool;
         let families: Arc<[Family]> = families.into();
         let mut jobs = Vec::new();
         for name in pods {
             if let Some(pod) = self.pods.get(name).filter(|p| p.intercepted) {
                 let (families, pod_name) = (Arc::clone(&families), name.clone());
-                let read = move |_: &mut Inside| read_here(backend, &families, &pod_name);
+                let read = move |_: &mut Inside| read_here(tool, &families, &pod_name);
                 jobs.push((name.clone(), pod.namespace.job(read)));
             }
         }
         let mut counters = BTreeMap::new();
         for (name, job) in jobs {
             counters.insert(name, job.wait()??);
+        }
+        Ok(counters)
+    }
+
+    /// Counters of some pods before and after the window that ends now, in the family of its flow.
+    ///
+    /// A rule of an inet table has one counter for both families. All families are read at once there, so that the next
+    /// window over the other family begins where this one ends.
+    pub fn window_counters(
+        &mut self,
+        pods: &[String],
+        family: Family,
+    ) -> Result<BTreeMap<String, PodCounters>, Failure> {
+        let mut counters = BTreeMap::new();
+        for (name, read) in self.counters(pods, &[family])? {
+            let Some(pod) = self.pods.get_mut(&name) else {
+                continue;
+            };
+            for after in read {
+                let known = pod.counters.iter_mut().find(|it| it.family == after.family);
+                let Some(last) = known else { continue };
+                let before = std::mem::replace(last, after.clone());
+                if after.family == family {
+                    counters.insert(name.clone(), PodCounters { before, after });
+                }
+            }
         }
         Ok(counters)
     }
@@ -274,12 +309,15 @@ fn ready(role: Role, listeners: Vec<std::net::SocketAddr>, pid: u32, owner: Owne
     }
 }
 
-/// Runs on a pod's thread.
+/// Runs on a pod's thread. nft lists the rules of all families at once.
 fn read_here(
-    backend: Backend,
+    tool: Tool,
     families: &[Family],
     pod: &str,
 ) -> Result<Vec<CounterSnapshot>, NetfilterError> {
+    let Tool::Iptables(backend) = tool else {
+        return netfilter::native_counters(pod);
+    };
     let read = |family: &Family| {
         let rules = netfilter::save(backend, *family, pod)?;
         netfilter::counters(&rules, pod)

@@ -28,6 +28,7 @@ pub use connection::{Connection, JoinedBy, add_zones, connections};
 pub use error::TraceError;
 pub use lost::Lost;
 pub use names::{ChainName, Hook, TableFamily, Verdict};
+pub(crate) use observers::TABLE_PREFIX;
 pub use packet::{
     Change, ChangedField, Ordinal, Owner, PacketConntrack, RulePlace, Source, Station, Step, Told,
     TracedPacket,

@@ -216,7 +216,7 @@ fn from_file(path: &PathBuf) -> Result<Texts, Failure> {
     let text = std::fs::read_to_string(path).map_err(|e| {
         Failure::new(Class::Input, format!("could not read {origin}")).cause(e.to_string())
     })?;
-    Ok(GivenRules::read(&text, &origin, Family::V4)?.into_texts())
+    Ok(GivenRules::read(&text, &origin, Family::V4)?.into_restore_texts())
 }
 
 fn text(report: &Report, verbose: bool) -> String {

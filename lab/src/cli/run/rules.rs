@@ -74,27 +74,30 @@ fn configured(args: &Args, lab: LabFile) -> Result<Ruled, Failure> {
             .cause(why.unwrap_or_default())
             .hint("a lab of sidecars needs a pod that is captured"));
     };
-    if settings.native_nftables {
-        let what = "the lab does not apply native nft rules yet";
-        return Err(Failure::new(Class::Input, what).hint(
-            "leave --native-nftables out; `hoplab rules render --native-nftables` prints them",
-        ));
+    let release = args.istio.unwrap_or_default();
+    if settings.native_nftables && !release.has_sidecar_nftables() {
+        let what = format!("Istio {release} writes no nft rules");
+        return Err(Failure::new(Class::Input, what).hint("ask for 1.27 or newer"));
     }
     let families = families(args, settings.dual_stack)?;
     let mut host = lab.host(families);
     host.envoy_user_uid = host::envoy_user_uid(&settings);
     let config = Config::new(&settings, &host, &mut warnings)?;
-    let release = args.istio.unwrap_or_default();
     warnings.extend(config.unknown_to(release));
     for warning in warnings {
         anstream::eprintln!("warning: {warning}");
     }
     let file = lab.configured(&settings, &config, release);
+    file.allows(args.backend)?;
     say_names(&file.names());
+    let backend = match file.is_native_nft() {
+        true => args.backend,
+        false => backend(args, &settings),
+    };
     Ok(Ruled {
         file: file.expecting(expect(args, Expect::Rules)),
         families,
-        backend: backend(args, &settings),
+        backend,
     })
 }
 
@@ -104,7 +107,13 @@ fn with_file(args: &Args, lab: LabFile, path: &Path, family: Family) -> Result<L
         Failure::new(Class::Input, format!("could not read {origin}")).cause(e.to_string())
     })?;
     let given = GivenRules::read(&text, &origin, family)?;
-    let file = lab.with_rules(given, expect(args, Expect::File));
+    // Paths of a lab file name chains of iptables, which rules of nft's own do not have.
+    let usual = match given.is_nft() {
+        true => Expect::Rules,
+        false => Expect::File,
+    };
+    let file = lab.with_rules(given, expect(args, usual));
+    file.allows(args.backend)?;
     say_names(&file.names());
     Ok(file)
 }
