@@ -9,9 +9,15 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    istio::{Config, InterceptionMode, Owner},
+    istio::{
+        Config, InterceptionMode, Owner,
+        ambient::{self, Ambient},
+        routes::Mark,
+    },
     ports,
-    rules::{Family, Match, Matches, OwnerId, Protocol, RuleSet, Table, TableRules, Target},
+    rules::{
+        Family, MarkValue, Match, Matches, OwnerId, Protocol, RuleSet, Table, TableRules, Target,
+    },
     topology::Proxy,
 };
 
@@ -26,6 +32,9 @@ pub struct Interception {
     pub inbound_source: [IpAddr; 2],
     /// Present in TPROXY mode.
     pub tproxy: Option<Tproxy>,
+    /// Present in ambient mode, where the proxy plays ztunnel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ztunnel: Option<Ztunnel>,
     /// Port of the DNS listener, UDP and TCP, when DNS is captured.
     pub dns: Option<u16>,
     /// User and group of the proxy; none leaves them to the lab file.
@@ -39,6 +48,15 @@ pub struct Tproxy {
     pub mark: u32,
     /// Routing table that takes them to lo.
     pub route_table: u32,
+}
+
+/// What ambient mode needs beside the rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ztunnel {
+    /// Mark of every connection that ztunnel opens. Those to the pod's own app keep the client's address.
+    pub mark: u32,
+    /// Mark of the packets that routes bring to ztunnel: answers to calls it made with an address of somebody else.
+    pub routed: Mark,
 }
 
 /// Source of inbound upstream connections, IPv4 and IPv6 (Istio's InboundPassthroughBindIpv4 and -Ipv6).
@@ -55,6 +73,7 @@ impl Default for Interception {
             inbound: ports::INBOUND,
             inbound_source: INBOUND_SOURCE,
             tproxy: None,
+            ztunnel: None,
             dns: None,
             owner: None,
         }
@@ -85,6 +104,50 @@ impl Interception {
             dns: config.dns.as_ref().map(|_| ports::DNS),
             ..Self::default()
         }
+    }
+
+    /// What goes with the rules of ambient mode.
+    ///
+    /// ztunnel runs as root with group 1337 (its chart's `runAsUser` and `runAsGroup`), and no rule asks for either.
+    pub fn of_ambient(config: &Ambient) -> Self {
+        Self {
+            outbound: ambient::OUTBOUND_PORT,
+            inbound: ambient::INBOUND_PORT,
+            ztunnel: Some(Ztunnel {
+                mark: ambient::ZTUNNEL_MARK,
+                routed: Mark::Masked(ambient::CONNECTION_MARK, ambient::MASK),
+            }),
+            dns: config.redirect_dns.then_some(ambient::DNS_PORT),
+            owner: Some((0, PROXY_GROUP)),
+            ..Self::default()
+        }
+    }
+
+    /// Mark of inbound upstream connections, where these keep the client's address.
+    pub fn keeps_client(&self) -> Option<u32> {
+        let of_ztunnel = self.ztunnel.map(|it| it.mark);
+        self.tproxy.map(|it| it.mark).or(of_ztunnel)
+    }
+
+    /// Mark of every other connection that the proxy of a sidecar opens; 0 is none.
+    pub fn upstream_mark(&self) -> u32 {
+        self.ztunnel.map_or(0, |it| it.mark)
+    }
+
+    /// Marks of packets that routes bring to lo.
+    pub fn local_marks(&self) -> Vec<MarkValue> {
+        let of_tproxy = self.tproxy.map(|it| Mark::Whole(it.mark));
+        let marks = of_tproxy
+            .into_iter()
+            .chain(self.ztunnel.map(|it| it.routed));
+        let value = |mark| match mark {
+            Mark::Whole(value) => MarkValue {
+                value,
+                mask: u32::MAX,
+            },
+            Mark::Masked(value, mask) => MarkValue { value, mask },
+        };
+        marks.map(value).collect()
     }
 
     /// User and group of a pod's proxy. A gateway is not intercepted, and stays who it is.
@@ -204,9 +267,10 @@ fn let_out(sets: &[RuleSet]) -> Option<u32> {
 /// `TPROXY, DNS captured`.
 impl fmt::Display for Interception {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.tproxy {
-            Some(_) => "TPROXY",
-            None => "REDIRECT",
+        f.write_str(match (self.ztunnel, self.tproxy) {
+            (Some(_), _) => "ambient",
+            (None, Some(_)) => "TPROXY",
+            (None, None) => "REDIRECT",
         })?;
         match self.dns {
             Some(_) => f.write_str(", DNS captured"),

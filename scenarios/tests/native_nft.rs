@@ -38,7 +38,9 @@ fn transaction(file: &LabFile, families: Families) -> String {
 /// What nft printed of the rules in a pod.
 fn listing(lab: &Lab, pod: &str) -> String {
     let mut pods = lab.came_up().pods.iter();
-    let pod = pods.find(|it| it.name == pod).expect("the pod is in the lab");
+    let pod = pods
+        .find(|it| it.name == pod)
+        .expect("the pod is in the lab");
     match &pod.rules {
         Written::Nft { nft } => nft.clone(),
         Written::Iptables(_) => panic!("these are rules of iptables"),
@@ -52,7 +54,12 @@ fn only_nft_holds_rules_in_a_pod_when_all_flows_have_run(bookinfo_file: LabFile)
     Observed::of_all_flows(&mut lab).holds();
     assert_eq!(lab.machine().backend.backend, Holder::Nft);
     assert!(lab.machine().iptables.starts_with("nftables v"));
-    for pod in lab.came_up().pods.iter().filter(|pod| !pod.rules.is_empty()) {
+    for pod in lab
+        .came_up()
+        .pods
+        .iter()
+        .filter(|pod| !pod.rules.is_empty())
+    {
         let process = outer_pid(&lab, pod.processes[0].pid);
         let pid = u32::try_from(process).expect("a process id");
         let held = rules_of_process(pid).expect("root may look");
@@ -72,11 +79,16 @@ fn rules_of_a_file_in_the_words_of_a_transaction_or_a_listing_are_applied_by_nft
     let istio = native(bookinfo_file.clone(), "--redirect-dns", families);
     let written = transaction(&istio, families);
     let read = |text: &str| GivenRules::read(text, "a.nft", Family::V4).expect("rules");
-    let first = bookinfo_file.clone().with_rules(read(&written), Expect::Rules);
+    let first = bookinfo_file
+        .clone()
+        .with_rules(read(&written), Expect::Rules);
     let mut lab = up(first, options(families));
     Observed::of_all_flows(&mut lab).holds();
     let listed = listing(&lab, "reviews-v1");
-    assert!(listed.starts_with("table inet istio-proxy-nat {"), "{listed}");
+    assert!(
+        listed.starts_with("table inet istio-proxy-nat {"),
+        "{listed}"
+    );
     let second = bookinfo_file.with_rules(read(&listed), Expect::Rules);
     assert!(second.interception.dns.is_some());
     Observed::of_all_flows(&mut up(second, options(families))).holds();
@@ -86,7 +98,10 @@ fn rules_of_a_file_in_the_words_of_a_transaction_or_a_listing_are_applied_by_nft
 /// the windows, whatever their order.
 #[rstest]
 fn one_counter_for_both_families_is_read_family_by_family(bookinfo_file: LabFile) {
-    let mut lab = up(native(bookinfo_file, "", Families::Dual), options(Families::Dual));
+    let mut lab = up(
+        native(bookinfo_file, "", Families::Dual),
+        options(Families::Dual),
+    );
     for family in [Family::V6, Family::V4, Family::V4, Family::V6] {
         let sent = lab.drive_over("outside-to-reviews", family);
         sent.unwrap_or_else(|failure| panic!("{failure}"));
@@ -130,15 +145,26 @@ fn a_packet_that_no_flow_explains_is_found_in_a_counter_of_both_families(bookinf
 fn a_rule_without_a_counter_is_no_witness_and_the_report_says_so(bookinfo_file: LabFile) {
     let families = Families::One(Family::V4);
     let written = transaction(&native(bookinfo_file.clone(), "", families), families);
-    let silent = written.replace("output counter jump istio-output", "output jump istio-output");
+    let silent = written.replace(
+        "output counter jump istio-output",
+        "output jump istio-output",
+    );
     assert_ne!(silent, written);
     let given = GivenRules::read(&silent, "a.nft", Family::V4).expect("rules");
-    let mut lab = up(bookinfo_file.with_rules(given, Expect::Rules), options(families));
+    let mut lab = up(
+        bookinfo_file.with_rules(given, Expect::Rules),
+        options(families),
+    );
     let observed = Observed::of_all_flows(&mut lab);
     observed.holds();
     let rule: RuleId = "ipv4 nat OUTPUT 1".parse().expect("a rule");
     let window = observed.window("app-to-outside");
-    assert!(!window.counters["details-v1"].after.rules.contains_key(&rule));
+    assert!(
+        !window.counters["details-v1"]
+            .after
+            .rules
+            .contains_key(&rule)
+    );
     let report = observed.report();
     let words = "1 of the rules have no counter, so none is a witness for them: nat OUTPUT 1";
     assert!(report.contains(words), "{report}");

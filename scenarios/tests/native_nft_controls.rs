@@ -28,17 +28,24 @@ fn without_line(text: &str, rule: &RuleId) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let all_but = |left_out: usize| {
         let others = (0..lines.len()).filter(|at| *at != left_out);
-        others.map(|at| format!("{}\n", lines[at])).collect::<String>()
+        others
+            .map(|at| format!("{}\n", lines[at]))
+            .collect::<String>()
     };
-    let found = (0..lines.len()).map(all_but).find(|text| set(text).as_ref() == Some(&rest));
+    let found = (0..lines.len())
+        .map(all_but)
+        .find(|text| set(text).as_ref() == Some(&rest));
     found.unwrap_or_else(|| panic!("no one line is the rule {rule}"))
 }
 
 /// Sends all flows through pods that lack one rule of a configuration. The report names the rules that were meant.
 fn without(rule: &str, mode: &str, family: Family, file: LabFile) -> (RuleId, Observed) {
-    let rule: RuleId = format!("{} {rule}", if family == Family::V4 { "ipv4" } else { "ipv6" })
-        .parse()
-        .expect("table, chain and place");
+    let rule: RuleId = format!(
+        "{} {rule}",
+        if family == Family::V4 { "ipv4" } else { "ipv6" }
+    )
+    .parse()
+    .expect("table, chain and place");
     let families = Families::One(family);
     let words = format!("{INJECTED} --native-nftables {mode}");
     let meant = configured(file, &words, Release::NEWEST, families);

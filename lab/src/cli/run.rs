@@ -37,6 +37,7 @@ Examples:
   hoplab run bookinfo --istio 1.32           under the rules injection gives a pod with Istio 1.32
   hoplab run bookinfo --istio 1.32 --inbound-interception-mode TPROXY --redirect-dns --dual-stack
   hoplab run bookinfo --native-nftables      the same rules in Istio's other language, applied by nft
+  hoplab run bookinfo --ambient --redirect-dns --dual-stack
   hoplab run bookinfo --istio 1.24 --annotation traffic.sidecar.istio.io/excludeInboundPorts=9080
   hoplab run bookinfo --flow app-to-own-ip -v
   hoplab run ./my-lab.toml --out out --junit junit.xml")]
@@ -60,6 +61,9 @@ pub(super) struct Args {
     /// Apply the rules of this Istio release, 1.12 to 1.32; flags, a pod or annotations alone mean the newest one
     #[arg(long, value_name = "RELEASE")]
     istio: Option<Release>,
+    /// Apply the rules of ambient mode, with ztunnel in place of the sidecars
+    #[arg(long)]
+    ambient: bool,
     /// What flows are judged by: the lab file's paths, or what the applied rules are to do [default: the file's, but
     /// with an Istio configuration or rules of nft what these are to do]
     #[arg(long, value_name = "WHAT")]

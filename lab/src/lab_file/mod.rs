@@ -17,7 +17,9 @@ use crate::{
     failure::{Class, Failure},
     interception::Interception,
     istio::{
-        self, Config, DnsServers, Emitted, Release, Settings, nft,
+        self, Config, DnsServers, Emitted, Release, Settings,
+        ambient::{self, Ambient},
+        nft,
         routes::{self, Step},
     },
     plan::RuleTexts,
@@ -213,6 +215,28 @@ impl LabFile {
                 .collect(),
         );
         self.interception = Interception::of(config);
+        self.expect = Expect::Rules;
+        self.own_rules = false;
+        self.rules_from = format!("Istio {release}, {}{}", self.interception, self.by_nft());
+        self
+    }
+
+    /// The same lab in ambient mode: what Istio's CNI agent puts into a captured pod, with ztunnel in place of a sidecar
+    /// in every pod that has one. `native_nftables` writes it in nft's own language. Flows are to do what the rules say.
+    pub fn ambient(mut self, config: &Ambient, native_nftables: bool, release: Release) -> Self {
+        self.texts = if native_nftables {
+            let (layout, rules) = nft::ambient_pod(config);
+            one_text(
+                format!("Istio {release} (nft)"),
+                nft::transaction(layout, &rules),
+            )
+        } else {
+            restore_texts(&ambient::pod(config), release)
+        };
+        self.given = Written::default();
+        self.routes = Some(routes::ambient(config));
+        self.variables = None;
+        self.interception = Interception::of_ambient(config);
         self.expect = Expect::Rules;
         self.own_rules = false;
         self.rules_from = format!("Istio {release}, {}{}", self.interception, self.by_nft());

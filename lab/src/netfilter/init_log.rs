@@ -35,10 +35,11 @@ impl Log {
         self.line(&format!("Istio iptables environment:\n{lines}"));
     }
 
-    /// A rules file of a person's own was not made from variables, and the log doesn't pretend so.
+    /// A rules file of a person's own was not made from variables, nor are the rules of ambient mode, and the log doesn't
+    /// pretend so.
     pub fn variables(&mut self, texts: &RuleTexts) {
         let Some(known) = &texts.variables else {
-            self.line("Istio iptables variables: none, the rules come from a file\n");
+            self.line("Istio iptables variables: none, the rules were not made from any\n");
             return;
         };
         let lines: String = known

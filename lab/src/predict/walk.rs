@@ -103,7 +103,7 @@ impl Walk<'_> {
             owner,
             source,
             bound: false,
-            mark: 0,
+            mark: self.world.mark_of(pod, role),
         }
     }
 
@@ -183,7 +183,7 @@ impl Walk<'_> {
         answers_here: bool,
     ) -> Crossing {
         let world = self.world;
-        if world.only_nat() && world.interception.tproxy.is_none() {
+        if world.only_nat() && world.interception.keeps_client().is_none() {
             return Crossing::of_nat_only(&pod.name, &first, way);
         }
         let orphan = |packet: &Packet| Packet {

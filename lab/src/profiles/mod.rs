@@ -102,6 +102,7 @@ impl Profile {
             inbound: self.ports.inbound?,
             inbound_source,
             tproxy: self.proxy.tproxy,
+            ztunnel: None,
             dns: self.ports.dns,
             owner: self.proxy.owner(),
         })

@@ -6,7 +6,10 @@ use std::path::Path;
 use super::{Args, Judged};
 use crate::{
     Expect, Families, GivenRules, LabFile,
-    cli::istio::{host, injected},
+    cli::{
+        self,
+        istio::{host, injected},
+    },
     failure::{Class, Failure},
     istio::{Config, Settings, Warning},
     netfilter::{Backend, BackendChoice},
@@ -32,6 +35,7 @@ pub(super) fn choose(args: &Args, lab: LabFile) -> Result<Ruled, Failure> {
         )
         .cause("a file of rules is applied as it is, and no configuration changes it")
         .hint("leave one of them out; `hoplab rules render` writes the rules of a configuration to a file")),
+        (None, Some(_)) if args.ambient => ambient(args, lab),
         (None, Some(_)) => configured(args, lab),
         (rules, None) => {
             let families = families(args, dual_stack(args)?)?;
@@ -51,6 +55,7 @@ pub(super) fn choose(args: &Args, lab: LabFile) -> Result<Ruled, Failure> {
 /// The first thing on the command line that asks for an Istio configuration.
 fn about_istio(args: &Args) -> Option<String> {
     let release = args.istio.map(|_| "--istio".to_owned());
+    let ambient = args.ambient.then(|| "--ambient".to_owned());
     let pod = || {
         args.pod
             .are_given()
@@ -62,7 +67,7 @@ fn about_istio(args: &Args) -> Option<String> {
             .find(|name| *name != DUAL_STACK)
             .map(|name| format!("--{name}"))
     };
-    release.or_else(pod).or_else(flag)
+    release.or(ambient).or_else(pod).or_else(flag)
 }
 
 fn configured(args: &Args, lab: LabFile) -> Result<Ruled, Failure> {
@@ -98,6 +103,24 @@ fn configured(args: &Args, lab: LabFile) -> Result<Ruled, Failure> {
         file: file.expecting(expect(args, Expect::Rules)),
         families,
         backend,
+    })
+}
+
+fn ambient(args: &Args, lab: LabFile) -> Result<Ruled, Failure> {
+    let mut warnings = Vec::new();
+    let release = args.istio.unwrap_or_default();
+    let ipv6 = |settings: &Settings| Ok(families(args, settings.dual_stack)?.has(Family::V6));
+    let (config, settings) =
+        cli::istio::ambient(release, &args.pod, &args.flags, ipv6, &mut warnings)?;
+    for warning in warnings {
+        anstream::eprintln!("warning: {warning}");
+    }
+    let file = lab.ambient(&config, settings.native_nftables, release);
+    file.allows(args.backend)?;
+    Ok(Ruled {
+        families: families(args, settings.dual_stack)?,
+        file: file.expecting(expect(args, Expect::Rules)),
+        backend: args.backend,
     })
 }
 
