@@ -16,7 +16,8 @@ use crate::{
     },
     ports,
     rules::{
-        Family, MarkValue, Match, Matches, OwnerId, Protocol, RuleSet, Table, TableRules, Target,
+        ConnmarkAction, Family, MarkValue, Match, Matches, OwnerId, Protocol, Rule, RuleSet, Table,
+        TableRules, Target,
     },
     topology::Proxy,
 };
@@ -55,6 +56,9 @@ pub struct Tproxy {
 pub struct Ztunnel {
     /// Mark of every connection that ztunnel opens. Those to the pod's own app keep the client's address.
     pub mark: u32,
+    /// Source that the host gives to what its own sockets send to a captured pod over TCP, IPv4 and IPv6: pods leave it
+    /// alone, so that kubelet's probes reach them. None where the host has no such rules.
+    pub probes: Option<[IpAddr; 2]>,
     /// Mark of the packets that routes bring to ztunnel: answers to calls it made with an address of somebody else.
     pub routed: Mark,
 }
@@ -110,11 +114,13 @@ impl Interception {
     ///
     /// ztunnel runs as root with group 1337 (its chart's `runAsUser` and `runAsGroup`), and no rule asks for either.
     pub fn of_ambient(config: &Ambient) -> Self {
+        let probes = config.host_probe_snat;
         Self {
             outbound: ambient::OUTBOUND_PORT,
             inbound: ambient::INBOUND_PORT,
             ztunnel: Some(Ztunnel {
                 mark: ambient::ZTUNNEL_MARK,
+                probes: Some([probes.v4.into(), probes.v6.into()]),
                 routed: Mark::Masked(ambient::CONNECTION_MARK, ambient::MASK),
             }),
             dns: config.redirect_dns.then_some(ambient::DNS_PORT),
@@ -170,7 +176,8 @@ impl Interception {
     /// - outbound: the port of a REDIRECT that nat OUTPUT reaches, other than inbound;
     /// - DNS: the port of a REDIRECT for port 53;
     /// - TPROXY: the mark it gives; the routing table is Istio's;
-    /// - owner: with TPROXY root, and the first group that the rules let out. Without, the lab file says.
+    /// - ztunnel: the mark that a REDIRECT leaves alone, if connections with it get a mark, too. The host has no rules;
+    /// - owner: with TPROXY root, and the first group that the rules let out; ztunnel is root. Else the lab file says.
     ///
     /// Of several ports, Istio's is taken where it is among them, else the lowest.
     pub fn of_rules(sets: &[RuleSet]) -> Self {
@@ -190,6 +197,8 @@ impl Interception {
             ));
         }
         let tproxy = tproxies.first();
+        let ztunnel = ztunnel(sets);
+        let of_ztunnel = ztunnel.map(|_| (0, PROXY_GROUP));
         let pick = |ports: &BTreeSet<u16>, usual: u16| match ports.first() {
             Some(first) if !ports.contains(&usual) => *first,
             _ => usual,
@@ -204,7 +213,10 @@ impl Interception {
                 route_table: ROUTE_TABLE,
             }),
             dns: (!dns.is_empty()).then(|| pick(&dns, ports::DNS)),
-            owner: tproxy.map(|_| (0, let_out(sets).unwrap_or(PROXY_GROUP))),
+            owner: tproxy
+                .map(|_| (0, let_out(sets).unwrap_or(PROXY_GROUP)))
+                .or(of_ztunnel),
+            ztunnel,
             ..usual
         }
     }
@@ -242,6 +254,32 @@ fn is_for_dns(matches: &Matches) -> bool {
         || matches.extensions().iter().any(|it| {
             matches!(it, Match::DestinationPort(port) if !port.negated && port.value.contains(53))
         })
+}
+
+/// ztunnel, where the rules know it by a mark.
+fn ztunnel(sets: &[RuleSet]) -> Option<Ztunnel> {
+    let mark_asked = |rule: &Rule, wanted: bool| {
+        let mut asked = rule.spec.matches.extensions().iter();
+        asked.find_map(|it| match it {
+            Match::Mark(mark) if mark.negated != wanted => Some(mark.value),
+            _ => None,
+        })
+    };
+    let rules = |table| sets.iter().flat_map(move |set| set.rules(table));
+    let known = rules(Table::Nat).find_map(|(_, rule)| match &rule.spec.target {
+        Target::Redirect { .. } => mark_asked(rule, false),
+        _ => None,
+    })?;
+    rules(Table::Mangle).find_map(|(_, rule)| match &rule.spec.target {
+        Target::Connmark(ConnmarkAction::Set(mark)) if mark_asked(rule, true) == Some(known) => {
+            Some(Ztunnel {
+                mark: known.value,
+                probes: None,
+                routed: Mark::Masked(mark.value, mark.mask),
+            })
+        }
+        _ => None,
+    })
 }
 
 /// The first group whose traffic the rules let out.

@@ -48,8 +48,19 @@ pub struct RuleTexts {
     pub names: OwnerNames,
     /// What goes beside the rules in each pod that gets them: policy rules, routes, an address.
     pub routes: Vec<Step>,
+    /// What the node gets, in ambient mode.
+    pub host: Option<HostRules>,
     /// Variables that the istio-init log shows, by name; none for a file of a person's own.
     pub variables: Option<Vec<(String, String)>>,
+}
+
+/// The rules ambient mode sets on the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostRules {
+    /// The texts.
+    pub written: Written,
+    /// Addresses of the captured pods, members of the sets that the rules name.
+    pub pods: Vec<IpAddr>,
 }
 
 /// Files of /etc that pods have of their own, as containers do; none leaves the machine's in place.

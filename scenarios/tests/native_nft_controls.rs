@@ -5,38 +5,15 @@ use hoplab::{
     Families, GivenRules,
     istio::Release,
     judge::Verdict,
-    rules::{RuleId, Table, Written},
+    rules::{RuleId, Table},
 };
 use hoplab_scenarios::{
-    Family, INJECTED, LabFile, Observed, Options, bookinfo_file, configured, up,
+    Family, INJECTED, LabFile, Observed, Options, bookinfo_file, configured, nft_without, up,
 };
 use rstest::rstest;
 
 /// A flow without a rule it needs may never end: what is not over by then is not going to be.
 const DEADLINE_MS: u64 = 1_000;
-
-/// A transaction without the line that adds one rule.
-fn without_line(text: &str, rule: &RuleId) -> String {
-    let set = |text: &str| {
-        let given = Written::Nft { nft: text };
-        let set = given.rules(rule.family, "the transaction").ok()?;
-        Some(set.expect("inet is for both families"))
-    };
-    let whole = set(text).expect("Istio's own");
-    assert!(whole.rule(rule).is_some(), "there is no rule {rule}");
-    let rest = whole.without(rule);
-    let lines: Vec<&str> = text.lines().collect();
-    let all_but = |left_out: usize| {
-        let others = (0..lines.len()).filter(|at| *at != left_out);
-        others
-            .map(|at| format!("{}\n", lines[at]))
-            .collect::<String>()
-    };
-    let found = (0..lines.len())
-        .map(all_but)
-        .find(|text| set(text).as_ref() == Some(&rest));
-    found.unwrap_or_else(|| panic!("no one line is the rule {rule}"))
-}
 
 /// Sends all flows through pods that lack one rule of a configuration. The report names the rules that were meant.
 fn without(rule: &str, mode: &str, family: Family, file: LabFile) -> (RuleId, Observed) {
@@ -51,7 +28,7 @@ fn without(rule: &str, mode: &str, family: Family, file: LabFile) -> (RuleId, Ob
     let meant = configured(file, &words, Release::NEWEST, families);
     let texts = meant.texts_to_apply(families).expect("it has rules");
     let text = texts.written.of(family).expect("both families are in it");
-    let rest = without_line(text, &rule);
+    let rest = nft_without(text, &rule);
     let given = GivenRules::read(&rest, &format!("all but {rule}"), family).expect("rules");
     let options = Options {
         families,

@@ -22,7 +22,7 @@ use crate::{
         nft,
         routes::{self, Step},
     },
-    plan::RuleTexts,
+    plan::{HostRules, RuleTexts},
     rules::{self, BackendChoice, Family, OwnerNames, RuleSet, Table, Written},
     topology::{Expected, RuleSource, Topology},
 };
@@ -64,6 +64,8 @@ pub struct LabFile {
     texts: Written<RuleText>,
     /// Applied in place of those; none where it is empty.
     given: Written<RuleText>,
+    /// What ambient mode sets on the host; else empty.
+    host: Written,
     /// What Istio sets beside the rules of a configuration; none: what goes with rules as such.
     routes: Option<Vec<Step>>,
     /// The rules are the lab's own.
@@ -111,6 +113,9 @@ impl From<Family> for Families {
 /// Number of the first user and of the first group that rules name; the others follow in alphabetical order. Flows
 /// are sent as numbers.
 pub const FIRST_NAMED_ID: u32 = 3000;
+
+/// User that sends what the node sends, kubelet's probes among them.
+const KUBELET: u32 = 0;
 
 /// What flows are judged by, beside what the kernel did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,6 +176,7 @@ impl LabFile {
             rules_from,
             texts: Written::Iptables(texts),
             given: Written::default(),
+            host: Written::default(),
             routes: None,
             own_rules: true,
             variables: None,
@@ -207,6 +213,7 @@ impl LabFile {
             restore_texts(&istio::iptables(config, release), release)
         };
         self.given = Written::default();
+        self.host = Written::default();
         self.routes = Some(routes::sidecar(config));
         let variables = istio::variables(settings, config, release).into_iter();
         self.variables = Some(
@@ -224,15 +231,22 @@ impl LabFile {
     /// The same lab in ambient mode: what Istio's CNI agent puts into a captured pod, with ztunnel in place of a sidecar
     /// in every pod that has one. `native_nftables` writes it in nft's own language. Flows are to do what the rules say.
     pub fn ambient(mut self, config: &Ambient, native_nftables: bool, release: Release) -> Self {
-        self.texts = if native_nftables {
-            let (layout, rules) = nft::ambient_pod(config);
-            one_text(
-                format!("Istio {release} (nft)"),
-                nft::transaction(layout, &rules),
-            )
-        } else {
-            restore_texts(&ambient::pod(config), release)
+        let written = |(layout, rules): (nft::Layout, nft::Rules)| {
+            let text = nft::transaction(layout, &rules);
+            one_text(format!("Istio {release} (nft)"), text)
         };
+        let (pod, host) = match native_nftables {
+            true => (
+                written(nft::ambient_pod(config)),
+                written(nft::ambient_host(config, KUBELET)),
+            ),
+            false => (
+                restore_texts(&ambient::pod(config), release),
+                restore_texts(&ambient::host(config, release), release),
+            ),
+        };
+        self.texts = pod;
+        self.host = host.map(|it| it.text.clone());
         self.given = Written::default();
         self.routes = Some(routes::ambient(config));
         self.variables = None;
@@ -350,12 +364,26 @@ impl LabFile {
             _ => None,
         };
         let tproxy = self.interception.tproxy;
-        let routes = || routes::sidecar_with(v6, tproxy.map(|it| (it.mark, it.route_table)));
+        let routes = || match self.interception.ztunnel {
+            Some(ztunnel) => routes::ambient_with(v6, ztunnel.routed),
+            None => routes::sidecar_with(v6, tproxy.map(|it| (it.mark, it.route_table))),
+        };
         Ok(RuleTexts {
             written: self.written(v6),
             names: self.names(),
+            host: self.host_rules(),
             routes: self.routes.clone().unwrap_or_else(routes),
             variables: self.variables.clone().or_else(own),
+        })
+    }
+
+    fn host_rules(&self) -> Option<HostRules> {
+        let pods = self.topology.pods.iter().filter(|pod| pod.is_sidecar());
+        (!self.host.is_empty()).then(|| HostRules {
+            written: self.host.clone(),
+            pods: pods
+                .flat_map(|pod| [pod.addr.v4.into(), pod.addr.v6.into()])
+                .collect(),
         })
     }
 

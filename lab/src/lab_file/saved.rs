@@ -22,6 +22,9 @@ pub struct SavedLab {
     rules: Written<RuleText>,
     /// Rules that were applied in place of those.
     given: Written<RuleText>,
+    /// What ambient mode sets on the host.
+    #[serde(default, skip_serializing_if = "Written::is_empty")]
+    host: Written,
     /// Where the rules in the pods come from, for people.
     rules_from: String,
     /// How the sidecars intercept.
@@ -44,6 +47,7 @@ impl LabFile {
             text: self.text.clone(),
             rules: self.texts.clone(),
             given: self.given.clone(),
+            host: self.host.clone(),
             rules_from: self.rules_from.clone(),
             interception: self.interception.clone(),
             expect: self.expect,
@@ -72,6 +76,7 @@ impl LabFile {
             rules_from: saved.rules_from,
             texts: saved.rules,
             given: saved.given,
+            host: saved.host,
             routes: saved.routes,
             own_rules: saved.own_rules,
             variables: saved.variables,

@@ -45,9 +45,7 @@ pub fn apply(text: &str, texts: &RuleTexts, pod: &str) -> Result<Applied, Netfil
         args.join(" "),
         text.trim_end()
     ));
-    let ran = run(args, text, pod)?;
-    tracing::debug!(pod, command = ran.command, status = %ran.output.status);
-    stdout_of(ran, pod)?;
+    nft_with(args, text, pod)?;
     let ran = run(&["list", "ruleset"], "", pod)?;
     log.line(&format!("Running command: {}", ran.command));
     let (command, listing) = stdout_of(ran, pod)?;
@@ -70,6 +68,17 @@ pub fn apply(text: &str, texts: &RuleTexts, pod: &str) -> Result<Applied, Netfil
         counters,
         held,
     })
+}
+
+/// Gives commands to `nft -f -`.
+pub(super) fn nft(text: &str, pod: &str) -> Result<(), NetfilterError> {
+    nft_with(&["-f", "-"], text, pod)
+}
+
+fn nft_with(args: &[&str], text: &str, pod: &str) -> Result<(), NetfilterError> {
+    let ran = run(args, text, pod)?;
+    tracing::debug!(pod, command = ran.command, status = %ran.output.status);
+    stdout_of(ran, pod).map(drop)
 }
 
 /// Counters of every rule that has one, of each family that a table is for.

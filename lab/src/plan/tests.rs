@@ -17,6 +17,7 @@ fn bookinfo(v6: bool) -> Plan {
         written: Written::Iptables([v4].into_iter().chain(v6_rules).collect()),
         names: OwnerNames::default(),
         routes: routes::sidecar_with(v6, None),
+        host: None,
         variables: None,
     };
     let interception = Interception::default();

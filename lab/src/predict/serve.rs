@@ -111,7 +111,7 @@ impl Walk<'_> {
                 ..opener
             },
             Some(mark) => Opener {
-                source: served.call.opener.source,
+                source: self.legs[served.leg].seen_from,
                 bound: true,
                 mark,
                 ..opener

@@ -2,8 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use hoplab_proxies::record::Role;
+use hoplab_proxies::record::{Role, Transport};
 
+use super::Opener;
 use crate::{
     interception::Interception,
     model::Host,
@@ -93,6 +94,18 @@ impl<'a> World<'a> {
         match role == Role::Proxy && sidecar {
             true => self.interception.upstream_mark(),
             false => 0,
+        }
+    }
+
+    /// The source that a captured pod sees of a connection from the node or another pod. The host's rules of ambient mode
+    /// change that of the node's own.
+    pub(super) fn seen_from(&self, opener: &Opener, transport: Transport, to: &Pod) -> IpAddr {
+        let of_node = opener.pod == NODE && transport == Transport::Tcp && to.is_sidecar();
+        let probes = self.interception.ztunnel.and_then(|it| it.probes);
+        let of_family = usize::from(self.family() == Family::V6);
+        match probes.filter(|_| of_node) {
+            Some(probes) => probes[of_family],
+            None => opener.source,
         }
     }
 

@@ -22,7 +22,7 @@ use crate::{
     evidence::{ConntrackEntry, PodCounters, ProcessUp},
     failure::{Class, Failure},
     net::{Inside, Namespace},
-    netfilter::{self, Backend, ConntrackWatch, NetfilterError},
+    netfilter::{self, ConntrackWatch, NetfilterError, RuleTool as Tool},
     process::{Exit, Input, ProcessError, Report, Sink, Spawned, Stub},
     rules::{CounterSnapshot, Family},
 };
@@ -30,17 +30,9 @@ use crate::{
 /// Lines of standard error kept per process.
 const STDERR_LINES: usize = 500;
 
-/// What holds the rules in the pods of a lab. A pod never sees another one.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Tool {
-    /// One of the two iptables.
-    Iptables(Backend),
-    /// nft itself.
-    Nft,
-}
-
 /// A running lab.
 pub(super) struct Live {
+    /// What holds the rules in the pods. A pod never sees another one.
     pub tool: Tool,
     /// Families with rules.
     pub families: Vec<Family>,

@@ -15,7 +15,7 @@ use std::{
 
 use super::{
     Event,
-    live::{Live, LivePod, LiveStub, Tool},
+    live::{Live, LivePod, LiveStub},
     own_namespace, phase,
 };
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
     failure::{Class, Failure},
     istio::routes::{Mark, Step},
     net::{self, Inside, MarkRule, Namespace, NetError, Netlink, write_sysctls},
-    netfilter::{self, Applied, Chosen, ConntrackWatch, Holder, NetfilterError},
+    netfilter::{self, Applied, Chosen, ConntrackWatch, Holder, NetfilterError, RuleTool as Tool},
     plan::{Mac, Plan, PodPlan, RuleTexts},
     process::{self, Input, ProcessError, Sink, Stub},
     rules::{Family, Written},
@@ -59,6 +59,10 @@ pub(super) fn up(
     phase("mounted");
     let (tool, machine) = settle(&plan)?;
     let node = node(&plan)?;
+    if let Some(rules) = plan.rules.host.clone() {
+        let applied = node.job(move |_| netfilter::apply_host(tool, &rules, "the node"));
+        applied.wait()??;
+    }
     phase("node");
     let sink: Sink = {
         let events = events.clone();
