@@ -49,6 +49,7 @@ mod supervisor;
 pub mod topology;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 pub mod trace;
+pub mod traced;
 
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 pub use lab::{Lab, Options};

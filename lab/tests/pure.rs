@@ -77,7 +77,8 @@ fn a_pure_module_imports_no_runtime_and_does_no_io(
         "ports",
         "predict",
         "rules",
-        "topology"
+        "topology",
+        "traced"
     )]
     module: &str,
 ) {

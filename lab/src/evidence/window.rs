@@ -8,7 +8,10 @@ use hoplab_proxies::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::rules::{Counter, CounterSnapshot, Family};
+use crate::{
+    rules::{Counter, CounterSnapshot, Family},
+    traced::PodTrace,
+};
 
 /// What was observed of one flow.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,6 +32,9 @@ pub struct Window {
     pub counters: BTreeMap<String, PodCounters>,
     /// conntrack entries made since the window before, of every pod with rules.
     pub conntrack: BTreeMap<String, Vec<ConntrackEntry>>,
+    /// Packets traced rule by rule, by pod; empty where nothing was traced.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub traces: BTreeMap<String, PodTrace>,
     /// Observations that were lost, in words; what they could have contradicted is unproven.
     pub lost: Vec<String>,
     /// Whether the logs showed the flow closed.

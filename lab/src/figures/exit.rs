@@ -2,7 +2,7 @@
 
 use super::kind::{self, Kind};
 use super::{count, packets};
-use crate::model::Hook;
+use crate::rules::Hook;
 use crate::rules::{
     Chain, CountRange, Fate, Flow, PortRange, RuleId, RuleSet, RuleSpec, Shape, Table, TableRules,
     Target,

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::exit::{Effect, Exit, Leaf};
-use crate::model::Hook;
+use crate::rules::Hook;
 use crate::rules::{Match, Negatable, OwnerId, Protocol, RuleSpec, spec_text};
 
 /// A kind of flow.

@@ -2,7 +2,7 @@
 
 use super::exit::{Effect, exits};
 use super::{count, packets};
-use crate::model::Hook;
+use crate::rules::Hook;
 use crate::rules::{Chain, CountRange, Fate, RuleId, RuleSet, Shape, Table, TableRules};
 
 /// How two counts stand to each other.

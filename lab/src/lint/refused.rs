@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Finding, Mistake, met};
-use crate::model::Hook;
+use crate::rules::Hook;
 use crate::rules::{
     Backend, Interface, Match, Matches, Negatable, OwnerId, Protocol, RuleSet, RuleSpec, Table,
     TableRules, Target,

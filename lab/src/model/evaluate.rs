@@ -1,8 +1,9 @@
 //! Walks one table at one hook as the kernel does.
 
 use super::condition::ask;
-use super::packet::{Hook, Packet};
+use super::packet::Packet;
 use super::traversal::{By, Outcome, Traversal, Try, TryResult};
+use crate::rules::Hook;
 use crate::rules::{
     Chain, CtState, Policy, RuleId, RuleSet, Table, TableRules, Target, ZoneDirection, ZoneId,
 };

@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::kind;
 use super::known::Known;
 use super::landing::{is_loopback, redirect_landing};
-use super::packet::{Hook, Packet};
+use super::packet::Packet;
 use super::passage::{Passage, pass_known};
 use super::traversal::Outcome;
+use crate::rules::Hook;
 use crate::rules::{AddressKind, Family, MarkValue, PortRange, RuleId, RuleSet, Table};
 
 /// What the routes of the machine are made from: loopback, and one interface to everywhere else.

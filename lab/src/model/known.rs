@@ -4,7 +4,8 @@
 use std::net::SocketAddr;
 
 use super::journey::{Host, Journey, along};
-use super::packet::{Hook, Packet};
+use super::packet::Packet;
+use crate::rules::Hook;
 use crate::rules::RuleSet;
 
 /// What conntrack knows of a connection, and which of its two directions a packet goes.

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::packet::Hook;
 use crate::rules::Family;
+use crate::rules::Hook;
 
 /// The address REDIRECT turns a connection to: from PREROUTING the primary address of the interface the packet came
 /// in by, from OUTPUT loopback (`nf_nat_redirect_ipv4` and `_ipv6` in net/netfilter/nf_nat_redirect.c; measured in

@@ -21,7 +21,9 @@ pub use journey::{Host, Journey, JourneyEnd, journey};
 pub use known::{Known, Turned, journey_of_known};
 pub use landing::redirect_landing;
 pub use mismatch::{Field, Mismatch};
-pub use packet::{Hook, Packet};
+pub use packet::Packet;
+
+pub use crate::rules::Hook;
 pub use passage::{Passage, WithoutNat, pass};
 pub use question::{Given, Question, local_marks, mark_value, question};
 pub use space::{PodAddresses, interesting_packets};

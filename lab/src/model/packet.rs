@@ -1,55 +1,10 @@
-//! A packet as rules see it, and the hooks it meets them at.
+//! A packet as rules see it.
 
-use std::fmt;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::rules::{AddressKind, CtState, Family, Protocol, TcpFlags};
-
-/// A place in the network stack where tables are asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Hook {
-    /// Came in, not routed yet.
-    Prerouting,
-    /// Routed to this machine.
-    Input,
-    /// Routed through this machine.
-    Forward,
-    /// Made by this machine.
-    Output,
-    /// About to go out.
-    Postrouting,
-}
-
-impl Hook {
-    /// Every hook.
-    pub const ALL: [Self; 5] = [
-        Self::Prerouting,
-        Self::Input,
-        Self::Forward,
-        Self::Output,
-        Self::Postrouting,
-    ];
-
-    /// The built-in chain of the hook.
-    pub fn chain(self) -> &'static str {
-        match self {
-            Self::Prerouting => "PREROUTING",
-            Self::Input => "INPUT",
-            Self::Forward => "FORWARD",
-            Self::Output => "OUTPUT",
-            Self::Postrouting => "POSTROUTING",
-        }
-    }
-}
-
-impl fmt::Display for Hook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.chain())
-    }
-}
 
 /// A packet at a hook. In the nat table, the first packet of a connection: nat sees no other.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::evaluate::evaluate;
 use super::known::Known;
-use super::packet::{Hook, Packet};
+use super::packet::Packet;
 use super::traversal::{Outcome, Traversal};
+use crate::rules::Hook;
 use crate::rules::{CtState, RuleSet, Table};
 
 /// What a hook did to a packet.

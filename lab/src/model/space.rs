@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use super::landing::is_loopback;
-use super::packet::{Hook, Packet};
+use super::packet::Packet;
+use crate::rules::Hook;
 use crate::rules::{End, Family, Match, OwnerId, PortRange, RuleSet, Table, Target};
 
 /// The addresses that are not in the rules: which are the pod's own decides the interface a packet leaves by.

@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::mismatch::Mismatch;
-use super::packet::{Hook, Packet};
+use super::packet::Packet;
+use crate::rules::Hook;
 use crate::rules::{NatRange, PortRange, RuleId};
 
 /// The walk of a packet through one table at one hook.

@@ -78,6 +78,7 @@ pub(super) fn drive(
         records,
         counters,
         conntrack: fresh.entries,
+        traces: BTreeMap::new(),
         lost: fresh.lost,
         quiet,
         took_us,

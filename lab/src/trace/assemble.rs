@@ -222,7 +222,7 @@ impl Assembler {
             let chain = ChainName {
                 family: TableFamily::of(family),
                 table: line.table.clone(),
-                chain: hook.name().to_owned(),
+                chain: hook.chain().to_owned(),
             };
             building.arrive(Station {
                 hook,

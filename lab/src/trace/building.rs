@@ -84,7 +84,7 @@ impl Building {
             _ => None,
         });
         let goes_on = match last.map(|place| &place.ordinal) {
-            Some(Ordinal::Known(last)) if line.chain == hook.name() => *last < line.number,
+            Some(Ordinal::Known(last)) if line.chain == hook.chain() => *last < line.number,
             _ => true,
         };
         !finished && goes_on

@@ -239,7 +239,7 @@ pub(crate) fn base_of(chain: &str) -> &str {
 
 /// Name of the base chain of ours at a hook.
 fn chain_name(hook: Hook, priority: i32) -> String {
-    let hook = hook.name().to_lowercase();
+    let hook = hook.chain().to_lowercase();
     match priority {
         MARK_PRIORITY => format!("mark-{hook}"),
         priority if priority < 0 => format!("{hook}-before-nat"),

@@ -99,6 +99,7 @@ impl UnderWay {
             records: self.records,
             counters: self.counters,
             conntrack: self.conntrack,
+            traces: BTreeMap::new(),
             lost: self.lost,
             quiet,
             took_us,

@@ -1,7 +1,7 @@
 //! nflog messages: what our own log rules and the TRACE of ip_tables say.
 
 use super::{Header, Malformed, attributes, be32, text};
-use crate::trace::Hook;
+use crate::traced::Hook;
 
 const WHAT: &str = "nflog message";
 

@@ -1,9 +1,7 @@
 //! Messages of the multicast group NFNLGRP_NFTRACE: what nftables did with a packet.
 
-use serde::{Deserialize, Serialize};
-
 use super::{Header, Malformed, attributes, be32, be64, nfnl_family, text};
-use crate::trace::{ChainName, TableFamily, Verdict};
+use crate::traced::{ChainName, ConntrackSeen, TableFamily, Verdict};
 
 const WHAT: &str = "trace message";
 
@@ -64,21 +62,6 @@ pub enum NftKind {
     Return(Verdict),
     /// The base chain's policy decided.
     Policy(Verdict),
-}
-
-/// conntrack's view of a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct ConntrackSeen {
-    /// Id of the entry, the one conntrack's own netlink prints; none for a packet without an entry.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub id: Option<u32>,
-    /// True for a packet in the direction of the answer.
-    pub reply: bool,
-    /// `IPS_*` bits of the entry.
-    pub status: u32,
-    /// State as `ct state` compares it: invalid 1, established 2, related 4, new 8, untracked 64.
-    pub state: u32,
 }
 
 impl NftEvent {

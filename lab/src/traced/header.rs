@@ -207,7 +207,7 @@ impl Header {
     }
 
     /// What nat leaves as it is: it names the packet on its whole way through a namespace, and across namespaces.
-    pub(crate) fn identity(&self) -> Identity {
+    pub fn identity(&self) -> Identity {
         let bare = Self {
             source_port: None,
             destination_port: None,
@@ -235,7 +235,7 @@ impl Header {
 
 /// A packet whose addresses and ports don't count.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Identity(Header);
+pub struct Identity(Header);
 
 impl fmt::Display for Header {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

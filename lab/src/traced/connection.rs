@@ -5,7 +5,6 @@ use std::{collections::HashMap, net::SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use super::TracedPacket;
-use crate::evidence::ConntrackEntry;
 
 /// Packets that belong to one connection of one namespace, as positions in the list they were found in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,13 +76,5 @@ fn by_tuple(packet: &TracedPacket, known: &HashMap<JoinedBy, usize>) -> (JoinedB
         (back, true)
     } else {
         (tuple(source, destination), false)
-    }
-}
-
-/// Puts conntrack's zones to the packets, by the id of the entry.
-pub fn add_zones(packets: &mut [TracedPacket], entries: &[ConntrackEntry]) {
-    let zones: HashMap<u32, Option<u16>> = entries.iter().map(|it| (it.id, it.zone)).collect();
-    for entry in packets.iter_mut().filter_map(|it| it.conntrack.as_mut()) {
-        entry.zone = zones.get(&entry.id).copied().flatten().or(entry.zone);
     }
 }

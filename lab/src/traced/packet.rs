@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ChainName, ConntrackSeen, Header, Hook, Verdict};
+use super::{ChainName, Header, Hook, Verdict};
 use crate::rules::{Family, RuleId};
 
 /// One packet, from the first hook it was seen at to the last.
@@ -150,6 +150,21 @@ pub struct PacketConntrack {
     /// Zone; the trace does not tell it, conntrack's own netlink does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<u16>,
+}
+
+/// conntrack's view of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ConntrackSeen {
+    /// Id of the entry, the one conntrack's own netlink prints; none for a packet without an entry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<u32>,
+    /// True for a packet in the direction of the answer.
+    pub reply: bool,
+    /// `IPS_*` bits of the entry.
+    pub status: u32,
+    /// State as `ct state` compares it: invalid 1, established 2, related 4, new 8, untracked 64.
+    pub state: u32,
 }
 
 /// Who sent a packet.
