@@ -17,7 +17,7 @@ use super::{
     backend::find_program,
     init_log::Log,
     istio_init::as_meant,
-    tables::{Ran, stdout_of},
+    tables::{Ended, Ran, stdout_of},
 };
 use crate::{
     plan::RuleTexts,
@@ -36,16 +36,13 @@ pub fn apply(text: &str, texts: &RuleTexts, pod: &str) -> Result<Applied, Netfil
     let mut log = Log::default();
     log.environment();
     log.variables(texts);
-    let args: &[&str] = match text.trim_start().starts_with('{') {
-        true => &["-j", "-f", "-"],
-        false => &["-f", "-"],
-    };
+    let ran = load(text, pod)?;
     log.line(&format!(
-        "Running command: nft {} with the following input:\n{}",
-        args.join(" "),
+        "Running command: {} with the following input:\n{}",
+        ran.command,
         text.trim_end()
     ));
-    nft_with(args, text, pod)?;
+    stdout_of(ran, pod)?;
     let ran = run(&["list", "ruleset"], "", pod)?;
     log.line(&format!("Running command: {}", ran.command));
     let (command, listing) = stdout_of(ran, pod)?;
@@ -72,13 +69,25 @@ pub fn apply(text: &str, texts: &RuleTexts, pod: &str) -> Result<Applied, Netfil
 
 /// Gives commands to `nft -f -`.
 pub(super) fn nft(text: &str, pod: &str) -> Result<(), NetfilterError> {
-    nft_with(&["-f", "-"], text, pod)
+    stdout_of(load(text, pod)?, pod).map(drop)
 }
 
-fn nft_with(args: &[&str], text: &str, pod: &str) -> Result<(), NetfilterError> {
+/// Gives commands to `nft -f -` in the namespace the calling thread is in, whatever comes of it.
+///
+/// # Errors
+/// nft is missing or can't run.
+pub fn transaction(text: &str, pod: &str) -> Result<Ended, NetfilterError> {
+    load(text, pod).map(Ended::from)
+}
+
+fn load(text: &str, pod: &str) -> Result<Ran, NetfilterError> {
+    let args: &[&str] = match text.trim_start().starts_with('{') {
+        true => &["-j", "-f", "-"],
+        false => &["-f", "-"],
+    };
     let ran = run(args, text, pod)?;
     tracing::debug!(pod, command = ran.command, status = %ran.output.status);
-    stdout_of(ran, pod).map(drop)
+    Ok(ran)
 }
 
 /// Counters of every rule that has one, of each family that a table is for.
@@ -86,13 +95,16 @@ fn nft_with(args: &[&str], text: &str, pod: &str) -> Result<(), NetfilterError> 
 /// # Errors
 /// nft is missing, fails, or prints what can't be read.
 pub fn native_counters(pod: &str) -> Result<Vec<CounterSnapshot>, NetfilterError> {
-    let sets = rules(pod)?;
+    let sets = native_rules(pod)?;
     Ok(sets.iter().map(CounterSnapshot::of_nft).collect())
 }
 
 /// The rules in the namespace the calling thread is in, as each family meets them. Observers of this lab are not
 /// among them.
-fn rules(pod: &str) -> Result<Vec<RuleSet>, NetfilterError> {
+///
+/// # Errors
+/// nft is missing, fails, or prints what can't be read.
+pub fn native_rules(pod: &str) -> Result<Vec<RuleSet>, NetfilterError> {
     let (command, text) = stdout_of(run(&["-j", "list", "ruleset"], "", pod)?, pod)?;
     let no_json = |source| NetfilterError::Json {
         command: command.clone(),

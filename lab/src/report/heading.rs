@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     evidence::PodUp,
-    rules::{Family, Holder, RuleId, Table},
+    rules::{Family, RuleId, Table},
 };
 
 pub(super) fn heading(out: &mut String, run: &Run) {
@@ -30,20 +30,11 @@ pub(super) fn heading(out: &mut String, run: &Run) {
         machine.kernel,
         machine.iptables,
         "",
-        backend(machine.backend.backend),
+        machine.backend.backend.as_backend(),
         machine.backend.why,
         "",
         run.evidence.rules_from,
     );
-}
-
-/// The two iptables by the names that `--backend` has for them.
-fn backend(holder: Holder) -> &'static str {
-    match holder {
-        Holder::IptablesNft => "nft",
-        Holder::IptablesLegacy => "legacy",
-        Holder::Nft => "native nft",
-    }
 }
 
 pub(super) fn up(out: &mut String, run: &Run) {

@@ -97,6 +97,17 @@ impl Holder {
     pub const ALL: [Self; 3] = [Self::IptablesLegacy, Self::IptablesNft, Self::Nft];
 }
 
+impl Holder {
+    /// One of iptables by the name that `--backend` has for it.
+    pub fn as_backend(self) -> &'static str {
+        match self {
+            Self::IptablesNft => "nft",
+            Self::IptablesLegacy => "legacy",
+            Self::Nft => "native nft",
+        }
+    }
+}
+
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {

@@ -246,6 +246,12 @@ impl RuleSet {
         chain.is_some_and(|it| it.both_families)
     }
 
+    /// Whether all of its rules are met by the other family as well.
+    pub fn is_shared(&self) -> bool {
+        let mut chains = self.tables.values().flat_map(TableRules::chains);
+        chains.all(|chain| chain.both_families || chain.rules.is_empty())
+    }
+
     /// The number of rules in all tables.
     pub fn len(&self) -> usize {
         let chains = self.tables.values().flat_map(TableRules::chains);

@@ -1,7 +1,7 @@
 //! Sends one flow and collects what was observed of it.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::mpsc::{Receiver, RecvTimeoutError},
     time::{Duration, Instant},
 };

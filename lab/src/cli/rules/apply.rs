@@ -4,7 +4,7 @@ use std::{fmt::Write as _, path::PathBuf, process::ExitCode};
 
 use crate::{
     GivenRules,
-    apply::{ApplyPlan, Manner, Report, Round, Texts},
+    apply::{ApplyPlan, Manner, Report, Round},
     cli::{
         Outcome,
         interrupt::Interrupt,
@@ -12,10 +12,10 @@ use crate::{
         stdout::say,
     },
     failure::{Class, Failure},
-    istio::{self, Config, Release, Settings, Warning},
+    istio::{self, Config, Release, Settings, Warning, nft},
     lab_file::FIRST_NAMED_ID,
     netfilter::BackendChoice,
-    rules::{self, Family, OwnerNames, RuleSet},
+    rules::{Family, OwnerNames, RuleSet, Written},
     sandbox::{
         Supervisor,
         protocol::{Message, Request},
@@ -35,7 +35,8 @@ Examples:
   hoplab rules apply --over-istio 1.13 --reconcile
   hoplab rules apply --over partial.rules --reconcile
   hoplab rules apply --over-istio 1.32 --cleanup-only
-  hoplab rules apply --rules my.rules --times 2")]
+  hoplab rules apply --rules my.rules --times 2
+  hoplab rules apply --native-nftables --over with-dns.nft    a table that is not planned any more stays")]
 pub(super) struct Args {
     /// Release whose rules are applied, and whose ways, 1.12 to 1.32 [default: the newest]
     #[arg(long, value_name = "RELEASE")]
@@ -104,36 +105,63 @@ pub(super) fn run(args: &Args) -> Outcome {
 fn plan(args: &Args) -> Result<ApplyPlan, Failure> {
     let before = match &args.over {
         Some(path) => from_file(path)?,
-        None => Texts::new(),
+        None => Written::default(),
     };
     let (before, meant, manner) = match &args.rules {
         Some(path) => {
             no_flags(args)?;
-            (before, from_file(path)?, Manner::Restore)
+            let meant = from_file(path)?;
+            let manner = match meant.is_nft() {
+                true => Manner::Native {
+                    cleanup_only: false,
+                },
+                false => Manner::Restore,
+            };
+            (before, meant, manner)
         }
         None => {
             let (settings, config) = configuration(args)?;
             let release = args.istio.unwrap_or_default();
-            let over = args.over_istio.map(|old| rendered(&config, old));
+            let written = |release| rendered(&settings, &config, release);
+            let over = args.over_istio.map(written).transpose()?;
             let manner = manner(&settings, release)?;
-            (over.unwrap_or(before), rendered(&config, release), manner)
+            (over.unwrap_or(before), written(release)?, manner)
         }
     };
-    let texts = before.iter().chain(&meant);
-    let sets: Result<Vec<RuleSet>, Failure> = texts
-        .map(|(family, text)| {
-            rules::parse(text, *family, "the rules")
-                .map_err(|e| Failure::new(Class::Input, e.to_string()))
-        })
-        .collect();
+    one_language(&before, &meant, args.backend)?;
+    let mut sets: Vec<RuleSet> = Vec::new();
+    for family in [Family::V4, Family::V6] {
+        for texts in [&before, &meant] {
+            let set = texts.rules(family, "the rules");
+            sets.extend(set.map_err(|e| Failure::new(Class::Input, e.to_string()))?);
+        }
+    }
     Ok(ApplyPlan {
         backend: args.backend,
-        names: OwnerNames::of(&sets?, FIRST_NAMED_ID),
+        names: OwnerNames::of(&sets, FIRST_NAMED_ID),
         before,
         meant,
         times: args.times,
         manner,
     })
+}
+
+/// A pod here has rules of iptables or of nft, and nft needs no backend.
+fn one_language(before: &Written, meant: &Written, backend: BackendChoice) -> Result<(), Failure> {
+    if !before.is_empty() && before.is_nft() != meant.is_nft() {
+        let what = "rules of iptables do not go with rules of nft's own";
+        return Err(Failure::new(Class::Input, what)
+            .cause("the pod has one or the other here, since each sees only its own")
+            .hint("give both in one language; `hoplab rules render` writes either"));
+    }
+    match backend {
+        BackendChoice::Fixed(asked) if meant.is_nft() => {
+            let what =
+                format!("the backend {asked} of iptables does not go with rules of nft's own");
+            Err(Failure::new(Class::Input, what).hint("leave --backend out"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn no_flags(args: &Args) -> Result<(), Failure> {
@@ -163,12 +191,6 @@ fn configuration(args: &Args) -> Result<(Settings, Config), Failure> {
         let why = warnings.pop().map(|it| it.to_string());
         Failure::new(Class::Input, "there are no rules to apply").cause(why.unwrap_or_default())
     })?;
-    if settings.native_nftables {
-        return Err(
-            Failure::new(Class::Input, "native nft rules can't be applied here yet")
-                .hint("leave --native-nftables out"),
-        );
-    }
     let host = host::look(&settings, args.dns_servers.as_deref(), args.ipv6)?;
     let config = Config::new(&settings, &host, &mut warnings)?;
     // That --cleanup-only installs nothing is what is shown here.
@@ -187,6 +209,19 @@ fn manner(settings: &Settings, release: Release) -> Result<Manner, Failure> {
         (settings.force_apply, "--force-apply"),
         (settings.cleanup_only, "--cleanup-only"),
     ];
+    if settings.native_nftables {
+        // The last one is known to take all tables away.
+        return match asked[..2].iter().find(|(given, _)| *given) {
+            None => Ok(Manner::Native {
+                cleanup_only: settings.cleanup_only,
+            }),
+            Some((_, flag)) => Err(Failure::new(
+                Class::Input,
+                format!("what Istio does with {flag} and native nft rules is not known here"),
+            )
+            .hint("leave one of them out")),
+        };
+    }
     if release.looks_before_it_applies() {
         return Ok(Manner::Checked {
             reconcile: settings.reconcile,
@@ -204,25 +239,37 @@ fn manner(settings: &Settings, release: Release) -> Result<Manner, Failure> {
     }
 }
 
-fn rendered(config: &Config, release: Release) -> Texts {
+fn rendered(settings: &Settings, config: &Config, release: Release) -> Result<Written, Failure> {
+    if settings.native_nftables {
+        if !release.has_sidecar_nftables() {
+            let what = format!("Istio {release} writes no nft rules");
+            return Err(Failure::new(Class::Input, what).hint("ask for 1.27 or newer"));
+        }
+        let (layout, rules) = nft::sidecar(config);
+        return Ok(Written::Nft {
+            nft: nft::transaction(layout, &rules),
+        });
+    }
     let rules = istio::iptables(config, release);
     let families = [Family::V4, Family::V6].into_iter();
     let texts = families.map(|family| (family, istio::restore(&rules, family)));
-    texts.filter(|(_, text)| !text.is_empty()).collect()
+    let texts = texts.filter(|(_, text)| !text.is_empty());
+    Ok(Written::Iptables(texts.collect()))
 }
 
-fn from_file(path: &PathBuf) -> Result<Texts, Failure> {
+fn from_file(path: &PathBuf) -> Result<Written, Failure> {
     let origin = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|e| {
         Failure::new(Class::Input, format!("could not read {origin}")).cause(e.to_string())
     })?;
-    Ok(GivenRules::read(&text, &origin, Family::V4)?.into_restore_texts())
+    Ok(GivenRules::read(&text, &origin, Family::V4)?.into_texts())
 }
 
 fn text(report: &Report, verbose: bool) -> String {
     let mut out = format!(
         "backend {} ({})\n",
-        report.backend.backend, report.backend.why
+        report.backend.backend.as_backend(),
+        report.backend.why
     );
     for round in &report.rounds {
         let _ = writeln!(out, "\n{}", round.what);
