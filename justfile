@@ -71,6 +71,11 @@ bench *ARGS:
 bench-rules *ARGS:
     cargo bench -p hoplab --no-default-features --bench rules -- "$@"
 
+# Events a second that a trace takes before it loses some, and from a packet to its line; in namespaces of its own
+[no-exit-message]
+bench-trace *ARGS:
+    cargo test -p hoplab --release --test trace --test trace_process -- --ignored --nocapture --test-threads 1 speed "$@"
+
 # Silent when there is nothing to build; a word when it takes longer than a moment.
 _build:
     #!/usr/bin/env bash

@@ -29,7 +29,7 @@ pub struct Interception {
     pub outbound: u16,
     /// Port of the inbound listener.
     pub inbound: u16,
-    /// Source of inbound upstream connections, IPv4 and IPv6, in REDIRECT mode.
+    /// Source of inbound upstream connections, IPv4 and IPv6, in REDIRECT mode; unspecified where the kernel picks.
     pub inbound_source: [IpAddr; 2],
     /// Present in TPROXY mode.
     pub tproxy: Option<Tproxy>,
@@ -67,6 +67,12 @@ pub struct Ztunnel {
 pub const INBOUND_SOURCE: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(127, 0, 0, 6)),
     IpAddr::V6(Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6)),
+];
+
+/// No source of its own for inbound upstream connections: the kernel picks one.
+pub const UNBOUND: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    IpAddr::V6(Ipv6Addr::UNSPECIFIED),
 ];
 
 impl Default for Interception {
@@ -164,9 +170,10 @@ impl Interception {
         }
     }
 
-    /// Source of inbound upstream connections of a family, in REDIRECT mode.
-    pub fn source(&self, family: Family) -> IpAddr {
-        self.inbound_source[usize::from(family == Family::V6)]
+    /// Source of inbound upstream connections of a family, in REDIRECT mode; none where the kernel picks.
+    pub fn source(&self, family: Family) -> Option<IpAddr> {
+        let source = self.inbound_source[usize::from(family == Family::V6)];
+        (!source.is_unspecified()).then_some(source)
     }
 
     /// What goes with rules that come without a configuration, as far as they tell; else as [`Self::default`].

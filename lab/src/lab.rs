@@ -14,10 +14,11 @@ use crate::{
     plan,
     rules::{CounterSnapshot, Family},
     sandbox::{
-        Supervisor,
+        SandboxError, Supervisor, Visitor,
         protocol::{Message, Order, Request},
     },
     topology::{Flow, Target, Topology},
+    traced::Tracing,
 };
 
 /// How a lab is brought up.
@@ -29,29 +30,61 @@ pub struct Options {
     pub families: Families,
     /// Milliseconds a flow may take until the logs show it closed.
     pub deadline_ms: u64,
+    /// Which packets are traced rule by rule.
+    pub tracing: Tracing,
 }
+
+/// Milliseconds a flow may take when nobody says otherwise.
+pub(crate) const DEADLINE_MS: u64 = 5_000;
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             backend: BackendChoice::Auto,
             families: Families::One(Family::V4),
-            deadline_ms: 5_000,
+            deadline_ms: DEADLINE_MS,
+            tracing: Tracing::default(),
         }
     }
 }
 
-/// A running lab. Dropping it kills it; the kernel removes everything.
+/// A running lab. Dropping it kills it, and the kernel removes everything; unless another command started it, whose lab
+/// stays up.
 #[derive(Debug)]
 pub struct Lab {
     file: LabFile,
     options: Options,
-    supervisor: Supervisor,
+    supervisor: Held,
     machine: Machine,
     up: Up,
     sent: u64,
     /// What was observed of the flows sent so far.
     windows: Vec<Window>,
+}
+
+/// How this process holds on to the supervisor.
+#[derive(Debug)]
+enum Held {
+    /// It started it.
+    Own(Supervisor),
+    /// Another command did.
+    Visited(Visitor),
+}
+
+impl Held {
+    fn send(&mut self, request: &Request) -> Result<(), SandboxError> {
+        match self {
+            Self::Own(supervisor) => supervisor.send(request),
+            Self::Visited(visitor) => visitor.send(request),
+        }
+    }
+
+    fn receive(&mut self) -> Result<Message, SandboxError> {
+        match self {
+            Self::Own(supervisor) => supervisor.receive(),
+            Self::Visited(visitor) => visitor.receive(),
+        }
+    }
 }
 
 impl Lab {
@@ -83,8 +116,32 @@ impl Lab {
     ) -> Result<Self, Failure> {
         file.allows(options.backend)?;
         let texts = file.texts_to_apply(options.families)?;
-        let plan = plan::plan(&file.topology, &file.interception, texts, options.backend);
+        let plan = plan::plan(
+            &file.topology,
+            &file.interception,
+            texts,
+            options.backend,
+            options.tracing,
+        );
         supervisor.send(&Request::Up(Box::new(plan)))?;
+        Self::begin(Held::Own(supervisor), file, options)
+    }
+
+    /// Joins a lab that another command started and let go. It starts from now: [`Self::came_up`] says which rules and
+    /// counters the kernel holds at this moment, and what went on before is in no window.
+    ///
+    /// # Errors
+    /// The lab goes down meanwhile, or its rules can't be read.
+    pub(crate) fn join(
+        mut visitor: Visitor,
+        file: LabFile,
+        options: Options,
+    ) -> Result<Self, Failure> {
+        visitor.send(&Request::Attach)?;
+        Self::begin(Held::Visited(visitor), file, options)
+    }
+
+    fn begin(mut supervisor: Held, file: LabFile, options: Options) -> Result<Self, Failure> {
         match supervisor.receive()? {
             Message::Up(up) => Ok(Self {
                 file,
@@ -104,6 +161,11 @@ impl Lab {
         &self.file
     }
 
+    /// Families that flows go over.
+    pub fn families(&self) -> Families {
+        self.options.families
+    }
+
     /// The machine it runs on.
     pub fn machine(&self) -> &Machine {
         &self.machine
@@ -116,7 +178,10 @@ impl Lab {
 
     /// Process id of the supervisor as seen from outside.
     pub fn pid(&self) -> i32 {
-        self.supervisor.pid()
+        match &self.supervisor {
+            Held::Own(supervisor) => supervisor.pid(),
+            Held::Visited(visitor) => visitor.pid(),
+        }
     }
 
     /// Sends a flow of the lab file, over IPv4 where the lab's flows go over both families, and returns what was
@@ -210,20 +275,29 @@ impl Lab {
     pub fn down(mut self) -> Result<Down, Failure> {
         self.supervisor.send(&Request::Down)?;
         let message = self.supervisor.receive()?;
-        self.supervisor.wait();
+        match self.supervisor {
+            Held::Own(supervisor) => {
+                supervisor.wait();
+            }
+            // It closes the socket as it ends.
+            Held::Visited(mut visitor) => while visitor.receive().is_ok() {},
+        }
         match message {
             Message::Down(down) => Ok(down),
             other => Err(unexpected(other)),
         }
     }
 
-    /// Lets the lab live on after this process; `kill PID` takes it down.
+    /// Lets the lab live on after this process; `kill PID` takes it down. Later commands can come to it if it was
+    /// started with a socket for them.
     ///
     /// # Errors
     /// The supervisor is gone already.
-    pub fn keep(mut self) -> Result<(), Failure> {
-        self.supervisor.send(&Request::LetGo)?;
-        self.supervisor.let_go();
+    pub fn keep(self) -> Result<(), Failure> {
+        if let Held::Own(mut supervisor) = self.supervisor {
+            supervisor.send(&Request::LetGo)?;
+            supervisor.let_go();
+        }
         Ok(())
     }
 }

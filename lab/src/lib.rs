@@ -28,12 +28,15 @@ mod lab;
 mod lab_file;
 pub mod linkerd;
 pub mod lint;
+#[cfg(all(feature = "kernel", target_os = "linux"))]
+pub mod live;
 pub mod mesh;
 pub mod model;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 pub mod net;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 pub mod netfilter;
+pub mod path;
 pub mod plan;
 pub mod ports;
 pub mod predict;

@@ -13,6 +13,7 @@ use crate::{
     istio::routes::Step,
     rules::{BackendChoice, OwnerNames, Written},
     topology::{Dns, Pod, Topology},
+    traced::Tracing,
 };
 
 mod processes;
@@ -27,6 +28,9 @@ pub struct Plan {
     pub lab: String,
     /// Which iptables to run, where rules are for iptables.
     pub backend: BackendChoice,
+    /// Which packets are traced in the pods.
+    #[serde(default)]
+    pub tracing: Tracing,
     /// Rules for sidecar pods.
     pub rules: RuleTexts,
     /// The node.
@@ -175,6 +179,7 @@ pub fn plan(
     interception: &Interception,
     rules: RuleTexts,
     backend: BackendChoice,
+    tracing: Tracing,
 ) -> Plan {
     let network = &topology.network;
     let prefix = (network.ipv4.prefix_len(), network.ipv6.prefix_len());
@@ -183,6 +188,7 @@ pub fn plan(
     Plan {
         lab: topology.name.clone(),
         backend,
+        tracing,
         node: NodePlan {
             bridge: network.bridge.to_string(),
             mac: Mac::of(network.node.v4),

@@ -7,7 +7,8 @@ mod command;
 use std::{fs, process::Command, thread, time::Instant};
 
 use command::{
-    Running, Scratch, hoplab,
+    Running, Scratch, hoplab, run,
+    runtime::Runtime,
     traces::{Traces, children_of},
     wait_for,
 };
@@ -184,11 +185,12 @@ fn connecting(pid: i32) -> bool {
 
 #[test]
 fn a_kept_lab_lives_on_until_it_is_told_to_end_and_then_leaves_nothing() {
+    let runtime = Runtime::new();
     let args = ["run", "bookinfo", "--flow", "outside-to-reviews", "--keep"];
-    let mut command = Running::start(&mut hoplab(&args));
-    let supervisor = command.says("end it: kill ");
-    let supervisor = supervisor.parse().expect("a process id");
+    let mut command = Running::start(&mut runtime.hoplab(&args));
+    command.says("end it: hoplab down bookinfo");
     assert!(command.exits().success());
+    let supervisor = runtime.pid("bookinfo");
     let traces = Traces::of(supervisor);
     assert_eq!(traces.networks(), 10, "the node and nine pods: {traces:?}");
     send(supervisor, Signal::SIGTERM);
@@ -198,15 +200,13 @@ fn a_kept_lab_lives_on_until_it_is_told_to_end_and_then_leaves_nothing() {
 
 #[test]
 fn a_kept_lab_does_not_hold_the_output_of_its_caller_open() {
+    let runtime = Runtime::new();
     let args = ["run", "bookinfo", "--flow", "outside-to-reviews", "--keep"];
     // `output` reads both pipes to their end: it would wait for the lab.
-    let output = hoplab(&args).output().expect("it starts");
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    let supervisor = stderr
-        .lines()
-        .find_map(|line| line.strip_prefix("end it: kill ")?.parse().ok())
-        .expect("it says how");
-    let traces = Traces::of(supervisor);
-    send(supervisor, Signal::SIGTERM);
+    let output = runtime.hoplab(&args).output().expect("it starts");
+    assert!(output.status.success(), "{output:?}");
+    let traces = Traces::of(runtime.pid("bookinfo"));
+    run(&mut runtime.hoplab(&["down"]));
     traces.assert_vanish();
+    runtime.assert_empty();
 }

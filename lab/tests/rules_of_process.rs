@@ -181,10 +181,12 @@ fn a_process_that_is_not_there_is_an_input_error() {
 fn a_process_of_another_user_is_out_of_reach_and_says_why() {
     let scratch = Scratch::new();
     let binary = scratch.path().join("hoplab");
-    fs::copy(HOPLAB, &binary).expect("it is copied");
-    for path in [scratch.path(), &binary] {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("it is ours");
-    }
+    // By a program: were it open for writing here, a child that another test starts at that moment would have it open
+    // too until it executes, and nobody can execute what is open for writing (ETXTBSY).
+    let copied = run(Command::new("install").args([HOPLAB.as_ref(), binary.as_os_str()]));
+    assert_eq!(copied.status.code(), Some(0), "{}", copied.stderr);
+    let open = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(scratch.path(), open).expect("it is ours");
     let mut command = Command::new(&binary);
     if Uid::effective().is_root() {
         command.uid(65534).gid(65534);

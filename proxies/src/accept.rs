@@ -31,7 +31,8 @@ pub(crate) struct Accepted {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "a bounded back-off; there is no event to wait for"
+    reason = "a pause between attempts, and no wait for a state: the connection stays in the queue, so the socket stays \
+              readable, and no event says that somebody else on the machine gave back descriptors or memory"
 )]
 async fn back_off() {
     tokio::time::sleep(PAUSE).await;

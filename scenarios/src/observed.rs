@@ -121,7 +121,12 @@ impl Observed {
     /// Fails unless a witness contradicts in words that hold `part`.
     #[track_caller]
     pub fn contradicted(&self, part: &str) -> &Self {
-        let is = |check: &&Check| matches!(check.finding, Finding::Contradicts { .. });
+        let is = |check: &&Check| {
+            matches!(
+                check.finding,
+                Finding::Contradicts { .. } | Finding::Disagrees { .. }
+            )
+        };
         self.said(part, is, "contradicts")
     }
 

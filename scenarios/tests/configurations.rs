@@ -95,6 +95,7 @@ fn a_mark_that_the_rules_do_not_know_loses_the_answer_of_the_app(
         backend: BackendChoice::Fixed(backend),
         families,
         deadline_ms: 1_000,
+        ..Options::default()
     };
     let observed = Observed::of(&mut up(file, options), &["outside-to-reviews"]);
     assert_ne!(observed.judgement.verdict, Verdict::Holds);

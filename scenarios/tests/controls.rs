@@ -20,6 +20,7 @@ fn options(backend: Backend, family: Family) -> Options {
         backend: BackendChoice::Fixed(backend),
         families: family.into(),
         deadline_ms: DEADLINE_MS,
+        ..Options::default()
     }
 }
 

@@ -40,6 +40,7 @@ fn holds(title: &str, lab: LabFile, words: &str, release: &str, by: By) {
         backend,
         // Refused and unreachable calls may take a while where nothing is captured.
         deadline_ms: 10_000,
+        ..Options::default()
     };
     let mut lab = up(file, options);
     let observed = Observed::of_all_flows_over_both(&mut lab);

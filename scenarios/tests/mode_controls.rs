@@ -29,6 +29,7 @@ fn run_without(rule: &RuleId, mode: &str, file: LabFile, backend: Backend) -> Ob
         backend: BackendChoice::Fixed(backend),
         families,
         deadline_ms: DEADLINE_MS,
+        ..Options::default()
     };
     let mut lab = up(meant.applying(given), options);
     Observed::of_all_flows(&mut lab)

@@ -5,7 +5,12 @@ use std::fmt::Write as _;
 use crate::{evidence::Evidence, rules::Holder, sandbox, topology::Topology};
 
 /// Lines that show how to enter each pod, and how to end the lab.
-pub(super) fn how_to_enter(supervisor: i32, topology: &Topology, evidence: &Evidence) -> String {
+pub(super) fn how_to_enter(
+    name: &str,
+    supervisor: i32,
+    topology: &Topology,
+    evidence: &Evidence,
+) -> String {
     let processes = sandbox::processes(supervisor);
     let outside = |inner: u32| {
         processes
@@ -52,7 +57,7 @@ pub(super) fn how_to_enter(supervisor: i32, topology: &Topology, evidence: &Evid
         out,
         "rules and counters there: {list}\n\
          you enter as root, and the user decides what is intercepted; as an app add: -S 1000 -G 1000\n\
-         end it: kill {supervisor}"
+         end it: hoplab down {name}"
     );
     out
 }

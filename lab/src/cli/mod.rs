@@ -2,6 +2,7 @@
 
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 mod doctor;
+mod explain;
 mod harmless;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 mod interrupt;
@@ -9,6 +10,8 @@ mod istio;
 mod judge;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 mod keep;
+#[cfg(all(feature = "kernel", target_os = "linux"))]
+mod live;
 #[cfg(not(all(feature = "kernel", target_os = "linux")))]
 mod needs_kernel;
 mod predict;
@@ -23,6 +26,8 @@ mod run;
 mod show;
 mod source;
 mod stdout;
+#[cfg(all(feature = "kernel", target_os = "linux"))]
+mod trace;
 
 use std::process::ExitCode;
 
@@ -31,7 +36,9 @@ use clap::{ColorChoice, Parser, Subcommand};
 use crate::{failure::Failure, rules::Family};
 
 #[cfg(not(all(feature = "kernel", target_os = "linux")))]
-use self::{needs_kernel as doctor, needs_kernel as run};
+use self::{
+    needs_kernel as doctor, needs_kernel as live, needs_kernel as run, needs_kernel as trace,
+};
 
 /// Builds pod-like network namespaces, applies istio-init's rules, sends real traffic, and proves every hop.
 #[derive(Parser)]
@@ -56,8 +63,20 @@ enum Verb {
         command(about = "Bring up a lab and judge its flows (not in this build: needs Linux)")
     )]
     Run(run::Args),
+    #[command(flatten)]
+    Live(live::Verb),
+    /// Show connections in the network namespace of a process, rule by rule, while they happen
+    #[cfg_attr(
+        not(all(feature = "kernel", target_os = "linux")),
+        command(
+            about = "Show connections rule by rule, while they happen (not in this build: needs Linux)"
+        )
+    )]
+    Trace(trace::Args),
     /// Say what rules do to a packet, and why, without root and without traffic
     Predict(predict::Args),
+    /// Show a connection's way hop by hop: every rule asked, which matched, why the others did not, and who saw it
+    Explain(explain::Args),
     /// Judge a run by its evidence file, on any machine
     Judge(judge::Args),
     /// Print a run from its evidence file as text, JSON or JUnit
@@ -87,7 +106,10 @@ pub fn main() -> ExitCode {
     }
     let outcome = match cli.verb {
         Verb::Run(args) => run::run(&args),
+        Verb::Live(verb) => live::dispatch(&verb),
+        Verb::Trace(args) => trace::run(&args),
         Verb::Predict(args) => predict::run(&args),
+        Verb::Explain(args) => explain::run(&args),
         Verb::Judge(args) => judge::run(&args),
         Verb::Report(args) => report::run(&args),
         Verb::Rules(args) => rules::run(&args),

@@ -9,6 +9,30 @@ pub(super) struct Args {
     _ignored: Vec<String>,
 }
 
+/// The verbs for labs that stay up.
+#[derive(clap::Subcommand)]
+pub(super) enum Verb {
+    /// Bring up a lab that stays up (not in this build: needs Linux)
+    Up(Args),
+    /// Take down a lab that stays up (not in this build: needs Linux)
+    Down(Args),
+    /// List the labs that stay up (not in this build: needs Linux)
+    Ls(Args),
+    /// Say what runs in a lab that stays up (not in this build: needs Linux)
+    Status(Args),
+    /// Remove what is left of labs that have ended (not in this build: needs Linux)
+    Prune(Args),
+}
+
+pub(super) fn dispatch(verb: &Verb) -> Outcome {
+    let (Verb::Up(args)
+    | Verb::Down(args)
+    | Verb::Ls(args)
+    | Verb::Status(args)
+    | Verb::Prune(args)) = verb;
+    run(args)
+}
+
 pub(super) fn run(_: &Args) -> Outcome {
     let cause = match cfg!(target_os = "linux") {
         true => "this hoplab was built without its feature `kernel`",

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     Outcome,
-    source::{self, Source, complaint},
+    source::{self, Source, Text, complaint},
     stdout::say,
 };
 use crate::{
@@ -28,6 +28,7 @@ Examples:
   hoplab predict --rules my.rules 'uid=1337 out=lo dst=10.244.1.20:9080'
   hoplab predict --rules my.rules -q 'in=eth0 dst=10.244.1.20:9080' 'in=eth0 dst=10.244.1.20:15021'
   hoplab predict --rules tproxy.rules --address 10.244.1.20 'uid=1000 dst=10.0.0.9:40000 state=ESTABLISHED connmark=1337'
+  hoplab predict --rules profile:kuma -q 'uid=1000 dst=10.244.1.20:9080'
   hoplab rules render -b '*' -i '*' | hoplab predict --rules - 'udp uid=1000 dst=10.96.0.10:53'
 
 Exit codes: 0 the end of every packet is known, 2 a packet, flag or file is wrong,
@@ -74,17 +75,22 @@ pub(super) fn run(args: &Args) -> Outcome {
     let mut sources = Vec::new();
     for text in args.rules.open()? {
         let sets = text.read(args.family)?.rules().map_err(complaint)?;
-        sources.push((text.origin, sets));
+        sources.push((text, sets));
     }
     if sources.is_empty() {
         // A process without rules: what happens to a packet there is a question all the same.
-        sources.push((args.rules.to_string(), Vec::new()));
+        let nothing = Text {
+            origin: args.rules.to_string(),
+            ..Text::default()
+        };
+        sources.push((nothing, Vec::new()));
     }
     let (mut out, mut values, mut known) = (String::new(), Vec::new(), true);
-    for (rules, sets) in &sources {
+    for (text, sets) in &sources {
+        let rules = &text.origin;
         let answers = args.packets.iter().enumerate().map(|(index, packet)| {
             let origin = format!("packet {}", index + 1);
-            answer(args, sets, packet, &origin)
+            answer(args, text, sets, packet, &origin)
         });
         let answers = answers.collect::<Result<Vec<_>, _>>()?;
         if sources.len() > 1 {
@@ -115,6 +121,7 @@ struct Answer {
 
 fn answer(
     args: &Args,
+    text: &Text,
     sets: &[RuleSet],
     packet: &str,
     origin: &str,
@@ -127,7 +134,7 @@ fn answer(
     let family = asked.packet.family();
     let rules = sets.iter().find(|it| it.family == family).cloned();
     let rules = rules.unwrap_or_else(|| RuleSet::empty(family));
-    given.local_marks = marks(args, &rules);
+    given.local_marks = marks(args, text, &rules);
     // Again, for a packet whose own mark decides by which interface it leaves.
     let asked = question(packet, origin, &given).map_err(complaint)?;
     let journey = journey(&rules, &asked.host, asked.packet.clone());
@@ -148,9 +155,10 @@ fn answer(
     })
 }
 
-fn marks(args: &Args, rules: &RuleSet) -> Vec<MarkValue> {
+fn marks(args: &Args, text: &Text, rules: &RuleSet) -> Vec<MarkValue> {
     if args.fwmark.is_empty() {
-        return local_marks(rules);
+        let known = text.local_marks(rules.family);
+        return known.unwrap_or_else(|| local_marks(rules));
     }
     let given = args.fwmark.iter().filter_map(|it| match it {
         Fwmark::None => None,

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::{Outcome, stdout::say};
+use super::{Outcome, source::find_profile, stdout::say};
 use crate::{
     failure::{Class, Failure},
     profiles::{self, Ports, Profile, Rules},
@@ -14,7 +14,7 @@ use crate::{
 #[derive(clap::Args)]
 #[command(after_help = "\
 A name stands for what a mesh installs when nobody changes an option; `hoplab rules render` takes options.
-istio-1.N is a name for every release from 1.12 on.
+istio-1.N is a name for every release from 1.12 on. Verbs that take rules take `profile:NAME`.
 
 Examples:
   hoplab profiles
@@ -39,7 +39,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             pretty(&json!({ "profiles": all }))
         }
         (Some(name), json) => {
-            let profile = find(name)?;
+            let profile = find_profile(name)?;
             if json {
                 pretty(&with_rules(&profile, args.family))
             } else {
@@ -49,14 +49,6 @@ pub(super) fn run(args: &Args) -> Outcome {
     };
     say(&text)?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn find(name: &str) -> Result<Profile, Failure> {
-    profiles::find(name).ok_or_else(|| {
-        let names: Vec<String> = profiles::all().into_iter().map(|it| it.name).collect();
-        Failure::new(Class::Input, format!("there is no profile `{name}`"))
-            .hint(format!("known are {}", names.join(", ")))
-    })
 }
 
 fn table(profiles: &[Profile]) -> String {

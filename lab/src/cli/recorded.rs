@@ -19,11 +19,11 @@ pub(super) struct Judged {
     pub judgement: Judgement,
 }
 
-/// Reads and judges a file; `-` is standard input.
+/// Reads a file; `-` is standard input.
 ///
 /// # Errors
-/// As [`file::read`] and [`judge::judge`].
-pub(super) fn judged(path: &Path) -> Result<Judged, Failure> {
+/// As [`file::read`].
+pub(super) fn read(path: &Path) -> Result<Recorded, Failure> {
     let origin = match path.as_os_str() == "-" {
         true => "standard input".to_owned(),
         false => path.display().to_string(),
@@ -38,7 +38,15 @@ pub(super) fn judged(path: &Path) -> Result<Judged, Failure> {
             Box::new(BufReader::new(opened))
         }
     };
-    let recorded = file::read(input, &origin)?;
+    Ok(file::read(input, &origin)?)
+}
+
+/// Reads and judges a file; `-` is standard input.
+///
+/// # Errors
+/// As [`file::read`] and [`judge::judge`].
+pub(super) fn judged(path: &Path) -> Result<Judged, Failure> {
+    let recorded = read(path)?;
     let judgement = judge::judge(&recorded.file, &recorded.evidence)?;
     Ok(Judged {
         recorded,

@@ -2,15 +2,14 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Instant};
 
-use clap::ValueEnum;
+pub(super) mod rules;
 
-mod rules;
+use self::rules::{RuleArgs, Ruled};
 
 use super::{
     Outcome,
     interrupt::Interrupt,
-    istio::{IstioFlags, PodArgs},
-    keep,
+    keep, live,
     recording::Recording,
     show::{self, ShowArgs},
 };
@@ -20,12 +19,11 @@ use crate::{
     doctor,
     evidence::{Down, Evidence, file::Planned},
     failure::{Class, Failure},
-    istio::Release,
     judge::{self, Judgement, Verdict},
-    netfilter::BackendChoice,
+    live::{Claim, Registry},
     report::{self, Run},
-    rules::Family,
     sandbox::Supervisor,
+    traced::Tracing,
 };
 
 #[derive(clap::Args)]
@@ -34,6 +32,7 @@ Examples:
   hoplab run bookinfo                        the main job, on whatever backend istio-init would take
   hoplab run bookinfo --family ipv6          the IPv6 half: the pods get IPv6 rules too
   hoplab run bookinfo --rules my.rules       what would my rules do to Bookinfo's traffic?
+  hoplab run bookinfo --rules profile:kuma   under Kuma's rules, its proxy included
   hoplab run bookinfo --istio 1.32           under the rules injection gives a pod with Istio 1.32
   hoplab run bookinfo --istio 1.32 --inbound-interception-mode TPROXY --redirect-dns --dual-stack
   hoplab run bookinfo --native-nftables      the same rules in Istio's other language, applied by nft
@@ -44,34 +43,11 @@ Examples:
 pub(super) struct Args {
     /// A lab that hoplab carries (bookinfo), or the path of a lab file
     lab: String,
-    /// Which iptables to run: nft, legacy or auto; rules of nft's own are applied by nft
-    #[arg(long, default_value = "auto")]
-    backend: BackendChoice,
-    /// Family the flows run over [default: ipv4]; ipv6 sets the IPv6 rules of every sidecar pod too, and with
-    /// --dual-stack each flow runs over both
-    #[arg(long, value_parser = super::family)]
-    family: Option<Family>,
     /// Send only this flow (repeatable); the notes are judged when all flows run
     #[arg(long = "flow", value_name = "NAME")]
     flows: Vec<String>,
-    /// Apply the rules of this file in the sidecar pods, in place of the lab's own: a restore file, a dump, a listing,
-    /// a log of istio-init, or rules of nft
-    #[arg(long, value_name = "FILE")]
-    rules: Option<PathBuf>,
-    /// Apply the rules of this Istio release, 1.12 to 1.32; flags, a pod or annotations alone mean the newest one
-    #[arg(long, value_name = "RELEASE")]
-    istio: Option<Release>,
-    /// Apply the rules of ambient mode, with ztunnel in place of the sidecars
-    #[arg(long)]
-    ambient: bool,
-    /// What flows are judged by: the lab file's paths, or what the applied rules are to do [default: the file's, but
-    /// with an Istio configuration or rules of nft what these are to do]
-    #[arg(long, value_name = "WHAT")]
-    expect: Option<Judged>,
     #[command(flatten)]
-    pod: PodArgs,
-    #[command(flatten)]
-    flags: IstioFlags<false>,
+    rules: RuleArgs,
     #[command(flatten)]
     show: ShowArgs,
     /// Write evidence, verdicts and logs below this directory, which holds no other run's
@@ -80,39 +56,56 @@ pub(super) struct Args {
     /// Write the evidence to this file, flow by flow; `hoplab judge FILE` reads it
     #[arg(long, value_name = "FILE", conflicts_with = "out")]
     evidence: Option<PathBuf>,
-    /// Leave the lab up, and say how to enter it
+    /// Trace no packets: counters, logs and conntrack are the witnesses then
+    #[arg(long, conflicts_with = "all_packets")]
+    no_trace: bool,
+    /// Trace every packet, not only the first of each connection and the answer to it
+    #[arg(long)]
+    all_packets: bool,
+    /// Leave the lab up, and say how to enter it; `hoplab down` takes it down
     #[arg(long)]
     keep: bool,
+    /// Name to find a kept lab by [default: the one in the lab file]
+    #[arg(long, requires = "keep", value_parser = live::name)]
+    name: Option<String>,
     /// Milliseconds a flow may take until the logs show it closed
     #[arg(long, value_name = "MS", default_value = "5000")]
     deadline: u64,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Judged {
-    /// Answers and paths of the lab file
-    File,
-    /// What the model reads from the rules that were meant to be applied
-    Rules,
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
     let started = Instant::now();
     let lab = LabFile::open(&args.lab)?;
     let flows = flows(args, &lab)?;
-    let rules::Ruled {
+    let Ruled {
         file,
         families,
         backend,
-    } = rules::choose(args, lab)?;
+    } = args.rules.choose(lab)?;
     let options = Options {
         backend,
         families,
         deadline_ms: args.deadline,
+        tracing: match (args.no_trace, args.all_packets) {
+            (true, _) => Tracing::Off,
+            (_, true) => Tracing::All,
+            _ => Tracing::default(),
+        },
     };
+    let name = args.name.as_ref().unwrap_or(&file.topology.name).clone();
+    let mut place = match args.keep {
+        true => Some(live::free_place(&Registry::of_user()?, &name)?),
+        false => None,
+    };
+    let listener = place.as_mut().map(Claim::listen).transpose()?;
     let mut recording = begin(args, &file, families, &flows)?;
     let explain = |failure| doctor::explain(failure, backend, families.first());
-    let supervisor = Supervisor::start().map_err(|e| explain(e.into()))?;
+    let spawned = match &listener {
+        Some(listener) => Supervisor::start_listening(listener),
+        None => Supervisor::start(),
+    };
+    let supervisor = spawned.map_err(|e| explain(e.into()))?;
+    drop(listener);
     let interrupt = Interrupt::watch(&supervisor)?;
     let observed = observe(
         supervisor,
@@ -128,9 +121,9 @@ pub(super) fn run(args: &Args) -> Outcome {
         (Err(Trouble::Evidence(failure)), None) => return Err(failure),
     };
     let judgement = judge::judge(&file, &evidence)?;
-    let (down, kept) = if args.keep {
-        let how = keep::how_to_enter(lab.pid(), &file.topology, &evidence);
-        lab.keep()?;
+    let (down, kept) = if let Some(place) = place {
+        let how = keep::how_to_enter(&name, lab.pid(), &file.topology, &evidence);
+        place.keep(&name, lab)?;
         (None, Some(how))
     } else {
         let down = match (lab.down(), interrupt.exit_code()) {

@@ -5,17 +5,27 @@ use std::{fmt, fs, io::Read as _, path::PathBuf, str::FromStr};
 use crate::{
     diagnostic::Diagnostic,
     failure::{Class, Failure},
+    profiles::Profile,
     rules::{self, Document, Family, Holder},
 };
 
+mod git;
+#[cfg(all(feature = "kernel", target_os = "linux"))]
+mod given;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 mod process;
+mod profile;
+
+#[cfg(all(feature = "kernel", target_os = "linux"))]
+pub(super) use given::{Given, given};
+pub(super) use profile::find as find_profile;
 
 /// What the help of a verb says of its SOURCE.
 pub(super) const HELP: &str = "\
 Rules in any form a person has: a restore file, iptables-save, iptables -S or -L -v, an istio-init log, \
 nft list ruleset as text or JSON; `-` is standard input; `pid:4711` reads the rules in the network namespace of a \
-process";
+process, `git:REV:PATH` those of a file in a revision, `profile:NAME` those of `hoplab profiles`, where NAME alone \
+does too if no file is called so";
 
 /// Rules as a person names them. A file called `-` is `./-`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +39,16 @@ pub(super) enum Source {
         /// Only what this one holds.
         only: Option<Holder>,
     },
-    /// A path.
+    /// `git:HEAD~1:rules/sidecar.rules`
+    Revision {
+        /// As `git rev-parse` takes it.
+        revision: String,
+        /// From the root of the repository, or from here if it starts with `./`.
+        path: String,
+    },
+    /// `profile:kuma`
+    Profile(String),
+    /// A path; where there is no such file, the name of a profile.
     File(PathBuf),
 }
 
@@ -39,6 +58,14 @@ impl FromStr for Source {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text == "-" {
             return Ok(Self::StandardInput);
+        }
+        if let Some(name) = text.strip_prefix("profile:") {
+            return Ok(Self::Profile(name.into()));
+        }
+        if let Some(object) = text.strip_prefix("git:") {
+            return git::parse(object).ok_or_else(|| {
+                format!("expected `git:REVISION:PATH`; a file of this name is `./{text}`")
+            });
         }
         let Some(process) = text.strip_prefix("pid:") else {
             return Ok(Self::File(text.into()));
@@ -63,18 +90,22 @@ impl fmt::Display for Source {
                 pid,
                 only: Some(only),
             } => write!(f, "pid:{pid}/{only}"),
+            Self::Revision { revision, path } => write!(f, "git:{revision}:{path}"),
+            Self::Profile(name) => write!(f, "profile:{name}"),
             Self::File(path) => path.display().fmt(f),
         }
     }
 }
 
 /// A text with rules.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Text {
     /// What it is called in complaints: a path, or a process and what holds its rules.
     pub origin: String,
     /// The text, in any form [`rules::read`] takes.
     pub text: String,
+    /// The profile it is the text of.
+    pub profile: Option<Box<Profile>>,
 }
 
 impl Text {
@@ -106,36 +137,30 @@ impl Source {
     pub fn open(&self) -> Result<Vec<Text>, Failure> {
         let text = match self {
             Self::Process { pid, only } => return self.of_process(*pid, *only),
+            Self::Profile(name) => return Ok(vec![Text::of_profile(profile::find(name)?)]),
+            Self::Revision { revision, path } => git::show(revision, path)?,
             Self::StandardInput => {
                 let mut text = String::new();
                 let read = std::io::stdin().read_to_string(&mut text);
-                read.map(|_| text)
+                self.readable(read.map(|_| text))?
             }
-            Self::File(path) => fs::read_to_string(path),
+            Self::File(path) => match profile::meant_by(path)? {
+                Some(profile) => return Ok(vec![Text::of_profile(profile)]),
+                None => self.readable(fs::read_to_string(path))?,
+            },
         };
         let origin = self.to_string();
-        let text = text.map_err(|error| {
-            Failure::new(Class::Input, format!("could not read {origin}")).cause(error.to_string())
-        })?;
-        Ok(vec![Text { origin, text }])
+        Ok(vec![Text {
+            origin,
+            text,
+            profile: None,
+        }])
     }
 
-    /// The text of a source, for verbs that take rules as one whole.
-    ///
-    /// # Errors
-    /// As [`Source::open`], and when there are several or none.
-    #[allow(dead_code, reason = "for verbs of labs, which not every build has")]
-    pub fn open_one(&self) -> Result<Text, Failure> {
-        let mut texts = self.open()?;
-        match (texts.len(), texts.pop()) {
-            (1, Some(text)) => Ok(text),
-            (0, _) | (_, None) => Err(Failure::new(Class::Input, format!("{self} has no rules"))),
-            (_, Some(last)) => {
-                let what = format!("{self} has several sets of rules");
-                Err(Failure::new(Class::Input, what)
-                    .hint(format!("name one of them, such as {}", last.origin)))
-            }
-        }
+    fn readable(&self, text: std::io::Result<String>) -> Result<String, Failure> {
+        text.map_err(|error| {
+            Failure::new(Class::Input, format!("could not read {self}")).cause(error.to_string())
+        })
     }
 
     #[cfg(not(all(feature = "kernel", target_os = "linux")))]
@@ -163,8 +188,28 @@ mod tests {
         Source::Process { pid: 4711, only: Some(Holder::IptablesNft) }
     )]
     #[case::a_file_called_pid("./pid:4711", Source::File("./pid:4711".into()))]
+    #[case::profile("profile:kuma", Source::Profile("kuma".into()))]
+    #[case::a_name_alone("kuma", Source::File("kuma".into()))]
+    #[case::revision(
+        "git:HEAD~1:rules/a:b.rules",
+        Source::Revision { revision: "HEAD~1".into(), path: "rules/a:b.rules".into() }
+    )]
+    #[case::a_file_called_git("./git:HEAD:a", Source::File("./git:HEAD:a".into()))]
     fn an_argument_names_its_source(#[case] argument: &str, #[case] source: Source) {
         assert_eq!(argument.parse(), Ok(source));
+    }
+
+    #[rstest]
+    #[case::no_path("git:HEAD")]
+    #[case::no_revision("git::sidecar.rules")]
+    #[case::an_option("git:--textconv:sidecar.rules")]
+    #[case::an_empty_path("git:HEAD:")]
+    fn a_revision_is_named_with_a_path(#[case] argument: &str) {
+        let error = argument.parse::<Source>().expect_err("it is refused");
+        assert_eq!(
+            error,
+            format!("expected `git:REVISION:PATH`; a file of this name is `./{argument}`")
+        );
     }
 
     #[rstest]

@@ -7,6 +7,11 @@ use crate::failure::{Class, Failure};
 
 /// Writes a result.
 pub(super) fn say(text: &str) -> Result<(), Failure> {
+    say_more(text).map(|_| ())
+}
+
+/// Writes a part of a result. False when the reader has seen enough, and more is in vain.
+pub(super) fn say_more(text: &str) -> Result<bool, Failure> {
     let mut stdout = anstream::stdout().lock();
     let written = stdout
         .write_all(harmless(text).as_bytes())
@@ -17,6 +22,6 @@ pub(super) fn say(text: &str) -> Result<(), Failure> {
             "could not write the result to standard output",
         )
         .cause(error.to_string())),
-        _ => Ok(()),
+        written => Ok(written.is_ok()),
     }
 }

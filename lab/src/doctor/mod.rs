@@ -29,6 +29,7 @@ use crate::{
     rules::Family,
     sandbox::protocol::{Message, Request},
     topology::Topology,
+    traced::Tracing,
 };
 use ability::{BACKENDS, suggest_other_backend};
 use sheet::{Sheet, Step, Trial};
@@ -142,7 +143,13 @@ fn scratch_plan() -> Plan {
     "#;
     let topology = Topology::parse(LAB, "the doctor's lab").expect("a test reads it");
     let (interception, rules) = (Interception::default(), RuleTexts::default());
-    plan::plan(&topology, &interception, rules, BackendChoice::Auto)
+    plan::plan(
+        &topology,
+        &interception,
+        rules,
+        BackendChoice::Auto,
+        Tracing::Off,
+    )
 }
 
 #[cfg(test)]

@@ -14,11 +14,14 @@ pub use cut::Cut;
 pub use down::Down;
 pub use window::{ConntrackEntry, ConntrackTuple, PodCounters, Quiet, Window};
 
-use crate::rules::{Chosen, CounterSnapshot, Holder, Written};
+use crate::{
+    rules::{Chosen, CounterSnapshot, Holder, Written},
+    traced::Tracing,
+};
 
 /// Version of the evidence file; a change of shape is a new version. 1 was one JSON value per run, which nothing read;
-/// 2 knew no UDP and no zones.
-pub const SCHEMA: u32 = 3;
+/// 2 knew no UDP and no zones, 3 no traces.
+pub const SCHEMA: u32 = 4;
 
 /// Everything one run observed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -62,6 +65,8 @@ pub struct Up {
     pub pods: Vec<PodUp>,
     /// Processes in the node: the DNS server.
     pub node: Vec<ProcessUp>,
+    /// Which packets are traced in the pods.
+    pub tracing: Tracing,
     /// Microseconds from the first namespace to the last process that said it was ready.
     pub took_us: u64,
 }

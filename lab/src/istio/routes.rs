@@ -55,6 +55,17 @@ impl fmt::Display for Mark {
     }
 }
 
+impl Step {
+    /// Family of the packets it is about.
+    pub fn family(&self) -> Family {
+        match self {
+            Self::Rule { family, .. } | Self::LocalRoute { family, .. } => *family,
+            Self::LoopbackAddress(IpNet::V4(_)) => Family::V4,
+            Self::LoopbackAddress(IpNet::V6(_)) => Family::V6,
+        }
+    }
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let option = |family: &Family| match family {

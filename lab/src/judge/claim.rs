@@ -38,6 +38,11 @@ pub enum Witness {
         /// Pod.
         pod: String,
     },
+    /// The rule-by-rule trace of packets in a pod.
+    Trace {
+        /// Pod.
+        pod: String,
+    },
     /// The model's prediction from the rules.
     Model,
     /// The evidence file, on itself.
@@ -55,6 +60,15 @@ pub enum Finding {
         wanted: String,
         /// What was seen.
         had: String,
+    },
+    /// It and another witness contradict each other, whatever the claim says.
+    Disagrees {
+        /// What it saw.
+        had: String,
+        /// The other one.
+        with: Witness,
+        /// What that one says.
+        said: String,
     },
     /// It has nothing to say where it should have.
     Missing {
@@ -103,6 +117,21 @@ impl Check {
         Self { witness, finding }
     }
 
+    /// Two witnesses that contradict each other.
+    pub fn disagrees(
+        witness: Witness,
+        had: impl Into<String>,
+        with: Witness,
+        said: impl Into<String>,
+    ) -> Self {
+        let finding = Finding::Disagrees {
+            had: had.into(),
+            with,
+            said: said.into(),
+        };
+        Self { witness, finding }
+    }
+
     /// A witness that has nothing to say.
     pub fn missing(witness: Witness, what: impl Into<String>) -> Self {
         Self {
@@ -138,7 +167,7 @@ impl Claim {
     /// What follows from the checks.
     pub fn verdict(&self) -> Verdict {
         let any = |f: fn(&Finding) -> bool| self.checks.iter().any(|c| f(&c.finding));
-        if any(|f| matches!(f, Finding::Contradicts { .. })) {
+        if any(|f| matches!(f, Finding::Contradicts { .. } | Finding::Disagrees { .. })) {
             return Verdict::Refuted;
         }
         if any(|f| matches!(f, Finding::Missing { .. })) || self.witnesses().len() < 2 {
@@ -179,6 +208,7 @@ impl fmt::Display for Witness {
             Self::Log { pod, role } => write!(f, "log {}", process_words(pod, *role)),
             Self::Counters { pod } => write!(f, "counters {pod}"),
             Self::Conntrack { pod } => write!(f, "conntrack {pod}"),
+            Self::Trace { pod } => write!(f, "trace {pod}"),
             Self::Model => f.write_str("model"),
             Self::File => f.write_str("evidence file"),
         }
@@ -191,6 +221,10 @@ impl fmt::Display for Check {
             Finding::Agrees => write!(f, "{}: agrees", self.witness),
             Finding::Contradicts { wanted, had } => {
                 write!(f, "{}: wanted {wanted}, had {had}", self.witness)
+            }
+            Finding::Disagrees { had, with, said } => {
+                let Self { witness, .. } = self;
+                write!(f, "{witness} and {with} disagree: {had}, {said}")
             }
             Finding::Missing { what } => write!(f, "{}: missing {what}", self.witness),
         }

@@ -10,7 +10,7 @@ use super::Witness;
 
 /// One end of a connection, from the log of one process.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct End {
+pub(crate) struct End {
     pub pod: String,
     pub role: Role,
     pub pid: u32,
@@ -22,13 +22,13 @@ pub(super) struct End {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Began {
+pub(crate) enum Began {
     Accepted(Accepted),
     Opened(Opened),
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Accepted {
+pub(crate) struct Accepted {
     pub transport: Transport,
     pub listener: SocketAddr,
     pub peer: SocketAddr,
@@ -38,7 +38,7 @@ pub(super) struct Accepted {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Opened {
+pub(crate) struct Opened {
     pub transport: Transport,
     pub mark: u32,
     pub parent: Option<u64>,
@@ -58,7 +58,7 @@ impl Opened {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Closed {
+pub(crate) struct Closed {
     pub received: u64,
     pub sent: u64,
     pub outcome: CloseOutcome,
@@ -97,7 +97,7 @@ impl End {
 }
 
 /// Groups records by connection, in the order of their first record.
-pub(super) fn ends(records: &[Record]) -> Vec<End> {
+pub(crate) fn ends(records: &[Record]) -> Vec<End> {
     let mut ends: Vec<End> = Vec::new();
     let mut known = HashMap::new();
     for record in records {

@@ -12,6 +12,7 @@ use super::{
     connections::{End, ends},
     matching::{Matching, match_legs},
     pods::PodMoves,
+    tracing::stranger,
 };
 use crate::{
     evidence::{Quiet, Window},
@@ -88,6 +89,9 @@ impl Case<'_> {
         claims.extend(matching.legs.iter().map(|leg| self.leg_claim(leg, &moves)));
         for (pod, of_pod) in &moves {
             let others = nothing_else_in(pod, &matching, window);
+            let observed = of_pod.observed.as_ref().ok();
+            let traced = self.trace_of_pod(pod, window, &held_matching, observed);
+            let others = others.into_iter().chain(traced).collect();
             claims.push(self.pod_claim(pod, of_pod, &matching, others));
         }
         let elsewhere = self
@@ -95,7 +99,16 @@ impl Case<'_> {
             .sidecars()
             .filter(|pod| !moves.contains_key(*pod));
         let elsewhere = elsewhere.flat_map(|pod| nothing_else_in(pod, &matching, window));
-        claims.push(nothing_else(&matching, window, elsewhere.collect()));
+        let unwatched = held_matching.unexplained_packets.iter();
+        let unwatched = unwatched.filter(|(pod, _)| !moves.contains_key(**pod));
+        let strangers = unwatched.flat_map(|(pod, packets)| {
+            let witness = Witness::Trace {
+                pod: (*pod).to_owned(),
+            };
+            packets.iter().map(move |it| stranger(&witness, it))
+        });
+        let elsewhere = elsewhere.chain(strangers).collect();
+        claims.push(nothing_else(&matching, window, elsewhere));
         let moved = moves.values().filter_map(|m| m.observed.as_ref().ok());
         let moved = moved.flat_map(CounterDelta::moved);
         let nat = moved.filter(|(rule, _)| rule.table == Table::Nat);
@@ -174,7 +187,7 @@ fn answer_claim(flow: &Flow, window: &Window, matching: &Matching, expected: &Re
     )
 }
 
-pub(super) fn answer_words(outcome: &CallOutcome) -> String {
+pub(crate) fn answer_words(outcome: &CallOutcome) -> String {
     match outcome {
         CallOutcome::Answer { status, .. } => status.to_string(),
         CallOutcome::ConnectFailed(errno) if errno == "ECONNREFUSED" => "refused".into(),

@@ -41,6 +41,7 @@ impl Case<'_> {
                 apart.filter_map(|(crossing, at)| apart_check(crossing, matched.apart[at])),
             );
         }
+        checks.extend(self.trace_checks(matched));
         Claim::new(leg_words(leg), checks)
     }
 }

@@ -7,16 +7,20 @@ use std::{
 
 use hoplab_proxies::record::Transport;
 
-use super::connections::End;
+use super::{
+    connections::End,
+    traces::{Known, PodPackets, Traces},
+};
 use crate::{
     evidence::{ConntrackEntry, Window},
     interception::INBOUND_SOURCE,
     predict::{Counted, Crossing, Leg, LegEnd},
+    traced::TracedPacket,
 };
 
 /// A predicted leg and what was observed of it.
 #[derive(Debug)]
-pub(super) struct Matched<'a> {
+pub(crate) struct Matched<'a> {
     pub leg: &'a Leg,
     pub opener: Option<&'a End>,
     pub accepter: Option<&'a End>,
@@ -26,6 +30,8 @@ pub(super) struct Matched<'a> {
     pub far: Option<&'a ConntrackEntry>,
     /// Entry of the answers, where rules put them in another zone: the opener's pod, then the other.
     pub apart: [Option<&'a ConntrackEntry>; 2],
+    /// Its packets, in each of its pods that has a trace, the opener's first.
+    pub packets: Vec<PodPackets<'a>>,
 }
 
 impl<'a> Matched<'a> {
@@ -73,18 +79,20 @@ impl<'a> Matched<'a> {
 
 /// All legs of a flow, and what no leg explains.
 #[derive(Debug)]
-pub(super) struct Matching<'a> {
+pub(crate) struct Matching<'a> {
     pub legs: Vec<Matched<'a>>,
     pub unexplained_ends: Vec<&'a End>,
     pub unexplained_entries: BTreeMap<&'a str, Vec<&'a ConntrackEntry>>,
+    pub unexplained_packets: BTreeMap<&'a str, Vec<&'a TracedPacket>>,
 }
 
-pub(super) fn match_legs<'a>(legs: &'a [Leg], ends: &'a [End], window: &'a Window) -> Matching<'a> {
+pub(crate) fn match_legs<'a>(legs: &'a [Leg], ends: &'a [End], window: &'a Window) -> Matching<'a> {
     let mut used = HashSet::new();
     let mut entries = Entries {
         window,
         used: HashSet::new(),
     };
+    let mut traces = Traces::new(window);
     let mut matched: Vec<Matched<'a>> = Vec::new();
     for leg in legs {
         let parent = leg.parent.map(|p| matched[p].accepter);
@@ -100,6 +108,12 @@ pub(super) fn match_legs<'a>(legs: &'a [Leg], ends: &'a [End], window: &'a Windo
             entries.take_apart(crossing, leg, opener)
         };
         let apart = [apart(&leg.near), apart(&leg.far)];
+        let known = Known {
+            opener,
+            entries: [near, far],
+            apart,
+        };
+        let packets = traces.take(leg, &known);
         matched.push(Matched {
             leg,
             opener,
@@ -107,6 +121,7 @@ pub(super) fn match_legs<'a>(legs: &'a [Leg], ends: &'a [End], window: &'a Windo
             near,
             far,
             apart,
+            packets,
         });
     }
     let unexplained_ends = ends
@@ -120,6 +135,7 @@ pub(super) fn match_legs<'a>(legs: &'a [Leg], ends: &'a [End], window: &'a Windo
         legs: matched,
         unexplained_ends,
         unexplained_entries,
+        unexplained_packets: traces.rest(),
     }
 }
 

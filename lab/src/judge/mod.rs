@@ -7,19 +7,23 @@
 
 mod agreement;
 mod claim;
-mod connections;
+pub(crate) mod connections;
 mod flow;
 mod leg;
-mod matching;
+pub(crate) mod matching;
 mod notes;
+mod packets;
 mod pods;
 mod totals;
+pub(crate) mod traces;
+mod tracing;
 
 use serde::Serialize;
 
 pub use agreement::Agreement;
 pub use claim::{Check, Claim, Finding, Verdict, Witness};
 pub use flow::FlowVerdict;
+pub(crate) use flow::answer_words;
 pub use notes::{NotesVerdict, Part, Reading, Step, TableRow};
 
 use agreement::Predicted;
@@ -32,6 +36,7 @@ use crate::{
     predict::{Turns, World},
     rules::{self, Alignment, Family, RuleSet, Table},
     topology::Topology,
+    traced::Tracing,
 };
 
 /// The verdict on a run.
@@ -76,6 +81,8 @@ pub(crate) struct Case<'a> {
     pub applied: RuleSet,
     pub alignment: Alignment,
     pub family: Family,
+    /// What was traced in the pods.
+    pub tracing: Tracing,
 }
 
 /// Judges the evidence of a run of a lab.
@@ -153,7 +160,15 @@ fn held_rules(evidence: &Evidence, family: Family) -> Result<RuleSet, Failure> {
 }
 
 impl<'a> Case<'a> {
-    fn new(file: &'a LabFile, evidence: &Evidence, family: Family) -> Result<Self, Failure> {
+    /// The rules of a family: those that were meant, and those the evidence says the pods held.
+    ///
+    /// # Errors
+    /// Rules that can't be read.
+    pub(crate) fn new(
+        file: &'a LabFile,
+        evidence: &Evidence,
+        family: Family,
+    ) -> Result<Self, Failure> {
         let reference = file.reference(family)?;
         let applied = held_rules(evidence, family)?;
         Ok(Self {
@@ -164,16 +179,17 @@ impl<'a> Case<'a> {
             reference,
             applied,
             family,
+            tracing: evidence.up.tracing,
         })
     }
 
     /// The lab under the rules that were meant.
-    fn meant(&self) -> World<'_> {
+    pub(crate) fn meant(&self) -> World<'_> {
         World::new(self.topology, &self.reference, self.interception)
     }
 
     /// The lab under the rules the kernel holds.
-    fn held(&self) -> World<'_> {
+    pub(crate) fn held(&self) -> World<'_> {
         World::new(self.topology, &self.applied, self.interception)
     }
 }

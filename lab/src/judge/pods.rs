@@ -252,7 +252,7 @@ impl Case<'_> {
 }
 
 /// `ISTIO_OUTPUT 4` in nat, `mangle ISTIO_DIVERT 1` elsewhere.
-fn rule_name(rule: &RuleId) -> String {
+pub(super) fn rule_name(rule: &RuleId) -> String {
     match rule.table {
         Table::Nat => rule.short(),
         _ => rule.to_string(),

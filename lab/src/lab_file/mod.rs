@@ -1,6 +1,7 @@
 //! A lab file with its rules: read, checked against each other, ready to be brought up or judged by.
 
 mod given;
+mod profiled;
 mod saved;
 
 use std::{
@@ -66,7 +67,7 @@ pub struct LabFile {
     given: Written<RuleText>,
     /// What ambient mode sets on the host; else empty.
     host: Written,
-    /// What Istio sets beside the rules of a configuration; none: what goes with rules as such.
+    /// What a mesh sets beside the rules of a configuration or profile; none: what goes with rules as such.
     routes: Option<Vec<Step>>,
     /// The rules are the lab's own.
     own_rules: bool,
@@ -270,6 +271,9 @@ impl LabFile {
     pub fn with_rules(mut self, given: GivenRules, expect: Expect) -> Self {
         self.interception = Interception::of_rules(&given.sets);
         let origin = given.origin;
+        self.routes = None;
+        self.variables = None;
+        self.host = Written::default();
         self.expect = expect;
         self.own_rules = false;
         match expect {
@@ -372,7 +376,13 @@ impl LabFile {
             written: self.written(v6),
             names: self.names(),
             host: self.host_rules(),
-            routes: self.routes.clone().unwrap_or_else(routes),
+            routes: match &self.routes {
+                Some(steps) => {
+                    let of_families = steps.iter().filter(|it| v6 || it.family() == Family::V4);
+                    of_families.cloned().collect()
+                }
+                None => routes(),
+            },
             variables: self.variables.clone().or_else(own),
         })
     }

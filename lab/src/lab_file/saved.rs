@@ -39,6 +39,68 @@ pub struct SavedLab {
     variables: Option<Vec<(String, String)>>,
 }
 
+impl SavedLab {
+    /// Path of the lab file, as it was given.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// Where the rules in the pods come from, for people.
+    pub fn rules_from(&self) -> &str {
+        &self.rules_from
+    }
+
+    /// What this lab has that another, which runs, has not, in words; empty when they are the same. The same text from
+    /// another path is the same.
+    pub fn differences(&self, running: &Self) -> Vec<String> {
+        let mut found = Vec::new();
+        if let Some(line) = first_difference(&self.text, &running.text) {
+            found.push(format!(
+                "its file differs from line {line}: {}",
+                self.origin
+            ));
+        }
+        if self.rules_from != running.rules_from {
+            let (now, then) = (&self.rules_from, &running.rules_from);
+            found.push(format!(
+                "its rules come from {now}; those that run, from {then}"
+            ));
+        }
+        for family in [Family::V4, Family::V6] {
+            let of = |lab: &Self| {
+                let text = lab.given.of(family).or(lab.rules.of(family));
+                text.map(|it| it.text.clone()).unwrap_or_default()
+            };
+            if let Some(line) = first_difference(&of(self), &of(running)) {
+                found.push(format!("its {family} rules differ from line {line}"));
+            }
+        }
+        let beside = |lab: &Self| {
+            (
+                lab.interception.clone(),
+                lab.routes.clone(),
+                lab.variables.clone(),
+            )
+        };
+        if found.is_empty() && beside(self) != beside(running) {
+            found.push("what goes with its rules differs".to_owned());
+        }
+        if self.expect != running.expect {
+            found.push("its flows are judged by something else (--expect)".to_owned());
+        }
+        found
+    }
+}
+
+/// Number of the first line in which two texts differ.
+fn first_difference(one: &str, other: &str) -> Option<usize> {
+    if one == other {
+        return None;
+    }
+    let same = one.lines().zip(other.lines());
+    Some(same.take_while(|(one, other)| one == other).count() + 1)
+}
+
 impl LabFile {
     /// This lab as one value; [`LabFile::restore`] gives it back.
     pub fn save(&self) -> SavedLab {
@@ -138,6 +200,33 @@ mod tests {
         let json = serde_json::to_string(&lab.save()).expect("it has a JSON form");
         let saved = serde_json::from_str(&json).expect("as written");
         assert_eq!(LabFile::restore(saved).expect("as saved"), lab);
+    }
+
+    #[rstest]
+    #[case::an_istio_configuration(configured(), "its rules come from Istio 1.")]
+    #[case::rules_of_a_file(with_rules(), "its IPv4 rules differ from line 1")]
+    #[case::other_expectations(bookinfo().expecting(Expect::Rules), "judged by something else")]
+    fn what_differs_between_two_labs_is_named(#[case] lab: LabFile, #[case] words: &str) {
+        let found = lab.save().differences(&bookinfo().save());
+        assert!(found.iter().any(|it| it.contains(words)), "{found:#?}");
+    }
+
+    #[test]
+    fn the_same_file_under_another_path_is_the_same_lab() {
+        let mut moved = bookinfo().save();
+        moved.origin = "/elsewhere/bookinfo.toml".to_owned();
+        assert_eq!(moved.differences(&bookinfo().save()), [""; 0]);
+    }
+
+    #[test]
+    fn a_change_of_the_file_is_found_with_its_line() {
+        let mut changed = bookinfo().save();
+        changed.text = changed.text.replacen("\n\n", "\n# more\n\n", 1);
+        let found = changed.differences(&bookinfo().save());
+        let line = changed.text.lines().position(|line| line == "# more");
+        let line = line.expect("just written") + 1;
+        let words = format!("its file differs from line {line}: bookinfo.toml");
+        assert_eq!(found, [words]);
     }
 
     #[test]

@@ -40,10 +40,15 @@ fn turned(set: &RuleSet, hook: Hook, packet: &Packet) -> Option<RuleId> {
 
 /// A connection of the proxy to another machine that is turned back to the proxy.
 pub(super) fn proxy_to_itself(set: &RuleSet, proxy: Proxy) -> Option<Finding> {
-    let packet = outbound(set.family, proxy.uid, proxy.gid);
+    let mark = proxy.mark.map_or(0, |mark| mark.value);
+    let packet = outbound(set.family, proxy.uid, proxy.gid).marked(mark);
     let by = turned(set, Hook::Output, &packet)?;
+    let marked = match mark {
+        0 => String::new(),
+        mark => format!(", mark {mark:#x}"),
+    };
     let because = format!(
-        "it turns the connections of the proxy ({}:{}) back to the proxy",
+        "it turns the connections of the proxy ({}:{}{marked}) back to the proxy",
         proxy.uid, proxy.gid
     );
     let finding = Finding::new(Mistake::ProxyToItself, set, by, because);

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use crate::model::{Hook, Packet, TryResult, evaluate, interesting_packets};
-use crate::rules::{RuleId, RuleSet, Table, spec_text};
+use crate::rules::{MarkValue, RuleId, RuleSet, Table, spec_text};
 
 mod capture;
 mod dead;
@@ -20,6 +20,8 @@ pub struct Proxy {
     pub uid: u32,
     /// Its group.
     pub gid: u32,
+    /// The mark on what it sends, where rules know it by one.
+    pub mark: Option<MarkValue>,
 }
 
 impl Proxy {
@@ -27,6 +29,7 @@ impl Proxy {
     pub const ISTIO: Self = Self {
         uid: 1337,
         gid: 1337,
+        mark: None,
     };
 }
 

@@ -232,7 +232,11 @@ impl Way<'_> {
         for outcome in decided {
             self.follow(hook, outcome)?;
         }
-        self.filter_after_nat(hook)
+        let filtered = self.filter_after_nat(hook);
+        if let Some(passage) = self.passages.last_mut() {
+            passage.left = self.packet.clone();
+        }
+        filtered
     }
 
     fn follow(&mut self, hook: Hook, decided: Outcome) -> Result<(), JourneyEnd> {

@@ -18,6 +18,10 @@ pub struct Passage {
     pub tables: Vec<(Table, Traversal)>,
     /// Why nat was not asked at a hook where it has a chain.
     pub without_nat: Option<WithoutNat>,
+    /// The packet as it came to the hook.
+    pub came: Packet,
+    /// The packet as it left the hook, translation included.
+    pub left: Packet,
 }
 
 /// Why the nat table is not asked.
@@ -70,6 +74,7 @@ pub(super) fn pass_known(
 ) -> (Passage, Packet) {
     let mut tables = Vec::new();
     let mut without_nat = None;
+    let came = packet.clone();
     for table in self::tables(hook) {
         let opens = matches!(packet.state, CtState::New | CtState::Related);
         if *table == Table::Nat && (translated || !opens || known.is_some()) {
@@ -99,6 +104,8 @@ pub(super) fn pass_known(
         hook,
         tables,
         without_nat,
+        came,
+        left: packet.clone(),
     };
     (passage, packet)
 }

@@ -46,6 +46,12 @@ pub enum NetError {
         /// Its id.
         pid: u32,
     },
+    /// The process has ended, and its parent has not asked for the exit code.
+    #[error("process {pid} has ended, and is in no namespace any more")]
+    Ended {
+        /// Its id.
+        pid: u32,
+    },
     /// The network namespace of a process is out of reach.
     #[error("could not {what} the network namespace of process {pid}")]
     Visit {
@@ -100,7 +106,7 @@ fn sysctl_fix(key: &str, kind: io::ErrorKind) -> Option<&'static str> {
 impl Explain for NetError {
     fn class(&self) -> Class {
         match self {
-            Self::NoSuchProcess { .. } => Class::Input,
+            Self::NoSuchProcess { .. } | Self::Ended { .. } => Class::Input,
             _ => Class::Machine,
         }
     }

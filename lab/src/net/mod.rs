@@ -12,4 +12,4 @@ pub use links::Netlink;
 pub use namespace::{Inside, Job, Namespace, Sender};
 pub use routing::MarkRule;
 pub use sysctl::write_sysctls;
-pub use visit::in_namespace_of;
+pub use visit::{ProcessNamespace, in_namespace_of};

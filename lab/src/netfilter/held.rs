@@ -55,7 +55,9 @@ pub fn rules_here(place: &str) -> Result<Vec<Held>, NetfilterError> {
         let by = Holder::IptablesLegacy;
         held.push(Held { by, text: legacy });
     }
-    let tables = nft_tables()?;
+    let mut tables = nft_tables()?;
+    // Those of a trace hold nothing that decides.
+    tables.retain(|it| !it.is_of_observers());
     let mut of_iptables = String::new();
     for family in [Family::V4, Family::V6] {
         let there = |it: &NftTable| it.is_of_iptables() && it.family == Some(family);
@@ -128,7 +130,8 @@ fn not_of_iptables(text: &str) -> BTreeSet<String> {
     names.collect()
 }
 
-/// What `nft -j list ruleset` prints, without the tables of iptables: nft shows their rules only in part.
+/// What `nft -j list ruleset` prints, without the tables of observers and of iptables: nft shows the rules of these
+/// only in part.
 fn native_ruleset(place: &str, foreign: &BTreeSet<String>) -> Result<String, NetfilterError> {
     let arguments = ["-j", "list", "ruleset"];
     let command = format!("nft {}", arguments.join(" "));
@@ -145,13 +148,13 @@ fn native_ruleset(place: &str, foreign: &BTreeSet<String>) -> Result<String, Net
     let unreadable = |source| NetfilterError::Json { command, source };
     let mut value: Value = serde_json::from_str(&text).map_err(unreadable)?;
     if let Some(objects) = value.get_mut("nftables").and_then(Value::as_array_mut) {
-        objects.retain(|it| !is_of_iptables(it, foreign));
+        objects.retain(|it| !is_of_another(it, foreign));
     }
     Ok(format!("{value}\n"))
 }
 
-/// Whether an object is a table of iptables or in one.
-fn is_of_iptables(object: &Value, foreign: &BTreeSet<String>) -> bool {
+/// Whether an object is a table of iptables or of observers, or in one.
+fn is_of_another(object: &Value, foreign: &BTreeSet<String>) -> bool {
     let Some((kind, body)) = object.as_object().and_then(|it| it.iter().next()) else {
         return false;
     };
@@ -162,7 +165,9 @@ fn is_of_iptables(object: &Value, foreign: &BTreeSet<String>) -> bool {
         "ip6" => Some(Family::V6),
         _ => None,
     };
-    !foreign.contains(&name) && NftTable { family, name }.is_of_iptables()
+    let foreign = foreign.contains(&name);
+    let table = NftTable { family, name };
+    table.is_of_observers() || (!foreign && table.is_of_iptables())
 }
 
 #[cfg(test)]

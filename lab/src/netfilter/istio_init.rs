@@ -53,6 +53,7 @@ pub fn apply(backend: Backend, texts: &RuleTexts, pod: &str) -> Result<Applied, 
         log: log.text,
         counters: counters.collect::<Result<_, _>>()?,
         held: Written::Iptables(held.collect()),
+        saved,
     })
 }
 

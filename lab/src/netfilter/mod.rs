@@ -20,18 +20,20 @@ pub use error::NetfilterError;
 pub use held::{Held, rules_here, rules_of_process};
 pub use host::{Tool as RuleTool, apply_host};
 pub use istio_init::{apply, restore};
-pub use native::{apply as apply_native, native_counters, native_rules, nft_version, transaction};
+pub use native::{apply as apply_native, native_held, native_rules, nft_version, transaction};
 pub use nft_tables::{NftTable, nft_tables};
 pub use tables::{Ended, counters, edit, save, version};
 
-use crate::rules::{CounterSnapshot, Written};
+use crate::rules::{CounterSnapshot, RuleSet, Written};
 
 /// What an apply left behind.
 pub struct Applied {
     /// The istio-init log.
     pub log: String,
+    /// Per family with rules: what the kernel holds, as a value.
+    pub saved: Vec<RuleSet>,
     /// The first counters, per family with rules.
     pub counters: Vec<CounterSnapshot>,
-    /// The rules as the kernel holds them.
+    /// The same rules as text.
     pub held: Written,
 }

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     plan::RuleTexts,
     rules::{CounterSnapshot, Family, RuleSet, Written},
-    trace::TABLE_PREFIX,
+    traced::OBSERVER_TABLES,
 };
 
 const NFT: &str = "nft";
@@ -49,7 +49,7 @@ pub fn apply(text: &str, texts: &RuleTexts, pod: &str) -> Result<Applied, Netfil
     log.line(&format!("Command output: \n{listing}"));
     let meant = Written::Nft { nft: text };
     let held = Written::Nft { nft: listing };
-    let mut counters = Vec::new();
+    let mut saved = Vec::new();
     for family in FAMILIES {
         let unreadable = |source| unreadable(&command, pod, source);
         let found = held.rules(family, &command).map_err(unreadable)?;
@@ -58,11 +58,12 @@ pub fn apply(text: &str, texts: &RuleTexts, pod: &str) -> Result<Applied, Netfil
             continue;
         };
         as_meant(&meant, &found, &texts.names, pod)?;
-        counters.push(CounterSnapshot::of_nft(&found));
+        saved.push(found);
     }
     Ok(Applied {
         log: log.text,
-        counters,
+        counters: saved.iter().map(CounterSnapshot::of_nft).collect(),
+        saved,
         held,
     })
 }
@@ -90,21 +91,20 @@ fn load(text: &str, pod: &str) -> Result<Ran, NetfilterError> {
     Ok(ran)
 }
 
-/// Counters of every rule that has one, of each family that a table is for.
-///
-/// # Errors
-/// nft is missing, fails, or prints what can't be read.
-pub fn native_counters(pod: &str) -> Result<Vec<CounterSnapshot>, NetfilterError> {
-    let sets = native_rules(pod)?;
-    Ok(sets.iter().map(CounterSnapshot::of_nft).collect())
-}
-
 /// The rules in the namespace the calling thread is in, as each family meets them. Observers of this lab are not
 /// among them.
 ///
 /// # Errors
 /// nft is missing, fails, or prints what can't be read.
 pub fn native_rules(pod: &str) -> Result<Vec<RuleSet>, NetfilterError> {
+    native_held(pod).map(|(_, sets)| sets)
+}
+
+/// The same, and the text they were read from.
+///
+/// # Errors
+/// As [`native_rules`].
+pub fn native_held(pod: &str) -> Result<(Written, Vec<RuleSet>), NetfilterError> {
     let (command, text) = stdout_of(run(&["-j", "list", "ruleset"], "", pod)?, pod)?;
     let no_json = |source| NetfilterError::Json {
         command: command.clone(),
@@ -122,7 +122,8 @@ pub fn native_rules(pod: &str) -> Result<Vec<RuleSet>, NetfilterError> {
         set.map_err(|source| unreadable(&command, pod, source))
             .transpose()
     });
-    sets.collect()
+    let sets = sets.collect::<Result<_, _>>()?;
+    Ok((held, sets))
 }
 
 /// Whether an object of a listing is a table of [`trace`](crate::trace), or in one.
@@ -132,7 +133,7 @@ fn is_of_observers(object: &Value) -> bool {
     };
     let key = if kind == "table" { "name" } else { "table" };
     let name = body.get(key).and_then(Value::as_str);
-    name.is_some_and(|it| it.starts_with(TABLE_PREFIX))
+    name.is_some_and(|it| it.starts_with(OBSERVER_TABLES))
 }
 
 /// Version line, such as `nftables v1.0.6 (Lester Gooch #5)`.

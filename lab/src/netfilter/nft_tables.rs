@@ -12,7 +12,7 @@ use netlink_packet_netfilter::{
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 
 use super::NetfilterError;
-use crate::rules::Family;
+use crate::{rules::Family, traced::OBSERVER_TABLES};
 
 /// A table of nft.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +28,11 @@ impl NftTable {
     pub fn is_of_iptables(&self) -> bool {
         let names = ["raw", "mangle", "nat", "filter", "security"];
         self.family.is_some() && names.contains(&self.name.as_str())
+    }
+
+    /// Whether its name is one that a trace gives its table of observers.
+    pub fn is_of_observers(&self) -> bool {
+        self.name.starts_with(OBSERVER_TABLES)
     }
 }
 

@@ -26,6 +26,7 @@ fn bookinfo(v6: bool) -> Plan {
         &interception,
         texts,
         BackendChoice::Fixed(Backend::Nft),
+        crate::traced::Tracing::default(),
     )
 }
 

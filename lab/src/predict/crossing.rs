@@ -53,6 +53,19 @@ pub(super) struct Packets {
     pub told: Option<Packet>,
 }
 
+impl Packets {
+    /// Where no rule is asked for later packets.
+    pub fn of_first(first: Packet, answer: Option<Packet>) -> Self {
+        Self {
+            first,
+            later: Vec::new(),
+            answer,
+            answers: Vec::new(),
+            told: None,
+        }
+    }
+}
+
 /// How many packets an entry of conntrack counted in each direction, or what the prediction knows without.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counted {
@@ -172,25 +185,12 @@ impl Crossing {
             open: false,
             first,
         };
-        let known = |answers| Known { answers, turned };
         let ask = |packet: &Packet, answers: bool, connmark: u32| {
             let packet = Packet {
                 connmark,
                 ..packet.clone()
             };
-            let way = journey_of_known(rules, host, packet.clone(), known(answers));
-            match zone_of(&way).unwrap_or(0) {
-                // In another zone conntrack knows nothing of the connection: the answer is a first packet.
-                other if answers && other != zone => {
-                    let stranger = Packet {
-                        state: CtState::New,
-                        connmark: 0,
-                        ..packet
-                    };
-                    (journey(rules, host, stranger), Some(other))
-                }
-                _ => (way, None),
-            }
+            follow(rules, host, packet, Known { answers, turned }, zone)
         };
         if let Some(answer) = &packets.answer {
             let (way, apart) = ask(answer, true, marks[0]);
@@ -225,21 +225,12 @@ impl Crossing {
         crossing
     }
 
-    /// A connection in a pod whose rules know first packets only.
-    pub(super) fn of_nat_only(pod: &str, packet: &Packet, first: Journey) -> Self {
-        let turned = turned(&first, packet);
-        Self {
-            pod: pod.to_string(),
-            answers_from: turned.map_or(packet.dst, |t| t.to),
-            zone: 0,
-            mark: 0,
-            answers_apart: None,
-            later: Vec::new(),
-            answer: None,
-            answers: Vec::new(),
-            told: Vec::new(),
-            open: false,
-            first,
+    /// Rules that match a packet after the first, of the opener or of the other end: one list per way such a packet can
+    /// take. None where rules know first packets only.
+    pub fn ways(&self, of_opener: bool) -> &[Vec<RuleId>] {
+        match of_opener {
+            true => &self.later,
+            false => &self.answers,
         }
     }
 
@@ -307,8 +298,32 @@ impl Crossing {
     }
 }
 
+/// The way of a packet of a known connection; the zone, when it is an answer that rules put in another one than the
+/// connection's.
+pub(crate) fn follow(
+    rules: &RuleSet,
+    host: &Host,
+    packet: Packet,
+    known: Known,
+    zone: u16,
+) -> (Journey, Option<u16>) {
+    let way = journey_of_known(rules, host, packet.clone(), known);
+    match zone_of(&way).unwrap_or(0) {
+        // In another zone conntrack knows nothing of the connection: the answer is a first packet.
+        other if known.answers && other != zone => {
+            let stranger = Packet {
+                state: CtState::New,
+                connmark: 0,
+                ..packet
+            };
+            (journey(rules, host, stranger), Some(other))
+        }
+        _ => (way, None),
+    }
+}
+
 /// Where nat turned the first packet to.
-pub(super) fn turned(first: &Journey, packet: &Packet) -> Option<Turned> {
+pub(crate) fn turned(first: &Journey, packet: &Packet) -> Option<Turned> {
     let to = match &first.end {
         JourneyEnd::Delivered { at, .. } => *at,
         JourneyEnd::Sent { to } => *to,
@@ -339,7 +354,7 @@ pub(super) fn intercepted(first: &Journey) -> bool {
 }
 
 /// The zone conntrack looks the packet up in: the one raw left it in, at the first hook.
-fn zone_of(way: &Journey) -> Option<u16> {
+pub(crate) fn zone_of(way: &Journey) -> Option<u16> {
     let passage = way.passages.first()?;
     let asks = matches!(passage.hook, Hook::Prerouting | Hook::Output);
     let (_, raw) = passage.tables.first().filter(|_| asks)?;
@@ -353,7 +368,7 @@ fn left(way: &Journey) -> Option<&Packet> {
 }
 
 /// The packet as one of a connection that conntrack knows.
-pub(super) fn established(packet: Packet) -> Packet {
+pub(crate) fn established(packet: Packet) -> Packet {
     let tcp = packet.tcp_flags != TcpFlags::NONE;
     Packet {
         state: CtState::Established,

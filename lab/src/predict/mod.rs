@@ -15,11 +15,12 @@ mod world;
 
 pub use answer::{Reply, is_unreachable};
 pub use crossing::{Counted, Crossing, Moves, Range};
+pub(crate) use crossing::{established, follow, turned, zone_of};
 pub use leg::{Leg, LegEnd, Opener};
 pub use listener::{Listener, listener_at};
 pub use turns::Turns;
 pub use walk::predict;
-pub use world::{World, gateway_vip};
+pub use world::{NODE, World, gateway_vip};
 
 #[cfg(test)]
 mod tests;

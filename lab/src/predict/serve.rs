@@ -100,15 +100,19 @@ impl Walk<'_> {
         })
     }
 
-    /// To the app: from 127.0.0.6 or `::6`, or in TPROXY and ambient mode from the client's own address, marked.
+    /// To the app: from 127.0.0.6 or `::6`, or from where the kernel picks, or in TPROXY and ambient mode from the
+    /// client's own address, marked.
     fn pass_in(&mut self, served: &Served) {
         let interception = self.world.interception;
         let opener = self.proxy_opener(served.pod, served.dst);
         let opener = match interception.keeps_client() {
-            None => Opener {
-                source: interception.source(self.world.family()),
-                bound: true,
-                ..opener
+            None => match interception.source(self.world.family()) {
+                None => opener,
+                Some(source) => Opener {
+                    source,
+                    bound: true,
+                    ..opener
+                },
             },
             Some(mark) => Opener {
                 source: self.legs[served.leg].seen_from,

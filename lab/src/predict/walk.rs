@@ -189,9 +189,6 @@ impl Walk<'_> {
         answers_here: bool,
     ) -> Crossing {
         let world = self.world;
-        if world.only_nat() && world.interception.keeps_client().is_none() {
-            return Crossing::of_nat_only(&pod.name, &first, way);
-        }
         let orphan = |packet: &Packet| Packet {
             owner: None,
             ..packet.clone()
@@ -251,12 +248,17 @@ impl Walk<'_> {
             };
             comes_in(packet)
         });
-        let packets = Packets {
-            first,
-            later,
-            answer,
-            answers,
-            told,
+        // Rules of nat alone know first packets only.
+        let first_only = world.only_nat() && world.interception.tproxy.is_none();
+        let packets = match first_only {
+            true => Packets::of_first(first, answer),
+            false => Packets {
+                first,
+                later,
+                answer,
+                answers,
+                told,
+            },
         };
         Crossing::new(
             &pod.name,

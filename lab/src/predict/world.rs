@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Pod name of the node in connection logs.
-pub(super) const NODE: &str = "node";
+pub const NODE: &str = "node";
 
 /// A lab whose sidecar pods all carry one rule set.
 #[derive(Debug, Clone)]
@@ -53,7 +53,7 @@ impl<'a> World<'a> {
     }
 
     /// The rules a pod carries; those of the node and of pods without a sidecar are none.
-    pub(super) fn rules_of(&self, pod: Option<&Pod>) -> &RuleSet {
+    pub(crate) fn rules_of(&self, pod: Option<&Pod>) -> &RuleSet {
         match pod {
             Some(pod) if pod.is_sidecar() => self.rules,
             _ => &self.none,
@@ -61,7 +61,7 @@ impl<'a> World<'a> {
     }
 
     /// The routes of a pod. Marks are routed to lo where TPROXY or ztunnel is set up.
-    pub(super) fn host(&self, pod: Option<&Pod>) -> Host {
+    pub(crate) fn host(&self, pod: Option<&Pod>) -> Host {
         let (interface, addr) = match pod {
             Some(pod) => (pod.interface.to_string(), pod.addr),
             None => (
@@ -80,7 +80,7 @@ impl<'a> World<'a> {
     }
 
     /// User and group of a pod's proxy: a sidecar's is that of the interception, where it says so.
-    pub(super) fn proxy_owner(&self, pod: &Pod) -> (u32, u32) {
+    pub(crate) fn proxy_owner(&self, pod: &Pod) -> (u32, u32) {
         let own = pod.proxy.as_ref().map_or((0, 0), Proxy::owner);
         match self.interception.owner {
             Some(owner) if pod.is_sidecar() => owner,

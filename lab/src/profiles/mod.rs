@@ -12,7 +12,7 @@ use serde::Serialize;
 pub use proxy::{InboundSource, Marks, Ports, Proxy};
 
 use crate::{
-    interception::{INBOUND_SOURCE, Interception},
+    interception::{INBOUND_SOURCE, Interception, UNBOUND},
     istio::routes::Step,
     rules::Family,
 };
@@ -89,13 +89,14 @@ impl Rules {
 }
 
 impl Profile {
-    /// How sidecars of this profile intercept, as a lab builds it. None where the proxy does what no lab can say
-    /// yet: it calls its app from an address of the kernel's choice, or is told by a mark alone.
+    /// How sidecars of this profile intercept, as a lab builds it. None where a lab plays no such proxy: it is told
+    /// by a mark alone, or calls its app at loopback.
     pub fn interception(&self) -> Option<Interception> {
         let inbound_source = match self.proxy.inbound_source {
             InboundSource::Address(sources) => sources,
             InboundSource::Client if self.proxy.tproxy.is_some() => INBOUND_SOURCE,
-            InboundSource::Client | InboundSource::Kernel => return None,
+            InboundSource::Kernel => UNBOUND,
+            InboundSource::Client | InboundSource::Loopback => return None,
         };
         Some(Interception {
             outbound: self.ports.outbound,

@@ -68,7 +68,10 @@ fn linkerd_profile(name: &str, aliases: &[&str], about: &str, config: &linkerd::
             uid: Some(config.proxy_uid),
             gid: config.proxy_gid,
             marks: Marks::default(),
-            inbound_source: InboundSource::Kernel,
+            inbound_source: match config.self_redirect {
+                true => InboundSource::Loopback,
+                false => InboundSource::Kernel,
+            },
             tproxy: None,
         },
         rules: Rules::Iptables {

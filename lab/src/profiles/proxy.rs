@@ -34,7 +34,7 @@ pub struct Proxy {
 
 impl Proxy {
     /// User and group to run it as. Where rules ask for no group it gets its user's number.
-    pub(super) fn owner(&self) -> Option<(u32, u32)> {
+    pub fn owner(&self) -> Option<(u32, u32)> {
         let uid = match self.tproxy {
             // Istio runs the proxy as root then; only the group rules know it.
             Some(_) => Some(0),
@@ -63,4 +63,6 @@ pub enum InboundSource {
     Client,
     /// Whatever the kernel picks.
     Kernel,
+    /// 127.0.0.1 or `::1`: it calls its app there, since the rules turn a call to the pod's own address back to it.
+    Loopback,
 }

@@ -7,13 +7,17 @@ mod heading;
 mod journey;
 mod junit;
 mod notes;
+mod path;
 mod style;
 mod text;
+mod traced;
 
 pub use counters::counters;
 pub use figures::{figures_json, figures_text};
 pub use files::write_run;
 pub use journey::{end_words, journey_json, journey_text, packet_words};
 pub use junit::junit;
+pub use path::path_text;
 pub use style::Style;
 pub use text::{Detail, Run, summary};
+pub use traced::{Lines, Surroundings, TRACE_LINES, block_text};

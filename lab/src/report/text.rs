@@ -169,6 +169,7 @@ pub(super) fn witnesses<'a>(all: impl Iterator<Item = &'a Witness>) -> String {
             Witness::Log { .. } => "log",
             Witness::Counters { .. } => "counters",
             Witness::Conntrack { .. } => "conntrack",
+            Witness::Trace { .. } => "trace",
             Witness::Model => "model",
             Witness::File => "evidence file",
         };

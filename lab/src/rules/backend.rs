@@ -93,11 +93,18 @@ impl From<Backend> for Holder {
 }
 
 impl Holder {
+    /// The one of iptables.
+    pub fn iptables(self) -> Option<Backend> {
+        match self {
+            Self::IptablesNft => Some(Backend::Nft),
+            Self::IptablesLegacy => Some(Backend::Legacy),
+            Self::Nft => None,
+        }
+    }
+
     /// All of them.
     pub const ALL: [Self; 3] = [Self::IptablesLegacy, Self::IptablesNft, Self::Nft];
-}
 
-impl Holder {
     /// One of iptables by the name that `--backend` has for it.
     pub fn as_backend(self) -> &'static str {
         match self {

@@ -10,6 +10,7 @@ use super::address_kind::End;
 use super::id::{Family, Table};
 use super::matches::{Match, RuleSpec};
 use super::render::{kind_names, port_names, state_names};
+use super::rounded::Rounded;
 use super::set::{Chain, Counter, RuleSet, TableRules};
 use super::target::Target;
 use super::values::{CtState, Interface, Negatable, PortRange};
@@ -32,7 +33,8 @@ pub fn list_verbose(rules: &RuleSet, table: Table) -> String {
             " pkts bytes target     prot opt in     out     source               destination\n",
         );
         for rule in &chain.rules {
-            let line = row(rules.family, &rule.spec, rule.counters.unwrap_or_default());
+            let figures = figures(rule.counters, rule.rounded);
+            let line = row(rules.family, &rule.spec, &figures);
             let _ = writeln!(text, "{}", line.trim_end());
         }
     }
@@ -47,12 +49,23 @@ fn header(table: &TableRules, chain: &Chain) -> String {
             table.references(&chain.name)
         ),
         Some(policy) => {
-            let Counter { packets, bytes } = chain.policy_counters.unwrap_or_default();
-            let (packets, bytes) = (short(packets), short(bytes));
+            let [packets, bytes] = figures(chain.policy_counters, chain.policy_rounded);
             format!(
                 "Chain {} (policy {policy} {packets} packets, {bytes} bytes)",
                 chain.name
             )
+        }
+    }
+}
+
+/// Packets and bytes in their columns. What a listing rounded is what it was there: all numbers of its range are
+/// shortened to it.
+fn figures(exact: Option<Counter>, rounded: Option<Rounded>) -> [String; 2] {
+    match rounded {
+        Some(Rounded { packets, bytes }) => [short(packets.least), short(bytes.least)],
+        None => {
+            let Counter { packets, bytes } = exact.unwrap_or_default();
+            [short(packets), short(bytes)]
         }
     }
 }
@@ -72,13 +85,13 @@ fn short(number: u64) -> String {
     format!("{rest}T")
 }
 
-fn row(family: Family, spec: &RuleSpec, counter: Counter) -> String {
+fn row(family: Family, spec: &RuleSpec, [packets, bytes]: &[String; 2]) -> String {
     let matches = &spec.matches;
     let (inverted, protocol) = match &matches.protocol {
         Some(it) => (sign(it.negated), it.value.to_string()),
         None => (' ', "all".to_owned()),
     };
-    let mut line = format!("{:>5} {:>5} ", short(counter.packets), short(counter.bytes));
+    let mut line = format!("{packets:>5} {bytes:>5} ");
     let _ = write!(
         line,
         "{:<9} {inverted}{protocol:<4} --  ",

@@ -278,6 +278,14 @@ impl RuleSet {
         rest
     }
 
+    /// True when a listing rounded what a rule or a policy counted.
+    pub fn has_rounded_counters(&self) -> bool {
+        let mut chains = self.tables.values().flat_map(|table| &table.chains);
+        chains.any(|chain| {
+            chain.policy_rounded.is_some() || chain.rules.iter().any(|it| it.rounded.is_some())
+        })
+    }
+
     /// The same rules, not counted yet.
     pub fn without_counters(&self) -> Self {
         let mut bare = self.clone();

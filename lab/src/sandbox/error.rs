@@ -74,6 +74,9 @@ pub enum SandboxError {
         /// Exit status or signal, in words.
         how: String,
     },
+    /// A lab of another command's went away.
+    #[error("the lab went down while this command used it")]
+    WentDown,
     /// The supervisor said something that is not of the protocol.
     #[error("the lab's supervisor said something unexpected: {0}")]
     Protocol(String),
@@ -82,7 +85,7 @@ pub enum SandboxError {
 impl Explain for SandboxError {
     fn class(&self) -> Class {
         match self {
-            Self::Gone { .. } | Self::Protocol(_) => Class::State,
+            Self::Gone { .. } | Self::WentDown | Self::Protocol(_) => Class::State,
             _ => Class::Machine,
         }
     }

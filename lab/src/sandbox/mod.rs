@@ -8,6 +8,8 @@ mod processes;
 pub mod protocol;
 mod refusal;
 mod spawn;
+mod speech;
+mod visitor;
 
 pub use error::SandboxError;
 pub(crate) use idmap::of_caller as subordinate_ids;
@@ -15,5 +17,7 @@ pub use mounts::RUN_DIR;
 pub(crate) use mounts::prepare_mounts;
 pub use processes::processes;
 pub(crate) use refusal::namespaces_fix;
-pub(crate) use spawn::SUPERVISOR_ARG;
 pub use spawn::{CONTROL_FD, Supervisor};
+pub(crate) use spawn::{LISTEN_ARG, LISTENER_FD, SUPERVISOR_ARG};
+pub(crate) use speech::say;
+pub use visitor::Visitor;

@@ -27,6 +27,9 @@ pub enum Request {
     Down,
     /// Live on after the caller ends; the end of the socket no longer ends the lab.
     LetGo,
+    /// From a command that comes later: start from now. What nobody has asked for is forgotten, and rules and counters
+    /// are read again; answered by [`Message::Up`].
+    Attach,
     /// Apply rules to a throwaway pod; answered by [`Message::Applied`].
     Apply(Box<ApplyPlan>),
     /// Try what a lab needs in this sandbox; answered by [`Message::Checks`].
@@ -58,10 +61,19 @@ pub struct Order {
     pub deadline_ms: u64,
 }
 
+/// What a command that comes later hears first on the lab's socket, before it may ask for anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Greeting {
+    /// Another command has its turn: [`Greeting::Turn`] follows when that is over.
+    Waiting,
+    /// Requests are taken now.
+    Turn,
+}
+
 /// From the supervisor.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Message {
-    /// The lab is up.
+    /// The lab is up; after [`Request::Attach`], as it stands now.
     Up(Box<(Machine, Up)>),
     /// A flow is over.
     Window(Box<Window>),

@@ -4,15 +4,15 @@
 
 use std::{
     ffi::{CString, c_char},
-    io::{self, BufRead, BufReader, Write},
+    io::{self, BufReader, Write},
     os::{
-        fd::{AsRawFd, OwnedFd, RawFd},
-        unix::net::UnixStream,
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+        unix::net::{UnixListener, UnixStream},
     },
 };
 
 use nix::{
-    fcntl::OFlag,
+    fcntl::{FcntlArg, OFlag, fcntl},
     libc,
     sched::{CloneFlags, clone},
     sys::{
@@ -25,10 +25,18 @@ use nix::{
 use super::{
     SandboxError, idmap,
     protocol::{Message, Request},
+    speech,
 };
 
 /// File descriptor of the control socket in the supervisor.
 pub const CONTROL_FD: RawFd = 3;
+
+/// File descriptor, in the supervisor, of the socket that later commands come to. Only a lab that is started with
+/// [`LISTEN_ARG`] has it.
+pub(crate) const LISTENER_FD: RawFd = 4;
+
+/// Second argument of a supervisor that listens to later commands.
+pub(crate) const LISTEN_ARG: &str = "listen";
 
 /// First argument that makes a binary of ours a supervisor; see `entry`.
 pub(crate) const SUPERVISOR_ARG: &str = "__supervisor";
@@ -50,6 +58,19 @@ impl Supervisor {
     /// # Errors
     /// Namespaces refused, or ids that can't be mapped; nothing is left then.
     pub fn start() -> Result<Self, SandboxError> {
+        Self::start_with(None)
+    }
+
+    /// The same, with a socket that later commands come to once the lab was let go. The socket is made by the caller:
+    /// the supervisor's own view of the file system has no place that the machine sees.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_listening(listener: &UnixListener) -> Result<Self, SandboxError> {
+        Self::start_with(Some(listener))
+    }
+
+    fn start_with(listener: Option<&UnixListener>) -> Result<Self, SandboxError> {
         let setup = |what| move |source| SandboxError::Setup { what, source };
         let io_setup = |what| {
             move |e: io::Error| SandboxError::Setup {
@@ -60,8 +81,23 @@ impl Supervisor {
         let (ours, theirs) = UnixStream::pair().map_err(io_setup("make a control socket"))?;
         let (gate_read, gate_write) = pipe2(OFlag::O_CLOEXEC).map_err(setup("make a pipe"))?;
         let rootless = !Uid::effective().is_root();
-        let pid = clone_and_exec(&theirs, &gate_read, &gate_write, rootless)?;
-        drop((theirs, gate_read));
+        // Above what the child gives a number to: to put one in its place never closes the other.
+        let above = |fd: BorrowedFd| {
+            let copy = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(LISTENER_FD + 1));
+            let copy = copy.map_err(setup("duplicate a socket"))?;
+            // SAFETY: just made, and nobody else owns it.
+            Ok::<_, SandboxError>(unsafe { OwnedFd::from_raw_fd(copy) })
+        };
+        let control = above(theirs.as_fd())?;
+        let listener = listener.map(|it| above(it.as_fd())).transpose()?;
+        let pid = clone_and_exec(
+            &control,
+            listener.as_ref(),
+            &gate_read,
+            &gate_write,
+            rootless,
+        )?;
+        drop((theirs, control, listener, gate_read));
         let mut supervisor = Self {
             pid,
             reader: BufReader::new(ours.try_clone().map_err(io_setup("clone a socket"))?),
@@ -89,10 +125,7 @@ impl Supervisor {
     /// # Errors
     /// The supervisor is gone.
     pub fn send(&mut self, request: &Request) -> Result<(), SandboxError> {
-        let mut line = serde_json::to_vec(request)
-            .map_err(|e| SandboxError::Protocol(format!("a request has no JSON form: {e}")))?;
-        line.push(b'\n');
-        self.writer.write_all(&line).map_err(|_| self.gone())
+        speech::say(&mut self.writer, request).map_err(|error| self.or_gone(error))
     }
 
     /// Waits for the next message.
@@ -100,12 +133,7 @@ impl Supervisor {
     /// # Errors
     /// The supervisor is gone, or what it says is not of the protocol.
     pub fn receive(&mut self) -> Result<Message, SandboxError> {
-        let mut line = String::new();
-        match self.reader.read_line(&mut line) {
-            Ok(n) if n > 0 => serde_json::from_str(&line)
-                .map_err(|e| SandboxError::Protocol(format!("{e}: {}", line.trim_end()))),
-            _ => Err(self.gone()),
-        }
+        speech::hear(&mut self.reader).map_err(|error| self.or_gone(error))
     }
 
     /// A handle that can end a blocked [`Self::receive`] from a signal handler's thread.
@@ -124,6 +152,13 @@ impl Supervisor {
     /// Waits for the supervisor's own end.
     pub fn wait(mut self) -> WaitStatus {
         self.reap(None)
+    }
+
+    fn or_gone(&mut self, error: speech::Error) -> SandboxError {
+        match error {
+            speech::Error::Unreadable(words) => SandboxError::Protocol(words),
+            speech::Error::Closed => self.gone(),
+        }
     }
 
     fn gone(&mut self) -> SandboxError {
@@ -168,7 +203,8 @@ impl Drop for Supervisor {
 }
 
 fn clone_and_exec(
-    control: &UnixStream,
+    control: &OwnedFd,
+    listener: Option<&OwnedFd>,
     gate_read: &OwnedFd,
     gate_write: &OwnedFd,
     rootless: bool,
@@ -185,8 +221,16 @@ fn clone_and_exec(
     let args = [
         CString::from(c"hoplab"),
         CString::new(SUPERVISOR_ARG).expect("no zero byte"),
+        CString::new(LISTEN_ARG).expect("no zero byte"),
     ];
-    let argv: [*const c_char; 3] = [args[0].as_ptr(), args[1].as_ptr(), std::ptr::null()];
+    let listens = listener.map_or(std::ptr::null(), |_| args[2].as_ptr());
+    let argv: [*const c_char; 4] = [
+        args[0].as_ptr(),
+        args[1].as_ptr(),
+        listens,
+        std::ptr::null(),
+    ];
+    let listener = listener.map_or(-1, AsRawFd::as_raw_fd);
     let (control, gate_read, gate_write) = (
         control.as_raw_fd(),
         gate_read.as_raw_fd(),
@@ -210,10 +254,9 @@ fn clone_and_exec(
             let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC);
             libc::dup2(null, 0);
             libc::dup2(2, 1);
-            if control == CONTROL_FD {
-                libc::fcntl(control, libc::F_SETFD, 0);
-            } else {
-                libc::dup2(control, CONTROL_FD);
+            libc::dup2(control, CONTROL_FD);
+            if listener != -1 {
+                libc::dup2(listener, LISTENER_FD);
             }
             libc::execv(program.as_ptr(), argv.as_ptr());
             libc::_exit(123)

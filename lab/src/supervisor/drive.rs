@@ -1,7 +1,7 @@
 //! Sends one flow and collects what was observed of it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::mpsc::{Receiver, RecvTimeoutError},
     time::{Duration, Instant},
 };
@@ -14,6 +14,7 @@ use hoplab_proxies::{
 use super::{
     Event,
     live::{Live, LiveStub, no_such_pod},
+    observers::complete,
     phase,
     quiet::{State, state},
     up::micros,
@@ -59,7 +60,7 @@ pub(super) fn drive(
         dismiss(live, stub, deadline, queue)?;
     }
     let records = std::mem::take(&mut live.records);
-    let fresh = live.conntrack()?;
+    let mut fresh = live.conntrack()?;
     let mut watch: BTreeSet<String> = order.watch.into_iter().collect();
     watch.extend(records.iter().map(|r| r.pod.clone()));
     let busy = fresh
@@ -68,7 +69,12 @@ pub(super) fn drive(
         .filter(|(_, entries)| !entries.is_empty());
     watch.extend(busy.map(|(pod, _)| pod.clone()));
     let watch: Vec<String> = watch.into_iter().collect();
-    let counters = live.window_counters(&watch, order.family)?;
+    let reading = live.begin_counters(&watch, &[order.family]);
+    let (mut traces, lost) = live.traces()?;
+    complete(&mut traces, &fresh.entries);
+    fresh.lost.extend(lost);
+    let read = reading.wait()?;
+    let counters = live.window_counters(read, order.family);
     Ok(Window {
         flow: order.flow,
         family: order.family,
@@ -78,7 +84,7 @@ pub(super) fn drive(
         records,
         counters,
         conntrack: fresh.entries,
-        traces: BTreeMap::new(),
+        traces,
         lost: fresh.lost,
         quiet,
         took_us,
@@ -170,6 +176,7 @@ fn collect(
             }
         }
         live.check_processes()?;
+        live.make_room()?;
         let replied = live.replies.contains_key(&id);
         let open = match state(&live.records) {
             State::Open(words) => words,
@@ -210,7 +217,7 @@ fn take(live: &mut Live, event: Event) -> Result<(), Failure> {
     match event {
         Event::Report(report) => live.take_report(*report),
         Event::Request(_) => {}
-        Event::Stop | Event::Orphaned => return Err(told_to_stop()),
+        Event::Stop | Event::Orphaned | Event::Left => return Err(told_to_stop()),
     }
     Ok(())
 }
@@ -243,7 +250,7 @@ fn take_reply(live: &mut Live, id: u64) -> CallOutcome {
 }
 
 /// Ends a probe and waits for its end, so that nothing of it reaches into the next window.
-fn dismiss(
+pub(super) fn dismiss(
     live: &mut Live,
     stub: Stub,
     deadline: Instant,

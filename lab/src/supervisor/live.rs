@@ -17,14 +17,15 @@ use nix::{
     unistd::Pid,
 };
 
-use super::quiet;
+use super::{observers::PodWatch, quiet};
 use crate::{
     evidence::{ConntrackEntry, PodCounters, ProcessUp},
     failure::{Class, Failure},
-    net::{Inside, Namespace},
+    net::{Inside, Job, Namespace},
     netfilter::{self, ConntrackWatch, NetfilterError, RuleTool as Tool},
     process::{Exit, Input, ProcessError, Report, Sink, Spawned, Stub},
-    rules::{CounterSnapshot, Family},
+    rules::{CounterSnapshot, Family, Written, to_restore},
+    traced::PodTrace,
 };
 
 /// Lines of standard error kept per process.
@@ -61,6 +62,8 @@ pub(super) struct LivePod {
     pub conntrack: Option<ConntrackWatch>,
     /// Events of conntrack were lost since it was last taken.
     pub overrun: bool,
+    /// None when nothing is traced.
+    pub trace: Option<PodWatch>,
 }
 
 /// A process of a running lab.
@@ -115,6 +118,17 @@ pub(super) struct NewEntries {
     pub entries: BTreeMap<String, Vec<ConntrackEntry>>,
     /// What was lost, in words.
     pub lost: Vec<String>,
+}
+
+/// Counters that are being read, by pod.
+pub(super) struct Reading(Vec<(String, Job<Result<Vec<CounterSnapshot>, NetfilterError>>)>);
+
+impl Reading {
+    /// Waits for all of them.
+    pub fn wait(self) -> Result<BTreeMap<String, Vec<CounterSnapshot>>, Failure> {
+        let read = self.0.into_iter();
+        read.map(|(pod, job)| Ok((pod, job.wait()??))).collect()
+    }
 }
 
 impl Live {
@@ -188,6 +202,11 @@ impl Live {
         pods: &[String],
         families: &[Family],
     ) -> Result<BTreeMap<String, Vec<CounterSnapshot>>, Failure> {
+        self.begin_counters(pods, families).wait()
+    }
+
+    /// Begins to read counters, on the threads of the pods.
+    pub fn begin_counters(&self, pods: &[String], families: &[Family]) -> Reading {
         let tool = self.tool;
         let families: Arc<[Family]> = families.into();
         let mut jobs = Vec::new();
@@ -198,24 +217,20 @@ impl Live {
                 jobs.push((name.clone(), pod.namespace.job(read)));
             }
         }
-        let mut counters = BTreeMap::new();
-        for (name, job) in jobs {
-            counters.insert(name, job.wait()??);
-        }
-        Ok(counters)
+        Reading(jobs)
     }
 
-    /// Counters of some pods before and after the window that ends now, in the family of its flow.
+    /// Counters of some pods before and after the window that ends with this reading, in the family of its flow.
     ///
     /// A rule of an inet table has one counter for both families. All families are read at once there, so that the next
     /// window over the other family begins where this one ends.
     pub fn window_counters(
         &mut self,
-        pods: &[String],
+        reading: BTreeMap<String, Vec<CounterSnapshot>>,
         family: Family,
-    ) -> Result<BTreeMap<String, PodCounters>, Failure> {
+    ) -> BTreeMap<String, PodCounters> {
         let mut counters = BTreeMap::new();
-        for (name, read) in self.counters(pods, &[family])? {
+        for (name, read) in reading {
             let Some(pod) = self.pods.get_mut(&name) else {
                 continue;
             };
@@ -228,7 +243,7 @@ impl Live {
                 }
             }
         }
-        Ok(counters)
+        counters
     }
 
     /// Counters of every pod with rules.
@@ -279,6 +294,27 @@ impl Live {
         Ok(NewEntries { entries, lost })
     }
 
+    /// Makes room for more of a trace where a flow may not find enough.
+    pub fn make_room(&mut self) -> Result<(), Failure> {
+        for watch in self.pods.values_mut().filter_map(|pod| pod.trace.as_mut()) {
+            watch.make_room()?;
+        }
+        Ok(())
+    }
+
+    /// Packets traced in every pod since the last call, and what was lost, in words.
+    pub fn traces(&mut self) -> Result<(BTreeMap<String, PodTrace>, Vec<String>), Failure> {
+        let (mut traces, mut lost) = (BTreeMap::new(), Vec::new());
+        for (name, pod) in &mut self.pods {
+            if let Some(watch) = &mut pod.trace {
+                let (trace, words) = watch.take()?;
+                traces.insert(name.clone(), trace);
+                lost.extend(words.map(|it| format!("the trace of {name}: {it}")));
+            }
+        }
+        Ok((traces, lost))
+    }
+
     /// The first thing that went wrong with a process, if one did.
     pub fn check_processes(&mut self) -> Result<(), Failure> {
         match self.broken.take() {
@@ -307,14 +343,26 @@ fn read_here(
     families: &[Family],
     pod: &str,
 ) -> Result<Vec<CounterSnapshot>, NetfilterError> {
+    held_here(tool, families, pod).map(|(_, counters)| counters)
+}
+
+/// Runs on a pod's thread: the rules that the kernel holds, and their counters. nft lists those of all families at once.
+pub(super) fn held_here(
+    tool: Tool,
+    families: &[Family],
+    pod: &str,
+) -> Result<(Written, Vec<CounterSnapshot>), NetfilterError> {
     let Tool::Iptables(backend) = tool else {
-        return netfilter::native_counters(pod);
+        let (text, sets) = netfilter::native_held(pod)?;
+        return Ok((text, sets.iter().map(CounterSnapshot::of_nft).collect()));
     };
-    let read = |family: &Family| {
+    let (mut texts, mut counters) = (BTreeMap::new(), Vec::new());
+    for family in families {
         let rules = netfilter::save(backend, *family, pod)?;
-        netfilter::counters(&rules, pod)
-    };
-    families.iter().map(read).collect()
+        counters.push(netfilter::counters(&rules, pod)?);
+        texts.insert(*family, to_restore(&rules));
+    }
+    Ok((Written::Iptables(texts), counters))
 }
 
 /// A pod that the lab does not have.

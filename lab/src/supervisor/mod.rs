@@ -3,17 +3,20 @@
 //! One thread owns all state and reacts to events: requests from the control socket, reports from processes,
 //! signals. Threads beside it only wait for one source each.
 
+mod attach;
+mod clients;
 mod down;
 mod drive;
 mod live;
+mod observers;
 mod quiet;
 mod up;
 
 use std::{
     fs::File,
-    io::{BufRead, BufReader, IsTerminal, Write},
-    os::fd::{FromRawFd, OwnedFd},
-    os::unix::net::UnixStream,
+    io::{BufRead, BufReader, IsTerminal},
+    os::fd::{FromRawFd, OwnedFd, RawFd},
+    os::unix::net::{UnixListener, UnixStream},
     process::ExitCode,
     sync::{
         atomic::{AtomicBool, Ordering},
@@ -28,13 +31,16 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     apply, doctor,
+    evidence::{Machine, Up},
     failure::{Class, Failure},
     process::Report,
     sandbox::{
-        CONTROL_FD, prepare_mounts,
+        CONTROL_FD, LISTEN_ARG, LISTENER_FD, prepare_mounts,
         protocol::{Message, Request},
+        say,
     },
 };
+use clients::Asked;
 use live::Live;
 
 /// Time to take the lab down in order after the caller has died; then PID 1 ends, and the kernel removes the rest.
@@ -42,8 +48,10 @@ const ORPHAN_GRACE: Duration = Duration::from_secs(3);
 
 /// What the supervisor reacts to.
 pub(crate) enum Event {
-    /// From the control socket.
-    Request(Box<Request>),
+    /// From the control socket, or from a later command.
+    Request(Box<Asked>),
+    /// A later command is gone; what it asked for last may still be under way.
+    Left,
     /// The caller closed the control socket.
     Orphaned,
     /// SIGTERM or SIGINT.
@@ -75,14 +83,9 @@ pub(crate) fn phase(name: &str) {
 
 /// Runs until the lab is down.
 pub(crate) fn main() -> ExitCode {
-    // SAFETY: the caller of this binary put the control socket there; nobody else in this process owns it.
-    let control = unsafe { OwnedFd::from_raw_fd(CONTROL_FD) };
-    // Inherited by nobody: a child that kept it would keep the caller waiting.
-    let _ = nix::fcntl::fcntl(
-        &control,
-        nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC),
-    );
-    let control = UnixStream::from(control);
+    let control = UnixStream::from(given(CONTROL_FD));
+    let listens = std::env::args().nth(2).is_some_and(|arg| arg == LISTEN_ARG);
+    let listener = listens.then(|| UnixListener::from(given(LISTENER_FD)));
     // RUST_LOG=hoplab=debug shows what the supervisor does and when.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt()
@@ -92,8 +95,8 @@ pub(crate) fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .init();
     let (events, queue) = mpsc::channel();
-    match listen(&control, &events) {
-        Ok(()) => serve(control, events, &queue),
+    match listen(control, listener, &events) {
+        Ok(()) => serve(events, &queue),
         Err(error) => {
             eprintln!("the lab's supervisor could not start: {error}");
             ExitCode::FAILURE
@@ -101,7 +104,23 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-fn listen(control: &UnixStream, events: &Sender<Event>) -> std::io::Result<()> {
+/// A descriptor that the caller of this binary put in its place.
+fn given(number: RawFd) -> OwnedFd {
+    // SAFETY: it is there as the arguments say, and nobody else in this process owns it.
+    let fd = unsafe { OwnedFd::from_raw_fd(number) };
+    // Inherited by nobody: a child that kept it would keep the caller waiting.
+    let _ = nix::fcntl::fcntl(
+        &fd,
+        nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC),
+    );
+    fd
+}
+
+fn listen(
+    control: UnixStream,
+    listener: Option<UnixListener>,
+    events: &Sender<Event>,
+) -> std::io::Result<()> {
     let reader = BufReader::new(control.try_clone()?);
     let requests = events.clone();
     thread::Builder::new()
@@ -112,7 +131,9 @@ fn listen(control: &UnixStream, events: &Sender<Event>) -> std::io::Result<()> {
                 match serde_json::from_str::<Request>(&line) {
                     Ok(request) => {
                         let_go |= matches!(request, Request::LetGo);
-                        let _ = requests.send(Event::Request(Box::new(request)));
+                        if let Ok((asked, _)) = Asked::new(request, &control) {
+                            let _ = requests.send(Event::Request(Box::new(asked)));
+                        }
                     }
                     Err(error) => eprintln!("the lab's supervisor can't read a request: {error}"),
                 }
@@ -124,6 +145,9 @@ fn listen(control: &UnixStream, events: &Sender<Event>) -> std::io::Result<()> {
                 thread::park_timeout(orphan_grace());
                 // SAFETY: _exit has no preconditions; destructors would only delay the kernel's own clean-up.
                 unsafe { nix::libc::_exit(1) };
+            }
+            if let Some(listener) = listener {
+                clients::attend(&listener, &requests);
             }
         })?;
     let signals = events.clone();
@@ -139,49 +163,74 @@ fn listen(control: &UnixStream, events: &Sender<Event>) -> std::io::Result<()> {
     Ok(())
 }
 
-fn serve(mut control: UnixStream, events: Sender<Event>, queue: &Receiver<Event>) -> ExitCode {
-    let mut live: Option<Live> = None;
+fn serve(events: Sender<Event>, queue: &Receiver<Event>) -> ExitCode {
+    let mut lab = Lab::default();
+    // Set once a lab was let go: it outlives whoever asks.
+    let mut kept = false;
+    // No command has its turn: what the lab does meanwhile is nobody's to hear of.
+    let mut idle = false;
     while let Ok(event) = queue.recv() {
         match event {
             Event::Report(report) => {
-                if let Some(live) = &mut live {
+                if let Some(live) = &mut lab.live {
                     live.take_report(*report);
+                    if idle {
+                        live.forget();
+                    }
                 }
             }
+            Event::Left => idle = true,
             Event::Orphaned | Event::Stop => {
-                if let Some(live) = live.take() {
+                if let Some(live) = lab.live.take() {
                     down::down(live, queue);
                 }
                 return ExitCode::SUCCESS;
             }
-            Event::Request(request) => {
-                let last = matches!(*request, Request::Down);
-                let Some(message) = answer(*request, &mut live, &events, queue) else {
+            Event::Request(asked) => {
+                let Asked {
+                    request,
+                    mut client,
+                    dealt_with,
+                } = *asked;
+                let last = matches!(request, Request::Down);
+                idle = matches!(request, Request::LetGo);
+                kept |= idle;
+                let Some(message) = answer(request, &mut lab, &events, queue) else {
                     continue;
                 };
-                let heard = say(&mut control, &message).is_ok();
+                let heard = say(&mut client, &message).is_ok();
+                drop(dealt_with);
                 if last {
                     return ExitCode::SUCCESS;
                 }
-                if !heard || STOPPING.load(Ordering::SeqCst) {
-                    if let Some(live) = live.take() {
+                if STOPPING.load(Ordering::SeqCst) || !(heard || kept) {
+                    if let Some(live) = lab.live.take() {
                         down::down(live, queue);
                     }
                     return ExitCode::SUCCESS;
                 }
+                idle |= !heard;
             }
         }
     }
     ExitCode::SUCCESS
 }
 
+/// The lab, and what was said when it came up.
+#[derive(Default)]
+struct Lab {
+    live: Option<Live>,
+    came_up: Option<(Machine, Up)>,
+}
+
 fn answer(
     request: Request,
-    live: &mut Option<Live>,
+    lab: &mut Lab,
     events: &Sender<Event>,
     queue: &Receiver<Event>,
 ) -> Option<Message> {
     let not_up = || Failure::new(Class::State, "the lab is not up");
+    let Lab { live, came_up } = lab;
     let result = match request {
         Request::LetGo => {
             leave_the_terminal();
@@ -192,11 +241,22 @@ fn answer(
             .and_then(|()| up::up(*plan, events, queue))
             .map(|(lab, machine, up)| {
                 *live = Some(lab);
+                *came_up = Some((machine.clone(), up.clone()));
                 Message::Up(Box::new((machine, up)))
             }),
         Request::Up(_) => Err(Failure::new(Class::State, "the lab is up already")),
+        Request::Attach => match (live, came_up) {
+            (Some(live), Some((machine, up))) => live
+                .start_from_now(queue)
+                .and_then(|()| live.as_it_stands(up))
+                .map(|now| Message::Up(Box::new((machine.clone(), now)))),
+            _ => Err(not_up()),
+        },
         Request::Drive(order) => match live {
-            Some(live) => drive::drive(live, order, queue).map(|w| Message::Window(Box::new(w))),
+            Some(live) => live
+                .is_whole()
+                .and_then(|()| drive::drive(live, order, queue))
+                .map(|window| Message::Window(Box::new(window))),
             None => Err(not_up()),
         },
         Request::Totals => match live {
@@ -225,12 +285,6 @@ fn leave_the_terminal() {
     // Nothing depends on it: what can't be redirected stays as it is.
     let _ = nix::unistd::dup2_stdout(&nowhere);
     let _ = nix::unistd::dup2_stderr(&nowhere);
-}
-
-fn say(control: &mut UnixStream, message: &Message) -> std::io::Result<()> {
-    let mut line = serde_json::to_vec(message).map_err(std::io::Error::other)?;
-    line.push(b'\n');
-    control.write_all(&line)
 }
 
 /// The node's namespace, to hand links to.

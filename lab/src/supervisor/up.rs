@@ -16,6 +16,7 @@ use std::{
 use super::{
     Event,
     live::{Live, LivePod, LiveStub},
+    observers::PodWatch,
     own_namespace, phase,
 };
 use crate::{
@@ -27,6 +28,7 @@ use crate::{
     plan::{Mac, Plan, PodPlan, RuleTexts},
     process::{self, Input, ProcessError, Sink, Stub},
     rules::{Family, Written},
+    traced::Tracing,
 };
 
 /// Time for every process to say it is ready.
@@ -36,6 +38,7 @@ const READY_SECONDS: u64 = 10;
 struct Shared {
     tool: Tool,
     rules: RuleTexts,
+    tracing: Tracing,
     bridge: String,
     neighbours: Vec<(IpAddr, Mac)>,
     node: net::Sender,
@@ -47,6 +50,7 @@ struct Shared {
 struct Built {
     applied: Option<Applied>,
     conntrack: Option<ConntrackWatch>,
+    trace: Option<PodWatch>,
     inputs: Vec<Input>,
 }
 
@@ -78,6 +82,7 @@ pub(super) fn up(
     let shared = Arc::new(Shared {
         tool,
         rules: plan.rules.clone(),
+        tracing: plan.tracing,
         bridge: plan.node.bridge.clone(),
         neighbours: plan.neighbours.clone(),
         node: node.sender(),
@@ -116,6 +121,7 @@ pub(super) fn up(
     let up = Up {
         pods,
         node,
+        tracing: plan.tracing,
         took_us: micros(started.elapsed()),
     };
     Ok((live, machine, up))
@@ -226,6 +232,7 @@ fn build(plan: &Plan, shared: &Arc<Shared>, live: &mut Live) -> Result<Vec<PodUp
             counters: up.counters.clone(),
             conntrack: built.conntrack,
             overrun: false,
+            trace: built.trace,
         };
         live.pods.insert(pod.name.clone(), entry);
         pods.push(up);
@@ -289,9 +296,14 @@ fn build_inside(
         inputs.push(process::spawn(process, first + i, &shared.sink)?);
     }
     phase("processes");
+    // While the processes start.
+    let saved = applied.as_ref().map_or(&[][..], |it| &it.saved);
+    let trace = PodWatch::open(shared.tracing, shared.tool, saved)?;
+    phase("observers");
     Ok(Built {
         applied,
         conntrack,
+        trace,
         inputs,
     })
 }
@@ -366,7 +378,7 @@ fn await_ready(live: &mut Live, queue: &Receiver<Event>) -> Result<(), Failure> 
                     "the lab was told to stop before it was up",
                 ));
             }
-            Ok(Event::Request(_)) => {}
+            Ok(Event::Request(_) | Event::Left) => {}
             Err(RecvTimeoutError::Timeout) => {
                 let stub = &live.stubs[waiting];
                 return Err(ProcessError::NotReady {

@@ -13,8 +13,8 @@ use crate::{
     ports,
 };
 
-/// A name that can be part of a path, a host name and a network namespace name.
-fn is_name(text: &str) -> bool {
+/// True of a name that labs and pods can have: it can be part of a path, a host name and a network namespace name.
+pub fn is_name(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 63
         && text

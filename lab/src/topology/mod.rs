@@ -14,6 +14,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
+pub use check::is_name;
 pub use flow::{
     Actor, Answer, Ask, Expected, Flow, Notes, NotesCall, NotesReply, Sender, Target, path_words,
 };

@@ -5,16 +5,24 @@
 //! belong to it. Then base chains are put together by what nat leaves of a packet as it is (IP id or flow label, TCP
 //! numbers, first bytes of UDP), in the order of hooks and priorities.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::{Duration, Instant},
+};
 
 use super::{
     ChainName, Hook, NftEvent, NftKind, Owner, Source, Station, TableFamily, TracedPacket,
     building::{Building, Place},
     legacy::{self, LegacyRules},
-    observers::{self, OWNER_PREFIX, TABLE_PREFIX},
+    observers::{self, OWNER_PREFIX},
     rulebook::RuleBook,
     wire::{Identity, LogEvent, TraceLine},
 };
+use crate::traced::OBSERVER_TABLES;
+
+/// How long a packet may be between two hooks: over lo through a queue of the machine, or with a program that it was
+/// queued for. After that nobody waits for what follows.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Packets that are being put together.
 #[derive(Debug, Default)]
@@ -46,7 +54,7 @@ impl Assembler {
     /// Takes an event of nftables' trace.
     pub fn nft(&mut self, event: NftEvent, book: &RuleBook) {
         let own = event.chain.table == self.table;
-        if !own && event.chain.table.starts_with(TABLE_PREFIX) {
+        if !own && event.chain.table.starts_with(OBSERVER_TABLES) {
             // The observers of somebody else.
             return;
         }
@@ -244,9 +252,26 @@ impl Assembler {
         true
     }
 
-    /// Packets that nothing can follow; with `all`, all of them.
-    pub fn take(&mut self, all: bool) -> Vec<TracedPacket> {
-        let done = |it: &Building| (all || it.ended) && !it.stations.is_empty();
+    /// Whether there are packets whose end was not seen.
+    pub fn is_waiting(&self) -> bool {
+        !self.packets.is_empty()
+    }
+
+    /// All packets.
+    pub fn take_all(&mut self) -> Vec<TracedPacket> {
+        self.take(|_| true)
+    }
+
+    /// Packets that nothing can follow, and those that nothing has followed for a while.
+    pub fn take_ended(&mut self, now: Instant) -> Vec<TracedPacket> {
+        for building in self.packets.values_mut() {
+            building.look_at(now, PATIENCE);
+        }
+        self.take(|it| it.ended)
+    }
+
+    fn take(&mut self, which: impl Fn(&Building) -> bool) -> Vec<TracedPacket> {
+        let done = |it: &Building| which(it) && !it.stations.is_empty();
         let numbers = self.packets.iter().filter(|(_, it)| done(it));
         let numbers: Vec<u64> = numbers.map(|(number, _)| *number).collect();
         let mut taken = Vec::new();

@@ -1,5 +1,7 @@
 //! A packet that is being put together: whether it can have come to a place, and what it was when it is done. Pure.
 
+use std::time::{Duration, Instant};
+
 use super::{
     ConntrackSeen, Hook, NftEvent, NftKind, Ordinal, Owner, PacketConntrack, RulePlace, Source,
     Station, Step, Told, TracedPacket, Verdict,
@@ -24,6 +26,8 @@ pub(super) struct Building {
     pub mark: Option<u32>,
     /// Nothing can follow: it was dropped, delivered, or has left.
     pub ended: bool,
+    /// What was known of it when it was last looked at, and since when that is all.
+    seen: Option<(usize, Instant)>,
 }
 
 impl Building {
@@ -36,6 +40,27 @@ impl Building {
             doubts: Vec::new(),
             mark: None,
             ended: false,
+            seen: None,
+        }
+    }
+
+    /// Gives up on a packet of which there has been nothing new for longer than `patience`.
+    pub fn look_at(&mut self, now: Instant, patience: Duration) {
+        let steps = self.stations.iter().map(|it| it.steps.len());
+        let known = self.stations.len() + steps.sum::<usize>();
+        match self.seen {
+            Some((before, since)) if before == known => {
+                if !self.ended && now.saturating_duration_since(since) >= patience {
+                    self.ended = true;
+                    let last = self.stations.last().map(|it| it.hook);
+                    let after = last.map(|hook| format!(" after {hook}"));
+                    self.doubts.push(format!(
+                        "it was not seen{}: routing or a socket dropped it, or its reports were lost",
+                        after.unwrap_or_default()
+                    ));
+                }
+            }
+            _ => self.seen = Some((known, now)),
         }
     }
 

@@ -9,6 +9,7 @@ use super::{
     TraceError,
     netlink::{Listening, message_type},
     observers::LOGGED_BYTES,
+    rival,
     wire::{Attributes, LogEvent, Message, request},
 };
 
@@ -61,9 +62,12 @@ pub(super) fn bind_own_group(logs: &mut Listening) -> Result<u16, TraceError> {
             Err(source) => return Err(TraceError::netlink(LISTEN_LOG)(source)),
         }
     }
-    Err(TraceError::GroupTaken {
-        group: FIRST_OWN_GROUP,
-    })
+    Err(taken(FIRST_OWN_GROUP))
+}
+
+fn taken(group: u16) -> TraceError {
+    let by = rival::reader_of(group);
+    TraceError::GroupTaken { group, by }
 }
 
 /// The socket may listen at all, it has joined multicast groups; so "not permitted" is about this group.
@@ -76,7 +80,7 @@ pub(super) fn bind_trace_lines(logs: &mut Listening) -> Result<u16, TraceError> 
     let group = GROUP_TRACE_LINES;
     match bind(logs, group) {
         Ok(()) => Ok(group),
-        Err(error) if is_taken(&error) => Err(TraceError::GroupTaken { group }),
+        Err(error) if is_taken(&error) => Err(taken(group)),
         Err(source) => Err(TraceError::netlink(LISTEN_LOG)(source)),
     }
 }

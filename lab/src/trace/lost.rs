@@ -19,6 +19,33 @@ pub struct Lost {
 }
 
 impl Lost {
+    /// What was lost after an earlier count.
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            overruns: self.overruns.saturating_sub(earlier.overruns),
+            messages: self.messages.saturating_sub(earlier.messages),
+            log_gaps: self.log_gaps.saturating_sub(earlier.log_gaps),
+            fragments: self.fragments.saturating_sub(earlier.fragments),
+            unreadable: self.unreadable.saturating_sub(earlier.unreadable),
+        }
+    }
+
+    /// `2 overruns (ENOBUFS), 31 messages dropped by the kernel`; none when all was seen.
+    pub fn words(self) -> Option<String> {
+        let counts = [
+            (self.overruns, "overruns (ENOBUFS)"),
+            (self.messages, "messages dropped by the kernel"),
+            (self.log_gaps, "gaps in the log"),
+            (self.fragments, "events without their beginning"),
+            (self.unreadable, "messages that could not be read"),
+        ];
+        let some = counts.iter().filter(|(count, _)| *count > 0);
+        let words: Vec<String> = some
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect();
+        (!words.is_empty()).then(|| words.join(", "))
+    }
+
     /// True when all was seen.
     pub fn is_nothing(&self) -> bool {
         *self == Self::default()

@@ -2,8 +2,10 @@
 //! packets put together from them, on both backends.
 //!
 //! [`TraceWatch`] has the effects: sockets, and a table that the kernel removes with the socket that made it. What it
-//! gives is data of [`traced`](crate::traced), on any machine. All else is pure: bytes to events (`wire`), events to packets (`assemble`), handles to places (`rulebook`), places to
-//! verdicts where ip_tables tells none (`legacy`).
+//! gives is data of [`traced`](crate::traced), on any machine. [`NamespaceTrace`] is a watch in the namespace of any
+//! process, with what else is to be known there: rules, names of interfaces, conntrack. All else is pure: bytes to
+//! events (`wire`), events to packets (`assemble`), handles to places (`rulebook`), places to verdicts where ip_tables
+//! tells none (`legacy`), rules to texts (`rule_texts`).
 
 mod assemble;
 mod building;
@@ -13,8 +15,10 @@ mod legacy;
 mod log_groups;
 mod logger;
 mod lost;
+mod namespace;
 mod netlink;
 mod observers;
+mod rival;
 mod rulebook;
 mod ruleset;
 mod selection;
@@ -24,7 +28,7 @@ mod zones;
 
 pub use error::TraceError;
 pub use lost::Lost;
-pub(crate) use observers::TABLE_PREFIX;
+pub use namespace::NamespaceTrace;
 pub use ruleset::observer_tables;
 pub use selection::{Options, Packets, Selection};
 pub use watch::TraceWatch;

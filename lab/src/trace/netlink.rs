@@ -14,6 +14,14 @@ use super::wire::{Attributes, Malformed, Message, messages, request};
 /// Room for what one read takes: a dump comes in pieces of at most 32 KiB.
 const READ_BUFFER: usize = 64 << 10;
 
+/// No datagram takes less of a socket's room: the kernel counts its own data about it too.
+const SMALLEST: usize = 512;
+
+// Fields of SO_MEMINFO, from linux/sock_diag.h.
+const MEMORY_WAITING: usize = 0;
+const MEMORY_DROPS: usize = 8;
+const MEMORY_FIELDS: usize = 9;
+
 // Message types below the first of netfilter's.
 const ERROR: u16 = 2;
 const DONE: u16 = 3;
@@ -259,9 +267,16 @@ impl Listening {
 
     /// Messages the kernel could not give to this socket, since it was opened.
     pub fn dropped(&self) -> io::Result<u64> {
-        const DROPS: usize = 8;
-        const FIELDS: usize = 9;
-        let mut numbers = [0u32; FIELDS];
+        Ok(self.memory()?[MEMORY_DROPS].into())
+    }
+
+    /// Datagrams that wait to be read, at most.
+    pub fn waiting(&self) -> io::Result<usize> {
+        Ok(self.memory()?[MEMORY_WAITING] as usize / SMALLEST + 1)
+    }
+
+    fn memory(&self) -> io::Result<[u32; MEMORY_FIELDS]> {
+        let mut numbers = [0u32; MEMORY_FIELDS];
         let mut length = size_of_val(&numbers) as libc::socklen_t;
         // SAFETY: the pointers are to values of the sizes given, alive during the call.
         let code = unsafe {
@@ -276,7 +291,7 @@ impl Listening {
         if code != 0 {
             return Err(io::Error::last_os_error());
         }
-        Ok(numbers[DROPS].into())
+        Ok(numbers)
     }
 
     pub fn as_socket(&self) -> &Socket {

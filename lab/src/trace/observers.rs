@@ -15,8 +15,6 @@ use super::{
     wire::Attributes,
 };
 
-/// Every table of observers has a name that begins so.
-pub(crate) const TABLE_PREFIX: &str = "hoplab-trace-";
 /// What our own log rule writes.
 pub(crate) const OWNER_PREFIX: &str = "hoplab-owner";
 /// Between the name of a base chain and the number of a stage of its choice.

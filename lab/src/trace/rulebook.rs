@@ -121,6 +121,12 @@ impl RuleBook {
         self.tables_touched.contains(&table)
     }
 
+    /// Handle of the rule at a place, counted from 1, as the rules are now.
+    pub fn handle(&self, chain: &ChainName, ordinal: u32) -> Option<u64> {
+        let rules = &self.after.chains.get(chain)?.rules;
+        rules.get(ordinal.checked_sub(1)? as usize).copied()
+    }
+
     /// Place of the rule with this handle.
     ///
     /// A handle is not a rule: one that takes the place of another has its handle (seen on Linux 6.18 with `-R` and

@@ -5,10 +5,10 @@ use std::io;
 use super::{
     ChainName, Hook, TableFamily, TraceError,
     netlink::{Asking, NFTABLES, message_type},
-    observers::TABLE_PREFIX,
     rulebook::{ChainEntry, Generation},
     wire::{Malformed, NFNL_HEADER, attributes, be32, be64, nfnl_family, text},
 };
+use crate::traced::OBSERVER_TABLES;
 
 // Message types of nftables, from linux/netfilter/nf_tables.h; a report of a change has the type of the request.
 pub(super) const NEW_TABLE: u8 = 0;
@@ -160,7 +160,7 @@ pub fn observer_tables() -> Result<Vec<String>, TraceError> {
     let mut found = Vec::new();
     let tables = kernel.dump(message_type(NFTABLES, GET_TABLE), 0, &mut |message| {
         let (_, name) = table(message.body)?;
-        if name.starts_with(TABLE_PREFIX) {
+        if name.starts_with(OBSERVER_TABLES) {
             found.push(name);
         }
         Ok(())

@@ -1,38 +1,34 @@
 //! Traces the packets of one namespace while it is there.
 
+mod reading;
+
 use std::{
-    io,
-    os::fd::AsFd,
+    os::fd::BorrowedFd,
     time::{Duration, Instant},
 };
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-
+use self::reading::readable;
 use super::{
-    Lost, NftEvent, Options, TraceError, TracedPacket,
+    ChainName, Lost, Options, TraceError, TracedPacket,
     assemble::Assembler,
     legacy::LegacyRules,
-    log_groups::{LISTEN_LOG, LogGroup, bind_own_group, bind_trace_lines, gap, is_packet, leave},
+    log_groups::{LISTEN_LOG, LogGroup, bind_own_group, bind_trace_lines, leave},
     logger::Logger,
-    netlink::{Asking, Heard, Listening, NFTABLES},
-    observers::{Observers, TABLE_PREFIX},
+    netlink::{Asking, Listening},
+    observers::Observers,
     rulebook::RuleBook,
     ruleset,
-    wire::{LogEvent, Message, messages},
+    wire::LogEvent,
 };
-use crate::rules::{RuleSet, Table};
+use crate::{
+    rules::{RuleSet, Table},
+    traced::OBSERVER_TABLES,
+};
 
 /// Multicast group of changes of the rule set (NFNLGRP_NFTABLES in linux/netfilter/nfnetlink.h).
 const GROUP_CHANGES: u32 = 7;
 /// Multicast group of trace messages (NFNLGRP_NFTRACE).
 const GROUP_TRACE: u32 = 9;
-/// How long the report of a committed change may be on its way.
-const REPORT_DEADLINE: Duration = Duration::from_secs(1);
-
-/// Datagrams that one call reads from a socket while there is traffic, so that it comes to an end.
-const READ_AT_ONCE: usize = 8_192;
-/// No message takes less of a socket's room, with the kernel's own data about it.
-const SMALLEST: usize = 512;
 
 const INSTALL: &str = "install observers";
 const LISTEN: &str = "listen to the trace of packets";
@@ -59,13 +55,6 @@ pub struct TraceWatch {
     lost: Lost,
     /// Log messages whose packet is not known yet.
     held: Vec<LogEvent>,
-}
-
-/// Whether a read came to the end of what was waiting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reached {
-    End,
-    Limit,
 }
 
 impl TraceWatch {
@@ -100,7 +89,7 @@ impl TraceWatch {
         let loggers = loggers.collect::<Result<_, _>>()?;
         let before = ruleset::read(&mut queries)?;
         let has_nat = |set: &RuleSet| set.tables.contains_key(&Table::Nat);
-        let table = format!("{TABLE_PREFIX}{}", owner.port);
+        let table = format!("{OBSERVER_TABLES}{}", owner.port);
         let observers = Observers {
             table: &table,
             group: own_group,
@@ -146,12 +135,36 @@ impl TraceWatch {
         self.events.room
     }
 
+    /// Number of the rule set's generation that the places of rules are of; every change of rules by nft or
+    /// iptables-nft makes another one, also that of the observers themselves. Legacy iptables has none.
+    pub fn generation(&self) -> u32 {
+        self.book.generation()
+    }
+
+    /// nftables' handle of the rule at a place, counted from 1, in that generation.
+    pub fn handle_of(&self, chain: &ChainName, ordinal: u32) -> Option<u64> {
+        self.book.handle(chain, ordinal)
+    }
+
     /// Waits until there is something to read. False when the time is over before.
     ///
     /// # Errors
     /// poll(2) fails.
     pub fn wait(&self, timeout: Duration) -> Result<bool, TraceError> {
-        readable(&[&self.events, &self.logs], timeout).map_err(TraceError::netlink(LISTEN))
+        self.wait_beside(&[], Some(timeout))
+    }
+
+    /// Waits until there is something to read, here or from one of these; without a timeout, as long as it takes.
+    /// False when the time is over before, or a signal came.
+    ///
+    /// # Errors
+    /// poll(2) fails.
+    pub fn wait_beside(
+        &self,
+        others: &[BorrowedFd<'_>],
+        timeout: Option<Duration>,
+    ) -> Result<bool, TraceError> {
+        readable(&[&self.events, &self.logs], others, timeout).map_err(TraceError::netlink(LISTEN))
     }
 
     /// All packets so far, in the order they were first seen: to be called when the traffic is over. A packet that is
@@ -160,27 +173,28 @@ impl TraceWatch {
     /// # Errors
     /// A socket fails. What is lost is no error but counted, see [`TraceWatch::lost`].
     pub fn drain(&mut self) -> Result<Vec<TracedPacket>, TraceError> {
-        // All that can have been waiting at this moment.
-        let limit = self.events.room.max(self.logs.room) / SMALLEST;
-        self.read(limit)?;
+        self.read()?;
         if !self.held.is_empty() {
             // They were logged while the events that explain them had been read already; now those are there too.
-            self.read(limit)?;
+            self.read()?;
         }
-        Ok(self.assembler.take(true))
+        Ok(self.assembler.take_all())
     }
 
-    /// Packets that nothing can follow any more: dropped, delivered or gone. For reading while there is traffic; one
-    /// call reads a bounded part of what is waiting.
+    /// Packets that nothing can follow any more: dropped, delivered or gone; and those of which nothing was seen for
+    /// a second, with a doubt that says so. For reading while there is traffic: one call reads what was waiting when
+    /// it began, and no more.
     ///
     /// # Errors
     /// As [`TraceWatch::drain`].
     pub fn ended(&mut self) -> Result<Vec<TracedPacket>, TraceError> {
-        match self.read(READ_AT_ONCE)? {
-            Reached::End => Ok(self.assembler.take(false)),
-            // Lines about packets that have ended may be behind the limit.
-            Reached::Limit => Ok(Vec::new()),
-        }
+        self.read()?;
+        Ok(self.assembler.take_ended(Instant::now()))
+    }
+
+    /// Whether a packet is on its way, so that [`TraceWatch::ended`] may give one although nothing more is to be read.
+    pub fn is_waiting(&self) -> bool {
+        self.assembler.is_waiting()
     }
 
     /// What was lost since the watch was opened.
@@ -202,144 +216,13 @@ impl TraceWatch {
     ///
     /// To close the socket would do, were it not for a child that another thread is just starting: until it executes
     /// its program it holds a copy of the socket, and with it the table.
-    fn remove(&mut self) {
+    pub(super) fn remove(&mut self) {
         if let Some(mut owner) = self.owner.take()
             && let Err(error) = owner.transact(&[Observers::removal(&self.table)])
         {
             tracing::warn!(table = self.table, %error, "could not remove the observers; closing their socket will");
         }
         self.loggers.clear();
-    }
-
-    /// Returns whether the log groups were read to their end.
-    fn read(&mut self, limit: usize) -> Result<Reached, TraceError> {
-        let mut events = Vec::new();
-        let mut reached = self.read_events(limit, &mut events)?;
-        // The trace names rules by handle; places are looked up in the rules as they are after the packets, which
-        // tells together with the reports of changes which places are sure.
-        while ruleset::generation(&mut self.queries)? != self.book.generation() {
-            let rules = ruleset::read(&mut self.queries)?;
-            let id = rules.id;
-            self.book.advance(rules);
-            reached = self.await_report(id, limit, &mut events)?;
-        }
-        for event in events {
-            self.assembler.nft(event, &self.book);
-        }
-        self.book.settle();
-        let last = reached == Reached::End;
-        for event in std::mem::take(&mut self.held) {
-            if !self.assembler.log(&event, &self.rules, last) {
-                self.held.push(event);
-            }
-        }
-        // After the events of nftables, so that most of what the lines are about is known.
-        let reached = self.read_logs(limit)?;
-        self.lost.fragments = self.assembler.fragments();
-        let dropped = |socket: &Listening| socket.dropped().map_err(TraceError::netlink(LISTEN));
-        self.lost.messages = dropped(&self.events)? + dropped(&self.logs)?;
-        Ok(reached)
-    }
-
-    /// Reads on until the change that made this generation has been reported: what it changed must be known.
-    fn await_report(
-        &mut self,
-        id: u32,
-        limit: usize,
-        events: &mut Vec<NftEvent>,
-    ) -> Result<Reached, TraceError> {
-        let deadline = Instant::now() + REPORT_DEADLINE;
-        let overruns = self.lost.overruns;
-        loop {
-            let reached = self.read_events(limit, events)?;
-            let behind = id.wrapping_sub(self.reported) as i32 > 0;
-            let left = deadline.saturating_duration_since(Instant::now());
-            if !behind {
-                return Ok(reached);
-            }
-            if self.lost.overruns > overruns || left.is_zero() {
-                self.book.lose_sight();
-                return Ok(reached);
-            }
-            readable(&[&self.events], left).map_err(TraceError::netlink(LISTEN))?;
-        }
-    }
-
-    fn read_events(
-        &mut self,
-        limit: usize,
-        events: &mut Vec<NftEvent>,
-    ) -> Result<Reached, TraceError> {
-        let Self {
-            events: socket,
-            book,
-            reported,
-            lost,
-            table,
-            ..
-        } = self;
-        for _ in 0..limit {
-            let mut unreadable = 0;
-            let heard = socket.hear(&mut |datagram| {
-                let Ok(messages) = messages(datagram) else {
-                    unreadable += 1;
-                    return;
-                };
-                for message in messages {
-                    let read = read_event(&message, table, book, reported, events);
-                    unreadable += u64::from(read.is_err());
-                }
-            });
-            lost.unreadable += unreadable;
-            match heard.map_err(TraceError::netlink(LISTEN))? {
-                Heard::Datagram => {}
-                Heard::Nothing => return Ok(Reached::End),
-                Heard::Overrun => {
-                    lost.overruns += 1;
-                    book.lose_sight();
-                }
-            }
-        }
-        Ok(Reached::Limit)
-    }
-
-    fn read_logs(&mut self, limit: usize) -> Result<Reached, TraceError> {
-        let Self {
-            logs,
-            groups,
-            lost,
-            assembler,
-            rules,
-            held,
-            ..
-        } = self;
-        for _ in 0..limit {
-            let heard = logs.hear(&mut |datagram| {
-                let Ok(messages) = messages(datagram) else {
-                    lost.unreadable += 1;
-                    return;
-                };
-                for message in messages {
-                    if !is_packet(&message) {
-                        continue;
-                    }
-                    let Ok(event) = LogEvent::decode(message.body) else {
-                        lost.unreadable += 1;
-                        continue;
-                    };
-                    lost.log_gaps += gap(groups, &message, &event);
-                    if !assembler.log(&event, rules, false) {
-                        held.push(event);
-                    }
-                }
-            });
-            match heard.map_err(TraceError::netlink(LISTEN_LOG))? {
-                Heard::Datagram => {}
-                Heard::Nothing => return Ok(Reached::End),
-                Heard::Overrun => lost.overruns += 1,
-            }
-        }
-        Ok(Reached::Limit)
     }
 }
 
@@ -351,54 +234,5 @@ impl Drop for TraceWatch {
                 tracing::warn!(group = group.number, %error, "could not leave an nflog group; closing its socket will");
             }
         }
-    }
-}
-
-/// Takes a message of the two multicast groups.
-fn read_event(
-    message: &Message<'_>,
-    own: &str,
-    book: &mut RuleBook,
-    reported: &mut u32,
-    events: &mut Vec<NftEvent>,
-) -> Result<(), super::wire::Malformed> {
-    let [subsystem, kind] = message.kind.to_be_bytes();
-    if subsystem != NFTABLES {
-        return Ok(());
-    }
-    match kind {
-        ruleset::TRACE => events.push(NftEvent::decode(message.body)?),
-        ruleset::NEW_RULE | ruleset::DELETE_RULE => {
-            let (chain, handle) = ruleset::rule(message.body)?;
-            if chain.table != own {
-                book.touch_rule(chain, handle);
-            }
-        }
-        ruleset::NEW_CHAIN | ruleset::DELETE_CHAIN => {
-            let (chain, _) = ruleset::chain(message.body)?;
-            if chain.table != own {
-                book.touch_chain(chain);
-            }
-        }
-        ruleset::NEW_TABLE | ruleset::DELETE_TABLE => {
-            let (family, table) = ruleset::table(message.body)?;
-            if table != own {
-                book.touch_table(family, table);
-            }
-        }
-        ruleset::NEW_GENERATION => *reported = ruleset::generation_of(message.body)?,
-        _ => {}
-    }
-    Ok(())
-}
-
-fn readable(sockets: &[&Listening], timeout: Duration) -> io::Result<bool> {
-    let fds = sockets.iter().map(|it| it.as_socket().as_fd());
-    let mut fds: Vec<PollFd<'_>> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
-    let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
-    match poll(&mut fds, timeout) {
-        Ok(count) => Ok(count > 0),
-        Err(nix::errno::Errno::EINTR) => Ok(false),
-        Err(error) => Err(error.into()),
     }
 }

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::rules::{Family, Table};
 
+/// The table of observers of every trace has a name that begins so.
+pub const OBSERVER_TABLES: &str = "hoplab-trace-";
+
 /// Family of an nftables table; iptables-nft and legacy iptables have `ip` and `ip6`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

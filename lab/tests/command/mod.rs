@@ -5,6 +5,7 @@
 )]
 
 pub mod netns;
+pub mod runtime;
 pub mod traces;
 
 use std::{
@@ -43,10 +44,12 @@ pub struct Ended {
     pub stderr: String,
 }
 
-/// `hoplab` with arguments.
+/// `hoplab` with arguments. It has no place for labs that stay up: a test that wants one has a `Runtime`.
 pub fn hoplab<S: AsRef<OsStr>>(args: &[S]) -> Command {
     let mut command = Command::new(HOPLAB);
-    command.args(args);
+    command
+        .args(args)
+        .env("HOPLAB_RUNTIME_DIR", "/nonexistent/labs");
     command
 }
 
@@ -168,7 +171,8 @@ fn number() -> u32 {
 #[track_caller]
 #[expect(
     clippy::disallowed_methods,
-    reason = "the interval of a poll for a condition that has no event to wait for"
+    reason = "how often the condition is asked, and nothing is taken for granted after it: processes of a namespace \
+              that end, or a state in /proc, send nobody an event"
 )]
 pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + DEADLINE;

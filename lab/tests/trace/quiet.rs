@@ -7,9 +7,10 @@ use std::{
 };
 
 use hoplab::{
+    net::ProcessNamespace,
     netfilter::Backend,
     rules::{Family, RuleSet, Table},
-    trace::{Selection, TraceError, TraceWatch, observer_tables},
+    trace::{NamespaceTrace, Selection, TraceError, TraceWatch, observer_tables},
 };
 use rstest::rstest;
 
@@ -125,6 +126,34 @@ fn holds_observers_until_it_is_killed() {
 }
 
 #[rstest]
+fn a_panic_leaves_nothing(#[values(Backend::Nft, Backend::Legacy)] backend: Backend) {
+    in_sandbox(|| {
+        let pair = Pair::with_sidecar(backend, Family::V4, "");
+        let before = loggers(&pair);
+        // A thread's number names the namespace it is in as well as a process's does.
+        let thread = pair.in_pod(|_| nix::unistd::gettid().as_raw());
+        let thread = u32::try_from(thread).expect("it is positive");
+        let (opened, is_open) = std::sync::mpsc::channel();
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let holder = std::thread::spawn(move || {
+            let namespace = ProcessNamespace::open(thread).expect("the pod");
+            let trace = NamespaceTrace::open(namespace, Selection::default()).expect("observers");
+            opened
+                .send(trace.table().to_owned())
+                .expect("the test waits");
+            let _ = wait.recv();
+            panic!("on purpose, with {}", trace.table());
+        });
+        let table = is_open.recv().expect("it is open");
+        assert_eq!(tables(&pair), [table]);
+        drop(go);
+        holder.join().expect_err("it panics");
+        assert_eq!(tables(&pair), Vec::<String>::new());
+        assert_eq!(before, loggers(&pair));
+    });
+}
+
+#[rstest]
 fn two_watches_of_one_namespace_both_see_everything_and_not_each_other() {
     in_sandbox(|| {
         let pair = Pair::with_sidecar(Backend::Nft, Family::V4, "");
@@ -151,7 +180,13 @@ fn a_second_reader_of_the_lines_of_ip_tables_is_refused_and_leaves_nothing() {
         let options = pair.options(Selection::default());
         let second = pair.in_pod(move |_| TraceWatch::open(options).err());
         assert!(
-            matches!(second, Some(TraceError::GroupTaken { group: 0 })),
+            matches!(
+                second,
+                Some(TraceError::GroupTaken {
+                    group: 0,
+                    by: Some(_)
+                })
+            ),
             "{second:?}"
         );
         assert_eq!(tables(&pair), [first.table()]);

@@ -184,9 +184,8 @@ pub fn run<T: Send + 'static>(
 
 fn tool(backend: Backend, family: Family, tool: Tool) -> Command {
     let mut command = Command::new(backend.find(family, tool).expect("iptables"));
-    // The lock of legacy iptables is one file for the whole machine otherwise.
-    let lock = std::env::temp_dir().join(format!("hoplab-trace-{}.lock", std::process::id()));
-    command.env("XTABLES_LOCKFILE", lock);
+    // Legacy iptables would lock the file of the machine otherwise. This one can be locked as well, and is there.
+    command.env("XTABLES_LOCKFILE", "/dev/null");
     command
 }
 

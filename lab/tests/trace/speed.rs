@@ -1,8 +1,8 @@
-//! Costs, measured: `cargo test -p hoplab --release --test trace -- --ignored --nocapture speed`.
+//! Costs, measured: `just bench-trace`.
 
 use std::{
-    net::{SocketAddr, TcpStream},
-    time::Instant,
+    net::{SocketAddr, TcpStream, UdpSocket},
+    time::{Duration, Instant},
 };
 
 use hoplab::{
@@ -64,9 +64,28 @@ fn of_observers_and_of_a_traced_connection(
     });
 }
 
+/// Sends at this rate, in datagrams a second, for this long; spins between, since a pause would make bursts.
+fn flood(sender: &UdpSocket, to: SocketAddr, rate: u32, time: Duration) -> u64 {
+    let begun = Instant::now();
+    let mut sent = 0u64;
+    while begun.elapsed() < time {
+        let due = (begun.elapsed().as_secs_f64() * f64::from(rate)) as u64;
+        while sent < due {
+            let _ = sender.send_to(b"x", to);
+            sent += 1;
+        }
+        std::hint::spin_loop();
+    }
+    sent
+}
+
 #[rstest]
 #[ignore = "a measurement"]
-fn of_reading_while_there_is_traffic(#[values(Backend::Nft, Backend::Legacy)] backend: Backend) {
+fn of_reading_while_there_is_traffic(
+    #[values(Backend::Nft, Backend::Legacy)] backend: Backend,
+    #[values(1_000, 3_000, 10_000, 30_000, 100_000)] rate: u32,
+) {
+    const TIME: Duration = Duration::from_secs(3);
     in_sandbox(|| {
         let pair = Pair::with_sidecar(backend, Family::V4, "");
         let all = Selection {
@@ -78,32 +97,24 @@ fn of_reading_while_there_is_traffic(#[values(Backend::Nft, Backend::Legacy)] ba
         let sender = pair.datagrams(APP, lo);
         let receiver = pair.datagrams(APP, lo);
         let to = receiver.local_addr().expect("it is bound");
-        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let stopped = stop.clone();
-        let sending = std::thread::spawn(move || {
-            let mut sent = 0u64;
-            while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
-                let _ = sender.send_to(b"x", to);
-                sent += 1;
-            }
-            sent
-        });
+        let sending = std::thread::spawn(move || flood(&sender, to, rate, TIME));
         let begun = Instant::now();
-        let (mut packets, mut stations, mut until_loss) = (0, 0, None);
-        while begun.elapsed().as_secs_f64() < 3.0 {
+        let (mut packets, mut events, mut first_loss) = (0, 0, None);
+        while !sending.is_finished() {
+            watch.wait(Duration::from_millis(10)).expect("poll works");
             let some = watch.ended().expect("the sockets work");
             packets += some.len();
-            stations += some.iter().map(|it| it.stations.len()).sum::<usize>();
-            if !watch.lost().is_nothing() && until_loss.is_none() {
-                until_loss = Some((begun.elapsed(), stations));
+            let stations = some.iter().flat_map(|it| &it.stations);
+            events += stations.map(|it| 1 + it.steps.len()).sum::<usize>();
+            if !watch.lost().is_nothing() && first_loss.is_none() {
+                first_loss = Some(begun.elapsed());
             }
         }
         let took = begun.elapsed().as_secs_f64();
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
         let sent = sending.join().expect("it does not panic");
         println!(
-            "{backend}: {sent} sent, {packets} packets read, {:.0} stations/s in {took:.1} s; first loss at {until_loss:?}; {:?}",
-            stations as f64 / took,
+            "{backend}: {sent} datagrams in {took:.1} s, {packets} read meanwhile, {:.0} events/s; first loss {first_loss:?}; {:?}",
+            events as f64 / took,
             watch.lost(),
         );
     });

@@ -1,20 +1,21 @@
 //! `hoplab rules apply`: what istio-init does to a pod that may have rules already.
 
-use std::{fmt::Write as _, path::PathBuf, process::ExitCode};
+use std::{fmt::Write as _, process::ExitCode};
 
 use crate::{
-    GivenRules,
     apply::{ApplyPlan, Manner, Report, Round},
     cli::{
         Outcome,
         interrupt::Interrupt,
         istio::{IstioFlags, PodArgs, host, injected},
+        source::{self, Given, Source},
         stdout::say,
     },
     failure::{Class, Failure},
     istio::{self, Config, Release, Settings, Warning, nft},
     lab_file::FIRST_NAMED_ID,
     netfilter::BackendChoice,
+    profiles::Rules,
     rules::{Family, OwnerNames, RuleSet, Written},
     sandbox::{
         Supervisor,
@@ -36,17 +37,20 @@ Examples:
   hoplab rules apply --over partial.rules --reconcile
   hoplab rules apply --over-istio 1.32 --cleanup-only
   hoplab rules apply --rules my.rules --times 2
-  hoplab rules apply --native-nftables --over with-dns.nft    a table that is not planned any more stays")]
+  hoplab rules apply --native-nftables --over with-dns.nft    a table that is not planned any more stays
+  hoplab rules apply --over profile:istio-1.13 --rules profile:kuma
+
+SOURCE: a file, `-`, pid:N, git:REV:PATH or profile:NAME, as `hoplab rules show --help` says.")]
 pub(super) struct Args {
     /// Release whose rules are applied, and whose ways, 1.12 to 1.32 [default: the newest]
     #[arg(long, value_name = "RELEASE")]
     istio: Option<Release>,
-    /// Apply this file in place of Istio's rules
-    #[arg(long, value_name = "FILE", conflicts_with = "istio")]
-    rules: Option<PathBuf>,
+    /// Apply these in place of Istio's rules
+    #[arg(long, value_name = "SOURCE", conflicts_with = "istio")]
+    rules: Option<Source>,
     /// Rules that the pod has before
-    #[arg(long, value_name = "FILE")]
-    over: Option<PathBuf>,
+    #[arg(long, value_name = "SOURCE")]
+    over: Option<Source>,
     /// Rules that the pod has before: those of another release for the same configuration
     #[arg(long, value_name = "RELEASE", conflicts_with_all = ["over", "rules"])]
     over_istio: Option<Release>,
@@ -104,13 +108,13 @@ pub(super) fn run(args: &Args) -> Outcome {
 
 fn plan(args: &Args) -> Result<ApplyPlan, Failure> {
     let before = match &args.over {
-        Some(path) => from_file(path)?,
+        Some(source) => texts(source)?,
         None => Written::default(),
     };
     let (before, meant, manner) = match &args.rules {
-        Some(path) => {
+        Some(source) => {
             no_flags(args)?;
-            let meant = from_file(path)?;
+            let meant = texts(source)?;
             let manner = match meant.is_nft() {
                 true => Manner::Native {
                     cleanup_only: false,
@@ -178,7 +182,7 @@ fn no_flags(args: &Args) -> Result<(), Failure> {
         None => Ok(()),
         Some(what) => Err(
             Failure::new(Class::Input, format!("--rules does not go with {what}"))
-                .cause("a file of rules is applied as it is")
+                .cause("given rules are applied as they are")
                 .hint("leave one of them out"),
         ),
     }
@@ -257,12 +261,18 @@ fn rendered(settings: &Settings, config: &Config, release: Release) -> Result<Wr
     Ok(Written::Iptables(texts.collect()))
 }
 
-fn from_file(path: &PathBuf) -> Result<Written, Failure> {
-    let origin = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|e| {
-        Failure::new(Class::Input, format!("could not read {origin}")).cause(e.to_string())
-    })?;
-    Ok(GivenRules::read(&text, &origin, Family::V4)?.into_texts())
+fn texts(source: &Source) -> Result<Written, Failure> {
+    let profile = match source::given(source, Family::V4)? {
+        Given::Rules(rules) => return Ok(rules.into_texts()),
+        Given::Profile(profile) => profile,
+    };
+    Ok(match profile.rules {
+        Rules::Nft(nft) => Written::Nft { nft },
+        Rules::Iptables { v4, v6 } => {
+            let v6 = v6.map(|text| (Family::V6, text));
+            Written::Iptables([(Family::V4, v4)].into_iter().chain(v6).collect())
+        }
+    })
 }
 
 fn text(report: &Report, verbose: bool) -> String {

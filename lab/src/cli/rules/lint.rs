@@ -4,12 +4,13 @@ use std::{collections::BTreeSet, fmt::Write as _, process::ExitCode};
 
 use super::super::{
     Outcome,
-    source::{self, Source, complaint},
+    source::{self, Source, Text, complaint},
     stdout::say,
 };
 use crate::{
     lint::{self, Finding, Mistake, Proxy},
-    rules::{self, Backend, Family, RuleId, RuleSet},
+    model::mark_value,
+    rules::{self, Backend, Family, MarkValue, RuleId, RuleSet},
 };
 
 #[derive(clap::Args)]
@@ -17,6 +18,8 @@ use crate::{
 Examples:
   hoplab rules lint scenarios/rules/istio-1.13.rules
   hoplab rules lint pid:4711
+  hoplab rules lint profile:kuma                 its proxy's user and group come with it
+  hoplab rules lint git:HEAD~1:my.rules
   kubectl logs reviews-v1 -c istio-init | hoplab rules lint -
   hoplab rules lint my.rules --backend legacy    would iptables-legacy load it?
 Exit code 1 when there is a finding.")]
@@ -26,12 +29,15 @@ pub(super) struct Args {
     /// Family of a form that does not tell it
     #[arg(long, default_value = "ipv4", value_parser = crate::cli::family)]
     family: Family,
-    /// User of the proxy
-    #[arg(long, default_value_t = Proxy::ISTIO.uid)]
-    proxy_uid: u32,
-    /// Group of the proxy
-    #[arg(long, default_value_t = Proxy::ISTIO.gid)]
-    proxy_gid: u32,
+    /// User of the proxy [default: that of the profile, else 1337]
+    #[arg(long, value_name = "UID")]
+    proxy_uid: Option<u32>,
+    /// Group of the proxy [default: that of the profile, else 1337]
+    #[arg(long, value_name = "GID")]
+    proxy_gid: Option<u32>,
+    /// Mark on what the proxy sends, where the rules know it by one [default: that of the profile]
+    #[arg(long, value_name = "MARK[/MASK]", value_parser = mark)]
+    proxy_mark: Option<MarkValue>,
     /// Say what this backend refuses, nft or legacy (repeatable) [default: what both refuse]
     #[arg(long, value_parser = backend)]
     backend: Vec<Backend>,
@@ -40,6 +46,10 @@ pub(super) struct Args {
 fn backend(text: &str) -> Result<Backend, String> {
     let known = Backend::ALL.into_iter().find(|it| it.to_string() == text);
     known.ok_or_else(|| "nft or legacy".to_owned())
+}
+
+fn mark(text: &str) -> Result<MarkValue, String> {
+    mark_value(text).ok_or_else(|| "expected a mark such as 1337 or 0x539/0xfff".to_owned())
 }
 
 /// Everything that is found, a refused rule once: what it would match if it were there does not matter.
@@ -59,16 +69,22 @@ fn find(args: &Args, sets: &[RuleSet], proxy: Proxy) -> Vec<Finding> {
     findings
 }
 
+/// Who the proxy is: as the command line says, else as the profile does.
+fn proxy(args: &Args, text: &Text) -> Proxy {
+    let known = text.proxy();
+    Proxy {
+        uid: args.proxy_uid.unwrap_or(known.uid),
+        gid: args.proxy_gid.unwrap_or(known.gid),
+        mark: args.proxy_mark.or(known.mark),
+    }
+}
+
 pub(super) fn run(args: &Args) -> Outcome {
-    let proxy = Proxy {
-        uid: args.proxy_uid,
-        gid: args.proxy_gid,
-    };
     let texts = args.source.open()?;
     let (mut out, mut any) = (String::new(), false);
     for text in &texts {
         let sets = text.read(args.family)?.rules().map_err(complaint)?;
-        let findings = find(args, &sets, proxy);
+        let findings = find(args, &sets, proxy(args, text));
         any |= !findings.is_empty();
         if texts.len() > 1 {
             let _ = writeln!(out, "{}:", text.origin);

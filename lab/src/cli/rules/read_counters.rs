@@ -12,7 +12,7 @@ use super::super::{
 use crate::{
     failure::{Class, Failure},
     figures::figures,
-    lint::{self, Mistake, Proxy},
+    lint::{self, Mistake},
     report::{figures_json, figures_text},
     rules::{Family, RuleId},
 };
@@ -39,7 +39,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let (mut out, mut values, mut add_up) = (String::new(), Vec::new(), true);
     for text in &texts {
         let sets = text.read(args.family)?.rules().map_err(complaint)?;
-        let findings = lint::lint(&sets, Proxy::ISTIO).into_iter();
+        let findings = lint::lint(&sets, text.proxy()).into_iter();
         let dead = findings.filter(|it| it.mistake == Mistake::NeverMatches);
         let dead: BTreeSet<RuleId> = dead.map(|it| it.rule).collect();
         for set in &sets {

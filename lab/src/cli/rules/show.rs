@@ -66,6 +66,12 @@ pub(super) fn run(args: &Args) -> Outcome {
     let read = read.collect::<Result<Vec<Read>, Failure>>()?;
     for it in &read {
         remark(it);
+        if args.form == Form::Save && it.sets.iter().any(RuleSet::has_rounded_counters) {
+            anstream::eprintln!(
+                "note: {} has rounded counters, such as 138K; this form can't hold them: rules go without, policies with [0:0]",
+                it.origin
+            );
+        }
     }
     say(&shown(args.form, &read))?;
     Ok(ExitCode::SUCCESS)

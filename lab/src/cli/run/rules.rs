@@ -1,23 +1,63 @@
 //! Which rules a run applies: the lab's own, those of an Istio configuration, or those of a file; and what goes with
 //! them.
 
-use std::path::Path;
+use clap::ValueEnum;
 
-use super::{Args, Judged};
 use crate::{
-    Expect, Families, GivenRules, LabFile,
+    Expect, Families, LabFile,
     cli::{
         self,
-        istio::{host, injected},
+        istio::{IstioFlags, PodArgs, host, injected},
+        source::{self, Given, Source},
     },
     failure::{Class, Failure},
-    istio::{Config, Settings, Warning},
+    istio::{Config, Release, Settings, Warning},
     netfilter::{Backend, BackendChoice},
     rules::{Family, OwnerNames},
 };
 
+// The flags that say which rules the pods get, and what goes with them. (A doc comment would be the verb's help.)
+#[derive(clap::Args)]
+pub(in crate::cli) struct RuleArgs {
+    /// Which iptables to run: nft, legacy or auto; rules of nft's own are applied by nft
+    #[arg(long, default_value = "auto")]
+    backend: BackendChoice,
+    /// Family the flows run over [default: ipv4]; ipv6 sets the IPv6 rules of every sidecar pod too, and with
+    /// --dual-stack each flow runs over both
+    #[arg(long, value_parser = crate::cli::family)]
+    family: Option<Family>,
+    #[arg(long, value_name = "SOURCE", help = APPLY, long_help = format!("{APPLY}. {}", source::HELP))]
+    rules: Option<Source>,
+    /// Apply the rules of this Istio release, 1.12 to 1.32; flags, a pod or annotations alone mean the newest one
+    #[arg(long, value_name = "RELEASE")]
+    istio: Option<Release>,
+    /// Apply the rules of ambient mode, with ztunnel in place of the sidecars
+    #[arg(long)]
+    ambient: bool,
+    /// What flows are judged by: the lab file's paths, or what the applied rules are to do [default: the file's, but
+    /// with an Istio configuration, a profile or rules of nft what the rules are to do]
+    #[arg(long, value_name = "WHAT")]
+    expect: Option<Judged>,
+    #[command(flatten)]
+    pod: PodArgs,
+    #[command(flatten)]
+    flags: IstioFlags<false>,
+}
+
+/// What `--rules` does, before what a source is.
+const APPLY: &str = "Apply these rules in the sidecar pods, in place of the lab's own: a file, `-`, pid:N, \
+git:REV:PATH or profile:NAME, which brings its proxy along (--help says more)";
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Judged {
+    /// Answers and paths of the lab file
+    File,
+    /// What the model reads from the rules that were meant to be applied
+    Rules,
+}
+
 /// A lab with the rules it is to run under.
-pub(super) struct Ruled {
+pub(in crate::cli) struct Ruled {
     pub file: LabFile,
     pub families: Families,
     pub backend: BackendChoice,
@@ -26,34 +66,40 @@ pub(super) struct Ruled {
 /// The flag that is about the lab as much as about the rules.
 const DUAL_STACK: &str = "dual-stack";
 
-pub(super) fn choose(args: &Args, lab: LabFile) -> Result<Ruled, Failure> {
-    let about_istio = about_istio(args);
-    match (&args.rules, about_istio) {
-        (Some(_), Some(what)) => Err(Failure::new(
-            Class::Input,
-            format!("--rules does not go with {what}"),
-        )
-        .cause("a file of rules is applied as it is, and no configuration changes it")
-        .hint("leave one of them out; `hoplab rules render` writes the rules of a configuration to a file")),
-        (None, Some(_)) if args.ambient => ambient(args, lab),
-        (None, Some(_)) => configured(args, lab),
-        (rules, None) => {
-            let families = families(args, dual_stack(args)?)?;
-            let file = match rules {
-                Some(path) => with_file(args, lab, path, families.first())?,
-                None => lab.expecting(expect(args, Expect::File)),
-            };
-            Ok(Ruled {
-                file,
-                families,
-                backend: args.backend,
-            })
+impl RuleArgs {
+    /// The lab with the rules these flags ask for.
+    ///
+    /// # Errors
+    /// Flags that do not go together, an unreadable file, a configuration that Istio refuses.
+    pub(in crate::cli) fn choose(&self, lab: LabFile) -> Result<Ruled, Failure> {
+        let about_istio = about_istio(self);
+        match (&self.rules, about_istio) {
+            (Some(_), Some(what)) => Err(Failure::new(
+                Class::Input,
+                format!("--rules does not go with {what}"),
+            )
+            .cause("given rules are applied as they are, and no configuration changes them")
+            .hint("leave one of them out; `hoplab rules render` writes the rules of a configuration to a file")),
+            (None, Some(_)) if self.ambient => ambient(self, lab),
+            (None, Some(_)) => configured(self, lab),
+            (rules, None) => {
+                let families = families(self, dual_stack(self)?)?;
+                let file = match rules {
+                    Some(source) => with_source(self, lab, source, families.first())?,
+                    None => lab.expecting(expect(self, Expect::File)),
+                };
+                Ok(Ruled {
+                    file,
+                    families,
+                    backend: self.backend,
+                })
+            }
         }
     }
 }
 
 /// The first thing on the command line that asks for an Istio configuration.
-fn about_istio(args: &Args) -> Option<String> {
+fn about_istio(args: &RuleArgs) -> Option<String> {
     let release = args.istio.map(|_| "--istio".to_owned());
     let ambient = args.ambient.then(|| "--ambient".to_owned());
     let pod = || {
@@ -70,7 +116,7 @@ fn about_istio(args: &Args) -> Option<String> {
     release.or(ambient).or_else(pod).or_else(flag)
 }
 
-fn configured(args: &Args, lab: LabFile) -> Result<Ruled, Failure> {
+fn configured(args: &RuleArgs, lab: LabFile) -> Result<Ruled, Failure> {
     let mut warnings = Vec::new();
     let settings = injected(&args.pod, &args.flags, &mut warnings)?;
     let Some(settings) = settings else {
@@ -106,7 +152,7 @@ fn configured(args: &Args, lab: LabFile) -> Result<Ruled, Failure> {
     })
 }
 
-fn ambient(args: &Args, lab: LabFile) -> Result<Ruled, Failure> {
+fn ambient(args: &RuleArgs, lab: LabFile) -> Result<Ruled, Failure> {
     let mut warnings = Vec::new();
     let release = args.istio.unwrap_or_default();
     let ipv6 = |settings: &Settings| Ok(families(args, settings.dual_stack)?.has(Family::V6));
@@ -124,18 +170,18 @@ fn ambient(args: &Args, lab: LabFile) -> Result<Ruled, Failure> {
     })
 }
 
-fn with_file(args: &Args, lab: LabFile, path: &Path, family: Family) -> Result<LabFile, Failure> {
-    let origin = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|e| {
-        Failure::new(Class::Input, format!("could not read {origin}")).cause(e.to_string())
-    })?;
-    let given = GivenRules::read(&text, &origin, family)?;
-    // Paths of a lab file name chains of iptables, which rules of nft's own do not have.
-    let usual = match given.is_nft() {
-        true => Expect::Rules,
-        false => Expect::File,
+fn with_source(
+    args: &RuleArgs,
+    lab: LabFile,
+    source: &Source,
+    family: Family,
+) -> Result<LabFile, Failure> {
+    let file = match source::given(source, family)? {
+        // Paths of a lab file name chains of iptables, which rules of nft's own do not have.
+        Given::Rules(rules) if rules.is_nft() => lab.with_rules(rules, expect(args, Expect::Rules)),
+        Given::Rules(rules) => lab.with_rules(rules, expect(args, Expect::File)),
+        Given::Profile(profile) => lab.with_profile(&profile, expect(args, Expect::Rules))?,
     };
-    let file = lab.with_rules(given, expect(args, usual));
     file.allows(args.backend)?;
     say_names(&file.names());
     Ok(file)
@@ -150,7 +196,7 @@ fn say_names(names: &OwnerNames) {
     }
 }
 
-fn expect(args: &Args, usual: Expect) -> Expect {
+fn expect(args: &RuleArgs, usual: Expect) -> Expect {
     match args.expect {
         None => usual,
         Some(Judged::File) => Expect::File,
@@ -159,7 +205,7 @@ fn expect(args: &Args, usual: Expect) -> Expect {
 }
 
 /// `--dual-stack` without an Istio configuration is about the flows alone.
-fn dual_stack(args: &Args) -> Result<bool, Failure> {
+fn dual_stack(args: &RuleArgs) -> Result<bool, Failure> {
     let mut settings = Settings::default();
     let given = args
         .flags
@@ -169,7 +215,7 @@ fn dual_stack(args: &Args) -> Result<bool, Failure> {
     Ok(settings.dual_stack)
 }
 
-fn families(args: &Args, dual_stack: bool) -> Result<Families, Failure> {
+fn families(args: &RuleArgs, dual_stack: bool) -> Result<Families, Failure> {
     match (args.family, dual_stack) {
         (Some(_), true) => Err(
             Failure::new(Class::Input, "--family does not go with dual stack")
@@ -182,7 +228,7 @@ fn families(args: &Args, dual_stack: bool) -> Result<Families, Failure> {
 }
 
 /// Istio's own flag counts where the lab's does not say.
-fn backend(args: &Args, settings: &Settings) -> BackendChoice {
+fn backend(args: &RuleArgs, settings: &Settings) -> BackendChoice {
     match (args.backend, settings.force_iptables_binary.as_str()) {
         (BackendChoice::Auto, "legacy") => BackendChoice::Fixed(Backend::Legacy),
         (BackendChoice::Auto, "nft") => BackendChoice::Fixed(Backend::Nft),

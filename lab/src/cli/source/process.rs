@@ -21,6 +21,7 @@ impl Source {
         let text = |Held { by, text }| Text {
             origin: format!("pid:{pid}/{by}"),
             text,
+            profile: None,
         };
         Ok(held.into_iter().map(text).collect())
     }

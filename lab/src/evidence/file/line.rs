@@ -9,6 +9,7 @@ use crate::{
     evidence::{ConntrackEntry, Down, Machine, PodUp, ProcessUp, Quiet},
     lab_file::SavedLab,
     rules::{CounterSnapshot, Family},
+    traced::{PodTrace, Tracing},
 };
 
 /// `kind` of the first line, by which a file is known for what it is.
@@ -53,6 +54,8 @@ pub(super) enum Line {
     Up {
         /// Processes in the node.
         node: Vec<ProcessUp>,
+        /// Which packets are traced in the pods.
+        tracing: Tracing,
         /// Microseconds it took.
         took_us: u64,
     },
@@ -75,6 +78,12 @@ pub(super) enum Line {
     Conntrack {
         pod: String,
         entries: Vec<ConntrackEntry>,
+    },
+    /// By the observers in a pod: packets, rule by rule.
+    Trace {
+        pod: String,
+        #[serde(flatten)]
+        trace: PodTrace,
     },
     /// By whoever lost something.
     Lost { what: String },
@@ -108,6 +117,7 @@ impl Line {
             Self::Log(_) => "log",
             Self::Counters { .. } => "counters",
             Self::Conntrack { .. } => "conntrack",
+            Self::Trace { .. } => "trace",
             Self::Lost { .. } => "lost",
             Self::Answer { .. } => "answer",
             Self::FlowOver { .. } => "flow-over",

@@ -10,6 +10,7 @@
 //! │ log …           a record of one process's connection log
 //! │ counters …      a reading of one pod's rules after the flow
 //! │ conntrack …     entries made in one pod
+//! │ trace …         packets traced in one pod, rule by rule; none with tracing off
 //! │ lost …          observations that went lost
 //! │ answer          what the sender got
 //! flow-over         whether it ended in order

@@ -13,6 +13,7 @@ use crate::{
     failure::Failure,
     lab_file::LabFile,
     rules::CounterSnapshot,
+    traced::TracedPacket,
 };
 
 /// What was told so far.
@@ -62,11 +63,16 @@ impl Story {
             Line::Lab(saved) => self.file = Some(LabFile::restore(*saved).map_err(Wrong::Lab)?),
             Line::Machine(machine) => self.machine = Some(machine),
             Line::Pod(pod) => self.pod(*pod)?,
-            Line::Up { node, took_us } => {
+            Line::Up {
+                node,
+                tracing,
+                took_us,
+            } => {
                 let pods = std::mem::take(&mut self.pods);
                 self.up = Some(Up {
                     pods,
                     node,
+                    tracing,
                     took_us,
                 });
             }
@@ -107,8 +113,14 @@ impl Story {
             Line::Down(down) => self.down = Some(down),
             Line::End { took_us } => self.took_us = Some(took_us),
             observed => {
-                if let Line::Conntrack { pod, .. } = &observed {
+                if let Line::Conntrack { pod, .. } | Line::Trace { pod, .. } = &observed {
                     self.readings.knows([pod])?;
+                }
+                if let Line::Trace { trace, .. } = &observed {
+                    let unseen = |it: &TracedPacket| it.stations.is_empty();
+                    if trace.packets.iter().any(unseen) {
+                        return Err("a traced packet was seen nowhere".to_owned().into());
+                    }
                 }
                 if let Some(open) = &mut self.open {
                     open.observed(observed)?;
@@ -162,6 +174,7 @@ impl Story {
             _ if self.up.is_none() => false,
             L::Log(_)
             | L::Conntrack { .. }
+            | L::Trace { .. }
             | L::Lost { .. }
             | L::Answer { .. }
             | L::FlowOver { .. } => self.open.is_some(),

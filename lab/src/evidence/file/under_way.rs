@@ -8,6 +8,7 @@ use super::line::Line;
 use crate::{
     evidence::{ConntrackEntry, PodCounters, Quiet, Window},
     rules::{CounterSnapshot, Family},
+    traced::PodTrace,
 };
 
 /// A [`Window`] that is not complete.
@@ -20,6 +21,7 @@ pub(super) struct UnderWay {
     records: Vec<Record>,
     counters: BTreeMap<String, PodCounters>,
     conntrack: BTreeMap<String, Vec<ConntrackEntry>>,
+    traces: BTreeMap<String, PodTrace>,
     lost: Vec<String>,
 }
 
@@ -35,6 +37,7 @@ impl UnderWay {
             records: Vec::new(),
             counters: BTreeMap::new(),
             conntrack: BTreeMap::new(),
+            traces: BTreeMap::new(),
             lost: Vec::new(),
         }
     }
@@ -74,6 +77,11 @@ impl UnderWay {
                     return Err(format!("conntrack of {pod} is there already"));
                 }
             }
+            Line::Trace { pod, trace } => {
+                if self.traces.insert(pod.clone(), trace).is_some() {
+                    return Err(format!("the trace of {pod} is there already"));
+                }
+            }
             Line::Answer { outcome } => {
                 if self.outcome.replace(outcome).is_some() {
                     return Err("the answer is there already".to_owned());
@@ -99,7 +107,7 @@ impl UnderWay {
             records: self.records,
             counters: self.counters,
             conntrack: self.conntrack,
-            traces: BTreeMap::new(),
+            traces: self.traces,
             lost: self.lost,
             quiet,
             took_us,

@@ -65,6 +65,7 @@ impl<W: Write> Writer<W> {
         }
         lines.push(Line::Up {
             node: up.node.clone(),
+            tracing: up.tracing,
             took_us: up.took_us,
         });
         self.write(&lines)
@@ -98,6 +99,11 @@ impl<W: Write> Writer<W> {
         lines.extend(conntrack.map(|(pod, entries)| Line::Conntrack {
             pod: pod.clone(),
             entries: entries.clone(),
+        }));
+        let traces = window.traces.iter();
+        lines.extend(traces.map(|(pod, trace)| Line::Trace {
+            pod: pod.clone(),
+            trace: trace.clone(),
         }));
         let lost = window.lost.iter().cloned();
         lines.extend(lost.map(|what| Line::Lost { what }));

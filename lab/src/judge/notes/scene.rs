@@ -6,6 +6,7 @@ use hoplab_proxies::record::Role;
 
 use crate::{
     evidence::{ConntrackEntry, Evidence, Window},
+    interception::INBOUND_SOURCE,
     judge::{
         Case, Check, Claim, Witness,
         connections::{Accepted, Closed, End, Opened, ends},
@@ -75,7 +76,10 @@ impl<'a> Scene<'a> {
     }
 
     pub fn inbound_source(&self) -> std::net::IpAddr {
-        self.case.interception.source(self.case.family)
+        let usual = INBOUND_SOURCE[usize::from(self.case.family == Family::V6)];
+        let source = self.case.interception.source(self.case.family);
+        // The notes are about a proxy with a source of its own.
+        source.unwrap_or(usual)
     }
 
     pub fn counters(&self) -> Witness {

@@ -90,10 +90,11 @@ impl ConntrackWatch {
             if open.is_empty() || left.is_zero() {
                 return Ok(open);
             }
-            // SAFETY: the socket outlives the call.
-            let socket = unsafe { BorrowedFd::borrow_raw(self.events.as_raw_fd()) };
             let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-            match poll(&mut [PollFd::new(socket, PollFlags::POLLIN)], timeout) {
+            match poll(
+                &mut [PollFd::new(self.socket(), PollFlags::POLLIN)],
+                timeout,
+            ) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(failed(errno.into())),
             }
@@ -120,6 +121,23 @@ impl ConntrackWatch {
             }
         }
         Ok(entries)
+    }
+
+    /// Entries made since the last call, as they began: nothing is asked, and nothing is forgotten. For a namespace
+    /// whose connections are others'.
+    ///
+    /// # Errors
+    /// Events were lost (ENOBUFS), or a socket fails. What was not lost comes with the next call.
+    pub fn begun(&mut self) -> Result<Vec<ConntrackEntry>, NetfilterError> {
+        self.hear().map_err(failed)?;
+        self.open.clear();
+        Ok(std::mem::take(&mut self.fresh))
+    }
+
+    /// The socket that can be read when there are events.
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        // SAFETY: the socket lives as long as the borrow.
+        unsafe { BorrowedFd::borrow_raw(self.events.as_raw_fd()) }
     }
 
     /// Reads the events there are.

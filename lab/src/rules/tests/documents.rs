@@ -364,6 +364,16 @@ fn what_is_written_as_commands_or_as_a_listing_reads_back() {
 }
 
 #[test]
+fn what_a_listing_rounded_is_listed_as_it_was() {
+    let (_, rules) = only(LISTING);
+    let listed = list_verbose(&rules, Table::Nat);
+    assert!(listed.contains("Chain PREROUTING (policy ACCEPT 85821 packets, 5149K bytes)\n"));
+    assert!(listed.contains("\n 138K 8253K ISTIO_OUTPUT "), "{listed}");
+    let (_, again) = only(&format!("# iptables -t nat -L -v -n\n{listed}"));
+    assert_eq!(again, rules);
+}
+
+#[test]
 fn json_has_what_the_text_says_and_what_is_known_of_it() {
     let (_, rules) = only(LISTING);
     let json = to_json(&rules);

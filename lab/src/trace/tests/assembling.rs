@@ -1,5 +1,7 @@
 //! Events put together to packets, where the kernel's numbers alone would mislead.
 
+use std::time::{Duration, Instant};
+
 use super::{OWN, book, entry, event, nat, sight, syn};
 use crate::trace::{
     Hook, NftEvent, NftKind, Owner, TracedPacket, Verdict,
@@ -15,7 +17,7 @@ fn assembled(events: Vec<NftEvent>) -> (Vec<TracedPacket>, u64) {
     for event in events {
         assembler.nft(event, &book);
     }
-    (assembler.take(true), assembler.fragments())
+    (assembler.take_all(), assembler.fragments())
 }
 
 /// Through nat OUTPUT, by rule 2 of SUB.
@@ -125,20 +127,50 @@ fn nothing_follows_a_drop() {
     let mut assembler = Assembler::new(OWN.into());
     assembler.nft(drop, &book());
     assembler.nft(sight(1, "output-after-nat", &header(1), false), &book());
-    let ended = assembler.take(false);
+    let ended = assembler.take_ended(Instant::now());
     assert_eq!(ended.len(), 1);
     assert!(ended[0].dropped().is_some());
-    assert_eq!(assembler.take(true).len(), 1);
+    assert_eq!(assembler.take_all().len(), 1);
 }
 
 #[test]
 fn a_packet_on_its_way_is_kept_until_it_has_arrived() {
     let mut assembler = Assembler::new(OWN.into());
     assembler.nft(sight(1, "mark-prerouting", &header(1), false), &book());
-    assert_eq!(assembler.take(false), []);
+    assert_eq!(assembler.take_ended(Instant::now()), []);
     assembler.nft(sight(1, "input", &header(1), false), &book());
-    assert_eq!(assembler.take(false).len(), 1);
-    assert_eq!(assembler.take(true), []);
+    assert_eq!(assembler.take_ended(Instant::now()).len(), 1);
+    assert_eq!(assembler.take_all(), []);
+}
+
+#[test]
+fn a_packet_that_nothing_follows_is_given_up_after_a_while_and_says_so() {
+    let mut assembler = Assembler::new(OWN.into());
+    assembler.nft(sight(1, "mark-prerouting", &header(1), false), &book());
+    let begun = Instant::now();
+    let later = |milliseconds| begun + Duration::from_millis(milliseconds);
+    assert_eq!(assembler.take_ended(begun), []);
+    assert_eq!(assembler.take_ended(later(900)), []);
+    // Something new: the while begins again.
+    assembler.nft(
+        sight(1, "prerouting-before-nat", &header(1), false),
+        &book(),
+    );
+    assert_eq!(assembler.take_ended(later(1_100)), []);
+    assert_eq!(assembler.take_ended(later(2_000)), []);
+    let given_up = assembler.take_ended(later(2_100));
+    let [packet] = &given_up[..] else {
+        panic!("{given_up:?}");
+    };
+    assert_eq!(packet.stations.len(), 2);
+    let [doubt] = &packet.doubts[..] else {
+        panic!("{:?}", packet.doubts);
+    };
+    assert!(
+        doubt.starts_with("it was not seen after PREROUTING"),
+        "{doubt}"
+    );
+    assert!(!assembler.is_waiting());
 }
 
 #[test]
@@ -181,7 +213,7 @@ fn each_packet_gets_its_own_owner() {
     let stranger = logged(&header(13), "hoplab-owner", 0);
     assert!(!assembler.log(&stranger, &nobody, false));
     let owners: Vec<Owner> = assembler
-        .take(true)
+        .take_all()
         .into_iter()
         .map(|it| it.owner)
         .collect();
@@ -201,7 +233,7 @@ fn a_line_of_ip_tables_without_its_observers_is_kept_and_counted() {
     assert_eq!(assembler.fragments(), 0);
     assert!(assembler.log(&line, &rules, true));
     assert_eq!(assembler.fragments(), 1);
-    let packets = assembler.take(true);
+    let packets = assembler.take_all();
     assert_eq!(packets[0].lines(), ["OUTPUT ip nat OUTPUT 1: not told"]);
     assert_eq!(
         packets[0].doubts,

@@ -1,0 +1,78 @@
+//! Labs that stay up: the verbs that bring them up, look at them, and take them down.
+
+mod down;
+mod ls;
+mod prune;
+mod status;
+mod up;
+
+use clap::Subcommand;
+
+use super::Outcome;
+use crate::{
+    failure::{Class, Failure},
+    live::{Claim, Registry, Standing, not_up},
+    topology::is_name,
+};
+
+#[derive(Subcommand)]
+pub(super) enum Verb {
+    /// Bring up a lab that stays up, found by its name
+    Up(up::Args),
+    /// Take down a lab that stays up
+    Down(down::Args),
+    /// List the labs that stay up
+    Ls(ls::Args),
+    /// Say what runs in a lab that stays up, with process ids
+    Status(status::Args),
+    /// Remove what is left of labs whose supervisor has ended
+    Prune(prune::Args),
+}
+
+pub(super) fn dispatch(verb: &Verb) -> Outcome {
+    match verb {
+        Verb::Up(args) => up::run(args),
+        Verb::Down(args) => down::run(args),
+        Verb::Ls(args) => ls::run(args),
+        Verb::Status(args) => status::run(args),
+        Verb::Prune(args) => prune::run(args),
+    }
+}
+
+/// A name that a lab can be found by, as flags spell it.
+pub(super) fn name(text: &str) -> Result<String, String> {
+    match is_name(text) {
+        true => Ok(text.to_owned()),
+        false => Err("1 to 63 lower-case letters, digits and inner hyphens".into()),
+    }
+}
+
+/// The place of a lab that is to come up, unless one of that name is up.
+pub(super) fn free_place(registry: &Registry, name: &str) -> Result<Claim, Failure> {
+    let claim = registry.claim(name, || wait_for_another(name))?;
+    match claim.standing() {
+        Standing::Stale(_) => Ok(claim),
+        Standing::Up(_) => Err(
+            Failure::new(Class::State, format!("lab `{name}` is up already")).hint(format!(
+                "give this one another name with --name, or take that one down: hoplab down {name}"
+            )),
+        ),
+        other => Err(not_up(registry, name, Some(other))),
+    }
+}
+
+fn wait_for_another(name: &str) {
+    anstream::eprintln!("waiting: another hoplab brings up or takes down lab `{name}`");
+}
+
+/// How long ago, in the largest unit that is not 0.
+fn ago(since: u64) -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
+    let seconds = now.map_or(0, |it| it.as_secs()).saturating_sub(since);
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..86_400 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}

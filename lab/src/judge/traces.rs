@@ -1,0 +1,227 @@
+//! Finds, for each predicted leg, its packets in the traces of the pods it touches. No packet is used twice.
+//!
+//! Packets of one namespace are joined to connections first ([`connections`]): by conntrack's id, else by their ends.
+//! A connection is a leg's when it has the id of the leg's conntrack entry, or begins as the leg begins there.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use hoplab_proxies::record::Transport;
+
+use super::connections::End;
+use crate::{
+    evidence::{ConntrackEntry, Window},
+    model::JourneyEnd,
+    predict::{Crossing, Leg},
+    traced::{Connection, Header, JoinedBy, PodTrace, TracedPacket, connections},
+};
+
+/// Packets of one leg in one pod.
+#[derive(Debug, Clone)]
+pub(crate) struct PodPackets<'a> {
+    pub pod: &'a str,
+    pub trace: &'a PodTrace,
+    /// From the opener, as positions in the trace, in the order they were seen.
+    pub forward: Vec<usize>,
+    /// To the opener.
+    pub reply: Vec<usize>,
+}
+
+impl<'a> PodPackets<'a> {
+    /// The first packet of the opener.
+    pub fn first(&self) -> Option<&'a TracedPacket> {
+        self.at(self.forward.first())
+    }
+
+    /// The first answer.
+    pub fn answer(&self) -> Option<&'a TracedPacket> {
+        self.at(self.reply.first())
+    }
+
+    /// All packets but the first of each direction; true for those of the opener.
+    pub fn later(&self) -> impl Iterator<Item = (bool, &'a TracedPacket)> {
+        let rest = |list: &[usize]| list.iter().skip(1).copied().collect::<Vec<_>>();
+        let forward = rest(&self.forward).into_iter().map(|at| (true, at));
+        let reply = rest(&self.reply).into_iter().map(|at| (false, at));
+        let trace = self.trace;
+        forward
+            .chain(reply)
+            .map(move |(forward, at)| (forward, &trace.packets[at]))
+    }
+
+    fn at(&self, position: Option<&usize>) -> Option<&'a TracedPacket> {
+        position.map(|at| &self.trace.packets[*at])
+    }
+}
+
+/// Traced connections of a window, each given to one leg.
+pub(super) struct Traces<'a> {
+    pods: BTreeMap<&'a str, OfPod<'a>>,
+}
+
+struct OfPod<'a> {
+    trace: &'a PodTrace,
+    /// Nobody's yet.
+    free: Vec<Connection>,
+}
+
+/// How a leg begins in one pod.
+struct Beginning {
+    transport: Transport,
+    /// The opener's end; the port where it is known.
+    from: (std::net::IpAddr, Option<u16>),
+    to: SocketAddr,
+    /// Where answers come from.
+    back: SocketAddr,
+}
+
+/// What was observed of a leg beside its packets.
+pub(super) struct Known<'a> {
+    pub opener: Option<&'a End>,
+    pub entries: [Option<&'a ConntrackEntry>; 2],
+    pub apart: [Option<&'a ConntrackEntry>; 2],
+}
+
+impl<'a> Traces<'a> {
+    pub fn new(window: &'a Window) -> Self {
+        let pods = window.traces.iter().map(|(pod, trace)| {
+            let free = connections(&trace.packets);
+            (pod.as_str(), OfPod { trace, free })
+        });
+        Self {
+            pods: pods.collect(),
+        }
+    }
+
+    /// The packets of a leg: in the opener's pod, then in the other one.
+    pub fn take(&mut self, leg: &Leg, known: &Known) -> Vec<PodPackets<'a>> {
+        let local = known.opener.and_then(|it| it.opened()?.local());
+        let local = local.or(known.entries[0].map(|it| it.original.src));
+        let mut found = Vec::new();
+        for (at, (pod, crossing)) in pods_of(leg).into_iter().enumerate() {
+            // The node and what lies beyond it have no trace.
+            let Some((pod, of_pod)) = self
+                .pods
+                .get_key_value(pod)
+                .map(|(pod, _)| *pod)
+                .zip(self.pods.get_mut(pod))
+            else {
+                continue;
+            };
+            let to = match at {
+                0 => leg.remote,
+                _ => sent_to(leg),
+            };
+            let beginning = Beginning {
+                transport: leg.transport,
+                from: (
+                    leg.opener.source,
+                    local
+                        .filter(|it| it.ip() == leg.opener.source)
+                        .map(|it| it.port()),
+                ),
+                to,
+                back: crossing.map_or(to, |it| it.answers_from),
+            };
+            found.push(of_pod.take(pod, &beginning, known.entries[at], known.apart[at]));
+        }
+        found
+    }
+
+    /// Packets that belong to no leg, by pod.
+    pub fn rest(self) -> BTreeMap<&'a str, Vec<&'a TracedPacket>> {
+        let pods = self.pods.into_iter().map(|(pod, of_pod)| {
+            let all = of_pod.free.iter();
+            let all = all.flat_map(|it| it.packets.iter().chain(&it.replies));
+            let packets: Vec<_> = all.map(|at| &of_pod.trace.packets[*at]).collect();
+            (pod, packets)
+        });
+        pods.filter(|(_, rest)| !rest.is_empty()).collect()
+    }
+}
+
+impl<'a> OfPod<'a> {
+    fn take(
+        &mut self,
+        pod: &'a str,
+        beginning: &Beginning,
+        entry: Option<&ConntrackEntry>,
+        apart: Option<&ConntrackEntry>,
+    ) -> PodPackets<'a> {
+        let mut packets = PodPackets {
+            pod,
+            trace: self.trace,
+            forward: Vec::new(),
+            reply: Vec::new(),
+        };
+        let is = |connection: &Connection, entry: Option<&ConntrackEntry>| {
+            entry.is_some_and(|it| connection.joined_by == JoinedBy::ConntrackId(it.id))
+        };
+        let mut from = beginning.from;
+        for connection in std::mem::take(&mut self.free) {
+            let first = connection.packets.first().or(connection.replies.first());
+            let header = first.map(|at| self.trace.packets[*at].first());
+            let same_way =
+                is(&connection, entry) || header.is_some_and(|it| beginning.is(it, from));
+            let turned =
+                is(&connection, apart) || header.is_some_and(|it| beginning.is_answer(it, from));
+            if same_way {
+                // A call that is repeated, or recorded anew, has the same port.
+                from.1 = from.1.or(header.and_then(|it| it.source_port));
+                packets.forward.extend(&connection.packets);
+                packets.reply.extend(&connection.replies);
+            } else if turned {
+                packets.reply.extend(&connection.packets);
+                packets.forward.extend(&connection.replies);
+            } else {
+                self.free.push(connection);
+            }
+        }
+        packets.forward.sort_unstable();
+        packets.reply.sort_unstable();
+        packets
+    }
+}
+
+impl Beginning {
+    fn is(&self, header: &Header, from: (std::net::IpAddr, Option<u16>)) -> bool {
+        self.protocol() == header.protocol
+            && header.source == from.0
+            && from.1.is_none_or(|port| header.source_port == Some(port))
+            && header.destination_end() == self.to
+    }
+
+    fn is_answer(&self, header: &Header, from: (std::net::IpAddr, Option<u16>)) -> bool {
+        self.protocol() == header.protocol
+            && header.destination == from.0
+            && from
+                .1
+                .is_some_and(|port| header.destination_port == Some(port))
+            && header.source_end() == self.back
+    }
+
+    fn protocol(&self) -> u8 {
+        match self.transport {
+            Transport::Tcp => 6,
+            Transport::Udp => 17,
+        }
+    }
+}
+
+/// The pods a leg touches, the opener's first, with the rules it meets there.
+pub(super) fn pods_of(leg: &Leg) -> Vec<(&str, Option<&Crossing>)> {
+    let mut pods = vec![(leg.opener.pod.as_str(), leg.near.as_ref())];
+    let far = match &leg.far {
+        Some(crossing) => Some((crossing.pod.as_str(), Some(crossing))),
+        None => leg.end.pod().map(|pod| (pod, None)),
+    };
+    pods.extend(far.filter(|(pod, _)| *pod != leg.opener.pod));
+    pods
+}
+
+/// Where the opener's pod sends a leg.
+fn sent_to(leg: &Leg) -> SocketAddr {
+    match leg.near.as_ref().map(|it| &it.first.end) {
+        Some(JourneyEnd::Sent { to }) => *to,
+        _ => leg.remote,
+    }
+}

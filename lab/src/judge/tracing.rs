@@ -1,0 +1,353 @@
+//! The trace as a witness: of each leg in each pod, and against the counters and the model of a pod.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Case, Check, Witness,
+    claim::process_words,
+    matching::{Matched, Matching},
+    packets::{Difference, Way, rules_of},
+    traces::{PodPackets, pods_of},
+};
+use crate::{
+    evidence::{ConntrackEntry, Window},
+    predict::{Crossing, Leg, LegEnd, NODE},
+    rules::{CounterDelta, RuleId, Table},
+    traced::{Hook, Owner, TracedPacket, Tracing},
+};
+
+/// Whose rules the predicted ways are told in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rules {
+    /// Those that were meant; the way names them, the trace those in the pod.
+    Meant,
+    /// Those in the pod.
+    Held,
+}
+
+impl Case<'_> {
+    /// What the traces of the pods say of a leg.
+    pub(super) fn trace_checks(&self, matched: &Matched) -> Vec<Check> {
+        if self.tracing == Tracing::Off {
+            return Vec::new();
+        }
+        let pods = pods_of(matched.leg);
+        let of_pod = |(pod, crossing): (&str, Option<&Crossing>)| {
+            let witness = Witness::Trace {
+                pod: pod.to_owned(),
+            };
+            match matched.packets.iter().find(|it| it.pod == pod) {
+                Some(packets) => self.leg_in_pod(&witness, matched, crossing, packets),
+                None => vec![Check::missing(witness, format!("the trace of {pod}"))],
+            }
+        };
+        let pods = pods.into_iter().filter(|(pod, _)| *pod != NODE);
+        pods.flat_map(of_pod).collect()
+    }
+
+    fn leg_in_pod(
+        &self,
+        witness: &Witness,
+        matched: &Matched,
+        crossing: Option<&Crossing>,
+        packets: &PodPackets,
+    ) -> Vec<Check> {
+        let leg = matched.leg;
+        let mut checks: Vec<Check> = self
+            .ways(Rules::Meant, leg, crossing, packets)
+            .into_iter()
+            .map(|(what, difference)| match difference {
+                Difference::Untold(why) => {
+                    Check::missing(witness.clone(), format!("{what}: {why}"))
+                }
+                Difference::Seen { wanted, had } => {
+                    Check::contradicts(witness.clone(), format!("{what}: {wanted}"), had)
+                }
+            })
+            .collect();
+        match packets.first() {
+            None => checks.push(Check::missing(
+                witness.clone(),
+                format!("the first packet to {}", leg.remote),
+            )),
+            Some(first) => {
+                checks.extend(owner_check(witness, matched, first));
+                let entry = crossing.and_then(|it| matched.entry(it));
+                checks.extend(entry.and_then(|it| entry_check(witness, packets, it)));
+            }
+        }
+        if packets.answer().is_none() && expects_answer(leg) {
+            let what = format!("the answer of {}", leg.remote);
+            checks.push(Check::missing(witness.clone(), what));
+        }
+        if checks.is_empty() {
+            checks.push(Check::agrees(witness.clone()));
+        }
+        checks
+    }
+
+    /// Where packets of a leg took another way than predicted, and which packet.
+    fn ways(
+        &self,
+        rules: Rules,
+        leg: &Leg,
+        crossing: Option<&Crossing>,
+        packets: &PodPackets,
+    ) -> Vec<(String, Difference)> {
+        let way = |way: Option<Way>| match rules {
+            Rules::Meant => way.map(|it| it.renamed(|rule| self.alignment.applied(rule))),
+            Rules::Held => way,
+        };
+        let none = || Some(Way::without_rules());
+        let first = match crossing {
+            Some(crossing) => way(Way::of(&crossing.first)),
+            None => none(),
+        };
+        let answer = match crossing {
+            Some(crossing) => way(crossing.answer.as_ref().and_then(Way::of)),
+            None => none(),
+        };
+        let differs = |way: Option<Way>, packet: Option<&TracedPacket>| {
+            let packet = packet.filter(|it| !is_word(it))?;
+            way?.differs(packet, &self.applied)
+        };
+        let to = leg.remote;
+        let mut found = Vec::new();
+        if let Some(it) = differs(first, packets.first()) {
+            found.push((format!("the first packet to {to}"), it));
+        }
+        if let Some(it) = differs(answer, packets.answer()) {
+            found.push((format!("the first answer of {to}"), it));
+        }
+        for (forward, packet) in packets.later().filter(|(_, packet)| !is_word(packet)) {
+            let what = match forward {
+                true => format!("a later packet to {to}"),
+                false => format!("a later answer of {to}"),
+            };
+            let had = match rules_of(packet) {
+                Ok(had) => had.into_iter().map(|(_, rule)| rule).collect::<Vec<_>>(),
+                Err(why) => {
+                    found.push((what, Difference::Untold(why)));
+                    continue;
+                }
+            };
+            let ways = crossing.map_or(&[][..], |it| it.ways(forward));
+            let renamed = |way: &Vec<RuleId>| -> Vec<RuleId> {
+                let applied = |rule| match rules {
+                    Rules::Meant => self.alignment.applied(rule).unwrap_or(rule).clone(),
+                    Rules::Held => RuleId::clone(rule),
+                };
+                way.iter().map(applied).collect()
+            };
+            let known = match ways.is_empty() {
+                true => had.is_empty(),
+                false => ways.iter().any(|way| renamed(way) == had),
+            };
+            if !known {
+                let words = |way: &[RuleId]| match way {
+                    [] => "no rule".to_owned(),
+                    way => {
+                        let words: Vec<String> = way.iter().map(super::pods::rule_name).collect();
+                        words.join(" → ")
+                    }
+                };
+                let wanted: Vec<String> = ways.iter().map(|it| words(&renamed(it))).collect();
+                let wanted = match wanted.is_empty() {
+                    true => "no rule".to_owned(),
+                    false => wanted.join(", or "),
+                };
+                let had = words(&had);
+                found.push((what, Difference::Seen { wanted, had }));
+            }
+        }
+        found
+    }
+
+    /// The trace of a pod against what the model reads from the rules in the pod, and against the pod's counters.
+    pub(super) fn trace_of_pod(
+        &self,
+        pod: &str,
+        window: &Window,
+        held: &Matching,
+        counted: Option<&CounterDelta>,
+    ) -> Vec<Check> {
+        if self.tracing == Tracing::Off {
+            return Vec::new();
+        }
+        let witness = Witness::Trace {
+            pod: pod.to_owned(),
+        };
+        let Some(trace) = window.traces.get(pod) else {
+            return vec![Check::missing(witness, format!("the trace of {pod}"))];
+        };
+        let mut checks: Vec<Check> = Vec::new();
+        for matched in &held.legs {
+            let crossing = matched.leg.crossings().find(|it| it.pod == pod);
+            let packets = matched.packets.iter().find(|it| it.pod == pod);
+            let Some((crossing, packets)) = crossing.zip(packets) else {
+                continue;
+            };
+            for (what, difference) in self.ways(Rules::Held, matched.leg, Some(crossing), packets) {
+                checks.push(match difference {
+                    Difference::Untold(why) => {
+                        Check::missing(witness.clone(), format!("{what}: {why}"))
+                    }
+                    Difference::Seen { wanted, had } => Check::disagrees(
+                        witness.clone(),
+                        format!("{what} {had}"),
+                        Witness::Model,
+                        wanted,
+                    ),
+                });
+            }
+        }
+        checks.extend(
+            counted
+                .into_iter()
+                .flat_map(|it| against_counters(&witness, pod, &trace.packets, it, self.tracing)),
+        );
+        let strangers = held.unexplained_packets.get(pod).into_iter().flatten();
+        checks.extend(strangers.map(|packet| stranger(&witness, packet)));
+        if checks.is_empty() {
+            checks.push(Check::agrees(witness));
+        }
+        checks
+    }
+}
+
+/// A packet that no leg explains.
+pub(super) fn stranger(witness: &Witness, packet: &TracedPacket) -> Check {
+    let wanted = "no packet but the flow's own";
+    Check::contradicts(witness.clone(), wanted, packet.first().to_string())
+}
+
+/// The word that something is unreachable, not a packet of the connection.
+fn is_word(packet: &TracedPacket) -> bool {
+    packet.first().icmp.is_some()
+}
+
+fn expects_answer(leg: &Leg) -> bool {
+    matches!(leg.end, LegEnd::Accepted { .. } | LegEnd::Refused { .. })
+}
+
+/// The socket that sent the first packet: its owner by the kernel, by the log of its process, and as predicted.
+fn owner_check(witness: &Witness, matched: &Matched, first: &TracedPacket) -> Option<Check> {
+    if first.stations.first()?.hook != Hook::Output {
+        return None;
+    }
+    let leg = matched.leg;
+    let what = format!("the socket of the first packet to {}", leg.remote);
+    let (uid, gid) = match &first.owner {
+        Owner::Socket { uid, gid } => (*uid, *gid),
+        Owner::Missing(why) => {
+            return Some(Check::missing(witness.clone(), format!("{what}: {why}")));
+        }
+    };
+    let had = format!("{uid}:{gid}");
+    let logged = matched.opener.and_then(|it| Some((it, it.opened()?)));
+    if let Some((end, opened)) = logged
+        && (opened.owner.uid, opened.owner.gid) != (uid, gid)
+    {
+        let said = format!("{}:{}", opened.owner.uid, opened.owner.gid);
+        let who = process_words(&end.pod, end.role);
+        return Some(Check::disagrees(
+            witness.clone(),
+            format!("{what} is of {had}"),
+            end.witness(),
+            format!("that of {who} is of {said}"),
+        ));
+    }
+    let (wanted_uid, wanted_gid) = leg.opener.owner;
+    ((uid, gid) != (wanted_uid, wanted_gid)).then(|| {
+        let wanted = format!("{what} is of {wanted_uid}:{wanted_gid}");
+        Check::contradicts(witness.clone(), wanted, had)
+    })
+}
+
+/// The packets before and after translation against the entry of conntrack.
+fn entry_check(witness: &Witness, packets: &PodPackets, entry: &ConntrackEntry) -> Option<Check> {
+    let conntrack = match witness {
+        Witness::Trace { pod } => Witness::Conntrack { pod: pod.clone() },
+        other => other.clone(),
+    };
+    let disagree = |had: String, said: String| {
+        Some(Check::disagrees(
+            witness.clone(),
+            had,
+            conntrack.clone(),
+            said,
+        ))
+    };
+    let first = packets.first().filter(|it| it.dropped().is_none());
+    let answer = packets
+        .answer()
+        .filter(|it| it.dropped().is_none() && !is_word(it));
+    let (original, reply) = (&entry.original, &entry.reply);
+    let came = first.map(|it| {
+        (
+            "the first packet comes as",
+            it.first(),
+            original.src,
+            original.dst,
+        )
+    });
+    let left = first.map(|it| ("the first packet ends as", it.last(), reply.dst, reply.src));
+    let apart = answer.is_some_and(|it| it.conntrack.is_some_and(|it| it.id != entry.id));
+    let answer = answer.filter(|_| !apart);
+    let back = answer.map(|it| ("the answer comes as", it.first(), reply.src, reply.dst));
+    let home = answer.map(|it| ("the answer ends as", it.last(), original.dst, original.src));
+    for (what, header, source, destination) in [came, left, back, home].into_iter().flatten() {
+        if (header.source_end(), header.destination_end()) != (source, destination) {
+            let had = format!(
+                "{what} {} → {}",
+                header.source_end(),
+                header.destination_end()
+            );
+            return disagree(had, format!("its entry makes it {source} → {destination}"));
+        }
+    }
+    let other = first
+        .and_then(|it| it.conntrack)
+        .filter(|it| it.id != entry.id)?;
+    disagree(
+        format!("the first packet has the entry {}", other.id),
+        format!("its entry is {}", entry.id),
+    )
+}
+
+/// nat is asked for first packets only, and all of them are traced: its rules match as often as they count. Of other
+/// tables that is so only when every packet is traced.
+fn against_counters(
+    witness: &Witness,
+    pod: &str,
+    packets: &[TracedPacket],
+    counted: &CounterDelta,
+    tracing: Tracing,
+) -> Vec<Check> {
+    let mut matched: BTreeMap<RuleId, u64> = BTreeMap::new();
+    for packet in packets {
+        // What can't be named is told elsewhere.
+        for (_, rule) in rules_of(packet).unwrap_or_default() {
+            *matched.entry(rule).or_insert(0) += 1;
+        }
+    }
+    let counters = Witness::Counters {
+        pod: pod.to_owned(),
+    };
+    let rules = counted.rules().iter();
+    let wrong = rules.filter(|(rule, counter)| {
+        let matched = matched.get(rule).copied().unwrap_or(0);
+        let all = rule.table == Table::Nat || tracing == Tracing::All;
+        matched > counter.packets || (all && matched != counter.packets)
+    });
+    let complaint = |(rule, counter): (&RuleId, &crate::rules::Counter)| {
+        let matched = matched.get(rule).copied().unwrap_or(0);
+        Check::disagrees(
+            witness.clone(),
+            format!("{} matched {matched} packets", super::pods::rule_name(rule)),
+            counters.clone(),
+            format!("it counted {}", counter.packets),
+        )
+    };
+    wrong.map(complaint).collect()
+}

@@ -1,0 +1,60 @@
+//! The path of a flow from the evidence of its run.
+
+use super::{Leg, Path, observed::observed, walk::Walk, witnesses};
+use crate::{
+    evidence::{Evidence, Window},
+    failure::Failure,
+    judge::{self, Case, connections::ends, matching::match_legs},
+    lab_file::LabFile,
+    predict::{Turns, predict},
+    topology::Flow,
+};
+
+/// The path of one window of a run. `flow` is what was sent in it, which need not be a flow of the lab file.
+///
+/// # Errors
+/// The evidence holds rules that can't be read.
+pub fn of_window(
+    file: &LabFile,
+    evidence: &Evidence,
+    window: &Window,
+    flow: &Flow,
+) -> Result<Path, Failure> {
+    let case = Case::new(file, evidence, window.family)?;
+    let mut turns = Turns::default();
+    let before = evidence
+        .windows
+        .iter()
+        .take_while(|it| !std::ptr::eq(*it, window));
+    for earlier in before.filter(|it| it.family == window.family) {
+        turns.observe(&case.meant(), &earlier.records);
+    }
+    let held = case.held();
+    let predicted = predict(&held, flow, &mut turns);
+    let ends = ends(&window.records);
+    let matching = match_legs(&predicted, &ends, window);
+    let walk = Walk {
+        world: &held,
+        window,
+    };
+    let seen = observed(&matching, window);
+    let legs = seen.iter().zip(1..).map(|(observed, number)| {
+        let mut leg = Leg {
+            number,
+            ..walk.leg(observed)
+        };
+        witnesses::add(&mut leg, observed, window);
+        leg
+    });
+    let mut path = Path {
+        flow: window.flow.clone(),
+        from: flow.from.to_string(),
+        to: flow.to.to_string(),
+        family: window.family,
+        answer: judge::answer_words(&window.outcome),
+        lost: window.lost.clone(),
+        legs: legs.collect(),
+    };
+    path.number();
+    Ok(path)
+}
