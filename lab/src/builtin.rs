@@ -56,6 +56,15 @@ const ISTIO_1_13: &[(&str, &str)] = &[
 /// Names of the labs in the binary.
 pub const LABS: &[&str] = &["bookinfo"];
 
+/// Golden paths of a lab over a family.
+pub fn golden_text(name: &str, family: Family) -> Option<&'static str> {
+    match (name, family) {
+        ("bookinfo", Family::V4) => Some(include_str!("../../scenarios/paths/bookinfo.path")),
+        ("bookinfo", Family::V6) => Some(include_str!("../../scenarios/paths/bookinfo.v6.path")),
+        _ => None,
+    }
+}
+
 /// Text of a lab file.
 pub fn lab_text(name: &str) -> Option<&'static str> {
     match name {

@@ -34,15 +34,12 @@ pub struct Options {
     pub tracing: Tracing,
 }
 
-/// Milliseconds a flow may take when nobody says otherwise.
-pub(crate) const DEADLINE_MS: u64 = 5_000;
-
 impl Default for Options {
     fn default() -> Self {
         Self {
             backend: BackendChoice::Auto,
             families: Families::One(Family::V4),
-            deadline_ms: DEADLINE_MS,
+            deadline_ms: 5_000,
             tracing: Tracing::default(),
         }
     }
@@ -176,6 +173,11 @@ impl Lab {
         &self.up
     }
 
+    /// Milliseconds a flow may take from now on until the logs show it closed.
+    pub fn set_deadline_ms(&mut self, deadline_ms: u64) {
+        self.options.deadline_ms = deadline_ms;
+    }
+
     /// Process id of the supervisor as seen from outside.
     pub fn pid(&self) -> i32 {
         match &self.supervisor {
@@ -245,15 +247,23 @@ impl Lab {
     pub fn observed(&mut self) -> Result<Evidence, Failure> {
         let totals = self.totals()?;
         Ok(Evidence {
+            totals,
+            ..self.observed_so_far()
+        })
+    }
+
+    /// The evidence of everything that was sent so far, without counters of now.
+    pub fn observed_so_far(&self) -> Evidence {
+        Evidence {
             schema: SCHEMA,
             lab: self.file.topology.name.clone(),
             rules_from: self.file.rules_from.clone(),
             machine: self.machine.clone(),
             up: self.up.clone(),
             windows: self.windows.clone(),
-            totals,
+            totals: BTreeMap::new(),
             cut: None,
-        })
+        }
     }
 
     /// Reads the counters of every sidecar pod, by pod, one snapshot per family.
@@ -324,10 +334,11 @@ fn order(
         Target::Service { service, .. } => topology.service(service).map(|s| s.vip.of(family)),
         Target::Localhost { .. } => None,
         Target::Dns => topology.dns.as_ref().map(|dns| dns.addr.of(family)),
+        Target::Address(address) => Some(address.ip()),
     };
     let host = match &flow.to {
         Target::Pod { pod: name, .. } | Target::Service { service: name, .. } => name,
-        Target::Localhost { .. } | Target::Dns => "localhost",
+        Target::Localhost { .. } | Target::Dns | Target::Address(_) => "localhost",
     };
     let to = SocketAddr::new(ip.unwrap_or(localhost(family)), flow.to.port());
     Order {

@@ -5,43 +5,9 @@ mod command;
 
 use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
-use command::{Ended, HOPLAB, Scratch, hoplab, run};
+use command::{Ended, HOPLAB, SMALL as LAB, Scratch, hoplab, run};
 use nix::unistd::Uid;
 use rstest::rstest;
-
-const LAB: &str = r#"name = "small"
-
-[network]
-bridge = "br0"
-ipv4 = "10.77.0.0/24"
-ipv6 = "fd77::/64"
-node_ipv4 = "10.77.0.1"
-node_ipv6 = "fd77::1"
-
-[rules]
-profile = "istio-1.13"
-
-[[pod]]
-name = "caller"
-ipv4 = "10.77.0.10"
-ipv6 = "fd77::10"
-app = { port = 9080 }
-
-[[pod]]
-name = "called"
-ipv4 = "10.77.0.11"
-ipv6 = "fd77::11"
-sidecar = true
-app = { port = 9080 }
-
-[[flow]]
-name = "call"
-about = "a client without a sidecar calls a pod of the mesh"
-from = "caller"
-to = "called:9080"
-path = "/"
-nat.called = ["PREROUTING 1 > ISTIO_INBOUND 5 > ISTIO_IN_REDIRECT 1", "OUTPUT 1 > ISTIO_OUTPUT 1"]
-"#;
 
 #[test]
 fn the_lab_file_of_these_tests_holds_as_it_is() {
@@ -191,7 +157,7 @@ fn rules_that_legacy_does_not_apply_are_refused_at_their_commit() {
 #[case::lab_file(&["run", "./none.toml"], "could not read ./none.toml\n  because No such file or directory")]
 #[case::rules_file(
     &["run", "bookinfo", "--rules", "none.rules"],
-    "could not read none.rules\n  because No such file or directory"
+    "could not read none.rules\n  because there is no file and no profile of this name\n  help: `hoplab profiles` lists"
 )]
 #[case::backend(
     &["run", "bookinfo", "--backend", "ebpf"],

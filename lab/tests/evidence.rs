@@ -133,7 +133,7 @@ fn a_run_that_is_killed_leaves_a_file_that_says_after_which_flow_it_ends() {
 fn a_run_whose_file_can_not_grow_ends_at_once_and_leaves_what_it_wrote() {
     let scratch = Scratch::new();
     let file = path(&scratch, "evidence.ndjson");
-    let script = "trap '' XFSZ; ulimit -f 200; exec \"$0\" run bookinfo --evidence \"$1\"";
+    let script = "trap '' XFSZ; ulimit -f 600; exec \"$0\" run bookinfo --evidence \"$1\"";
     let ended = run(Command::new("sh").args(["-c", script, HOPLAB, &file]));
     let words = format!("error: could not write to {file}\n  because File too large");
     ended.failed_with(3, &[&words, "`hoplab judge` tells how far the file goes"]);

@@ -74,7 +74,12 @@ fn a_name_prints_the_rules_of_both_families_or_one() {
 }
 
 #[rstest]
-#[case("profiles kumaa", "there is no profile `kumaa`", "linkerd-1")]
+#[case(
+    "profiles kumaa",
+    "there is no profile `kumaa`",
+    "did you mean `kuma`?"
+)]
+#[case("profiles cilium", "there is no profile `cilium`", "linkerd-1")]
 #[case(
     "profiles linkerd-1 --family ipv6",
     "linkerd-1 has no rules of that family",

@@ -97,6 +97,47 @@ fn predict_takes_a_profile(#[case] profile: &str, #[case] packet: &str, #[case] 
     shows(&ended, end);
 }
 
+#[rstest]
+#[case::show(&["rules", "show"], &["--as", "restore"])]
+#[case::lint(&["rules", "lint"], &[])]
+#[case::predict(&["predict", "--rules"], &["uid=1000 dst=10.0.0.9:80"])]
+#[case::apply(&["rules", "apply", "--rules"], &[])]
+fn of_several_dumps_of_a_table_the_last_one_counts_and_that_is_said(
+    #[case] verb: &[&str],
+    #[case] more: &[&str],
+) {
+    let scratch = Scratch::new();
+    let redirect = SPARE.replace("ACCEPT", "REDIRECT --to-ports 15001");
+    let file = scratch.file("both.rules", &format!("{SPARE}# iptables-save\n{redirect}"));
+    let ended = run(&mut hoplab(&[verb, &[&file], more].concat()));
+    let said = "holds IPv4 nat 2 times, from the lines 1, 5; the last one counts";
+    assert_eq!(ended.stderr.matches(said).count(), 1, "{}", ended.stderr);
+    assert!(!ended.stdout.contains("ACCEPT\n"), "{}", ended.stdout);
+}
+
+#[test]
+fn a_family_that_only_its_place_tells_is_said_to_be_a_guess() {
+    let scratch = Scratch::new();
+    let file = scratch.file("both.rules", &format!("{SPARE}{SPARE}"));
+    let ended = run(&mut hoplab(&["rules", "lint", &file]));
+    let said = "both.rules:4:1: taken as IPv6: its table comes a second time";
+    assert!(ended.stderr.contains(said), "{}", ended.stderr);
+    let told = scratch.file("told.rules", &format!("{SPARE}# ip6tables-save\n{SPARE}"));
+    assert_eq!(run(&mut hoplab(&["rules", "lint", &told])).stderr, "");
+}
+
+#[test]
+fn lint_names_what_it_does_not_understand() {
+    let scratch = Scratch::new();
+    let file = scratch.file(
+        "my.rules",
+        "*nat\n-A OUTPUT -m odd --bar -j ACCEPT\nCOMMIT\n",
+    );
+    let ended = run(&mut hoplab(&["rules", "lint", &file]));
+    let said = "note: IPv4 nat OUTPUT 1 is not modelled: -A OUTPUT -m odd --bar -j ACCEPT\n";
+    assert_eq!(ended.stderr, said);
+}
+
 #[test]
 fn a_profile_has_no_counters() {
     let ended = run(&mut hoplab(&["rules", "read-counters", "profile:kuma"]));

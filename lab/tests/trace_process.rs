@@ -1,8 +1,11 @@
-//! `hoplab trace --pid`: connections in a namespace that is not a lab's, through the binary, as a person sees them.
+//! `hoplab trace`: connections in a namespace that is not a lab's, and in a pod, through the binary, as a person sees
+//! them.
 
 mod command;
 #[path = "trace_process/ends.rs"]
 mod ends;
+#[path = "trace_process/pods.rs"]
+mod pods;
 #[path = "trace_process/refusals.rs"]
 mod refusals;
 #[path = "trace/sandbox.rs"]
@@ -11,6 +14,8 @@ mod sandbox;
 mod shown;
 #[path = "trace_process/speed.rs"]
 mod speed;
+#[path = "trace_process/user_namespace.rs"]
+mod user_namespace;
 
 use std::{
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},

@@ -79,6 +79,21 @@ impl Observed {
         evidence
     }
 
+    /// Judges a flow again with its window changed, together with the flows since `first`.
+    pub fn changed(&self, first: &str, flow: &str, change: impl FnOnce(&mut Window)) -> Self {
+        let mut evidence = self.cut(first, flow);
+        change(evidence.windows.last_mut().expect("the flow's own window"));
+        Self::judge(self.file.clone(), evidence)
+    }
+
+    /// As [`Self::changed`], of Bookinfo: calls through the ingress come together with those before them, by which the
+    /// judge knows whose turn it is.
+    pub fn changed_in_turn(&self, flow: &str, change: impl FnOnce(&mut Window)) -> Self {
+        let in_turn = flow.starts_with("ingress-");
+        let first = if in_turn { "ingress-reviews-v1" } else { flow };
+        self.changed(first, flow, change)
+    }
+
     fn position(&self, flow: &str) -> usize {
         let found = self.evidence.windows.iter().position(|w| w.flow == flow);
         found.unwrap_or_else(|| panic!("flow {flow} was not sent"))

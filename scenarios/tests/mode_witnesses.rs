@@ -18,9 +18,7 @@ static RECORDED: LazyLock<Observed> = LazyLock::new(|| {
 });
 
 fn judged(flow: &str, change: impl FnOnce(&mut Window)) -> Observed {
-    let mut evidence = RECORDED.cut(flow, flow);
-    change(evidence.windows.last_mut().expect("the flow's own window"));
-    Observed::judge(RECORDED.file.clone(), evidence)
+    RECORDED.changed(flow, flow, change)
 }
 
 /// A test per flow that is not served in turn.

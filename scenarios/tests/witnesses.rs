@@ -23,15 +23,9 @@ static RECORDED: LazyLock<Observed> = LazyLock::new(|| {
     observed
 });
 
-/// A flow of the run with its window changed. The calls through the ingress come together with those before them, by
-/// which the judge knows whose turn it is.
+/// A flow of the run with its window changed.
 fn judged(flow: &str, change: impl FnOnce(&mut Window)) -> Observed {
-    let in_turn = flow.starts_with("ingress-");
-    let first = if in_turn { "ingress-reviews-v1" } else { flow };
-    let mut evidence = RECORDED.cut(first, flow);
-    let window = evidence.windows.last_mut().expect("the flow's own window");
-    change(window);
-    Observed::judge(RECORDED.file.clone(), evidence)
+    RECORDED.changed_in_turn(flow, change)
 }
 
 /// A test per flow of the lab.
@@ -257,6 +251,15 @@ fn the_same_loopback_address_in_two_pods_confuses_nobody() {
         for entry in window.conntrack.values_mut().flatten() {
             same(&mut entry.original.src);
             same(&mut entry.reply.dst);
+        }
+        let traces = window.traces.values_mut().flat_map(|it| &mut it.packets);
+        for station in traces.flat_map(|it| &mut it.stations) {
+            let header = &mut station.header;
+            let (mut source, mut destination) = (header.source_end(), header.destination_end());
+            same(&mut source);
+            same(&mut destination);
+            header.source_port = Some(source.port());
+            header.destination_port = Some(destination.port());
         }
         // The logs of two processes arrive in any order.
         window.records.reverse();

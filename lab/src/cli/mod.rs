@@ -65,7 +65,7 @@ enum Verb {
     Run(run::Args),
     #[command(flatten)]
     Live(live::Verb),
-    /// Show connections in the network namespace of a process, rule by rule, while they happen
+    /// Show connections in a pod, or where a process is, rule by rule, while they happen
     #[cfg_attr(
         not(all(feature = "kernel", target_os = "linux")),
         command(
@@ -98,7 +98,7 @@ type Outcome = Result<ExitCode, Failure>;
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(explain::with_arrows(std::env::args_os()));
     match cli.color {
         ColorChoice::Auto => {}
         ColorChoice::Always => anstream::ColorChoice::Always.write_global(),

@@ -20,6 +20,10 @@ pub(super) enum Verb {
     Ls(Args),
     /// Say what runs in a lab that stays up (not in this build: needs Linux)
     Status(Args),
+    /// Run a command in a pod of a lab that stays up (not in this build: needs Linux)
+    Exec(Args),
+    /// Open a shell in a pod of a lab that stays up (not in this build: needs Linux)
+    Shell(Args),
     /// Remove what is left of labs that have ended (not in this build: needs Linux)
     Prune(Args),
 }
@@ -29,6 +33,8 @@ pub(super) fn dispatch(verb: &Verb) -> Outcome {
     | Verb::Down(args)
     | Verb::Ls(args)
     | Verb::Status(args)
+    | Verb::Exec(args)
+    | Verb::Shell(args)
     | Verb::Prune(args)) = verb;
     run(args)
 }

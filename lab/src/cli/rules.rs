@@ -12,6 +12,7 @@ use clap::Subcommand;
 use super::Outcome;
 #[cfg(not(all(feature = "kernel", target_os = "linux")))]
 use super::needs_kernel as apply;
+use crate::rules::{self, RuleSet};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -35,6 +36,17 @@ enum Verb {
     Lint(lint::Args),
     /// Say what the counters of a dump mean: connections per kind of flow, sums, rules never hit
     ReadCounters(read_counters::Args),
+}
+
+/// Names on standard error the rules that hoplab repeats but does not understand.
+fn say_not_modelled(sets: &[RuleSet]) {
+    for set in sets {
+        let all = set.tables.keys().flat_map(|table| set.rules(*table));
+        for (id, rule) in all.filter(|(_, rule)| !rule.spec.is_modelled()) {
+            let text = rules::spec_text(&id.chain, &rule.spec);
+            anstream::eprintln!("note: {} {id} is not modelled: {text}", set.family);
+        }
+    }
 }
 
 pub(super) fn run(args: &Args) -> Outcome {

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Instant};
 
+mod goldens;
 pub(super) mod rules;
 
 use self::rules::{RuleArgs, Ruled};
@@ -62,6 +63,9 @@ pub(super) struct Args {
     /// Trace every packet, not only the first of each connection and the answer to it
     #[arg(long)]
     all_packets: bool,
+    /// Write the paths of the flows as the golden ones that later runs compare with
+    #[arg(long)]
+    record: bool,
     /// Leave the lab up, and say how to enter it; `hoplab down` takes it down
     #[arg(long)]
     keep: bool,
@@ -82,6 +86,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         families,
         backend,
     } = args.rules.choose(lab)?;
+    goldens::check(args, &file)?;
     let options = Options {
         backend,
         families,
@@ -144,6 +149,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         took_us: Some(took_us),
     };
     args.show.print(&run)?;
+    let differs = goldens::settle(args, &file, &evidence)?;
     // The directory first: the JUnit file may be meant to go into it.
     if let Some(dir) = &args.out {
         report::write_run(dir, &run).map_err(|e| show::not_written(dir, e))?;
@@ -152,7 +158,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     if let Some(how) = kept {
         anstream::eprint!("\n{how}");
     }
-    Ok(exit_code(&judgement, down.as_ref()))
+    Ok(exit_code(&judgement, differs, down.as_ref()))
 }
 
 /// What stopped a run.
@@ -240,9 +246,11 @@ fn begin(
 }
 
 /// A verdict that holds is not all: nothing of the lab may be left.
-fn exit_code(judgement: &Judgement, down: Option<&Down>) -> ExitCode {
+fn exit_code(judgement: &Judgement, differs: bool, down: Option<&Down>) -> ExitCode {
     let leftovers = down.is_some_and(|down| !down.leftovers.is_empty());
     match judgement.verdict {
+        // A path that is not the golden one is a claim that failed.
+        Verdict::Holds if differs => ExitCode::from(1),
         Verdict::Holds if leftovers => ExitCode::from(Class::State.exit_code()),
         verdict => show::exit_code(verdict),
     }

@@ -45,6 +45,12 @@ struct Json<'a> {
 }
 
 impl ShowArgs {
+    /// Whether standard output is one JSON value.
+    #[cfg_attr(not(all(feature = "kernel", target_os = "linux")), expect(dead_code))]
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// Prints a run.
     pub fn print(&self, run: &Run) -> Result<(), Failure> {
         if self.json {

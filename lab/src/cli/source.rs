@@ -1,6 +1,6 @@
 //! Where a verb gets rules from: what a person names on the command line, as text with its origin.
 
-use std::{fmt, fs, io::Read as _, path::PathBuf, str::FromStr};
+use std::{collections::BTreeMap, fmt, fs, io::Read as _, path::PathBuf, str::FromStr};
 
 use crate::{
     diagnostic::Diagnostic,
@@ -109,8 +109,8 @@ pub(super) struct Text {
 }
 
 impl Text {
-    /// The rules in it. `family` is taken where the text itself does not tell. What of the text is set aside is said
-    /// on standard error.
+    /// The rules in it. `family` is taken where the text itself does not tell. What of the text is set aside, and which
+    /// of several dumps of a table is taken, is said on standard error.
     ///
     /// # Errors
     /// The first complaint about the text as a whole: no rules, or something else among them.
@@ -119,7 +119,26 @@ impl Text {
         for remark in &document.remarks {
             anstream::eprintln!("note: {remark}");
         }
+        self.say_repeated(&document);
         Ok(document)
+    }
+
+    fn say_repeated(&self, document: &Document) {
+        let mut places: BTreeMap<_, Vec<String>> = BTreeMap::new();
+        for dump in &document.dumps {
+            for table in dump.rules.iter().flat_map(|rules| rules.tables.keys()) {
+                let lines = places.entry((dump.family, *table)).or_default();
+                lines.push(dump.line.to_string());
+            }
+        }
+        for ((family, table), lines) in places.iter().filter(|(_, lines)| lines.len() > 1) {
+            anstream::eprintln!(
+                "note: {} holds {family} {table} {} times, from the lines {}; the last one counts",
+                self.origin,
+                lines.len(),
+                lines.join(", ")
+            );
+        }
     }
 }
 

@@ -1,6 +1,7 @@
-//! `hoplab trace`: connections in the network namespace of a process, rule by rule, while they happen.
+//! `hoplab trace`: connections in a pod of a running lab, or in the network namespace of any process, rule by rule, while
+//! they happen.
 
-mod ends;
+pub(super) mod ends;
 mod filter;
 
 use std::{
@@ -9,13 +10,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::json;
+use serde::Serialize;
 
 use super::{Outcome, stdout::say_more};
 use crate::{
     failure::{Class, Failure},
+    live,
     net::ProcessNamespace,
-    report::{Lines, Surroundings, block_text},
+    report::{Surroundings, TRACE_LINES, TraceLine, block_lines, block_text},
     trace::{Lost, NamespaceTrace, Packets, Selection},
     traced::{Block, Blocks},
 };
@@ -37,21 +39,34 @@ To see this the kernel needs a table of observers in that namespace: a filter ta
 standard error. It goes when this ends, in whatever way. With legacy iptables net.netfilter.nf_log is set too, and set
 back; after SIGKILL it stays, without effect.
 
---json prints one value a line: {\"event\":\"start\"}, \"packet\", \"conntrack\", \"end\".
+--json prints one value a line, its kind in \"event\": \"start\" first; \"packet\" (connection, reply, rules that matched with
+their text, changes, interfaces, packet: every hook as evidence files have it); \"conntrack\" (connection, entry); \"end\"
+last (why, connections, lost).
 
 Exit codes: 0 after Ctrl-C, --for, or --count; 5 if the kernel lost reports, or if there were fewer connections than --count;
 130 and 143 if SIGINT or SIGTERM came before --count or --for was reached.
 
 Examples:
+  hoplab trace reviews-v1 --port 9080
   hoplab trace --pid $(docker inspect -f '{{.State.Pid}}' reviews)
   hoplab trace --pid 4711 --port 9080 --count 1 --for 10s
   hoplab trace --pid 4711 --rule ISTIO_OUTPUT:4
   hoplab trace --pid 4711 --rule '--to-ports 15001' --uid 1000
-  hoplab trace --pid 4711 --json | jq -c 'select(.event==\"packet\") | .packet.stations[].steps[]?'")]
+  hoplab trace --pid 4711 --json | jq -r 'select(.event==\"packet\") | .rules[].text'")]
 pub(super) struct Args {
-    /// Trace the network namespace of this process
+    /// Pod of a running lab
+    #[arg(
+        value_name = "POD",
+        required_unless_present = "pid",
+        conflicts_with = "pid"
+    )]
+    pod: Option<String>,
+    /// Lab of the pod [default: the only one that is up]
+    #[arg(long, value_name = "NAME", requires = "pod")]
+    lab: Option<String>,
+    /// The network namespace of this process, in place of a pod
     #[arg(long, value_name = "PID")]
-    pid: u32,
+    pid: Option<u32>,
     /// Connections from or to this port only, before or after translation; may be repeated
     #[arg(long, value_name = "PORT")]
     port: Vec<u16>,
@@ -82,12 +97,10 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    let namespace = ProcessNamespace::open(args.pid)?;
+    let (pid, place) = place(args)?;
+    let namespace = ProcessNamespace::open(pid)?;
     if namespace.is_machines_own() && !args.host {
-        let what = format!(
-            "process {} is in the machine's own network namespace",
-            args.pid
-        );
+        let what = format!("{place} is in the machine's own network namespace");
         return Err(Failure::new(Class::Input, what)
             .cause("a trace there would see all of the machine's traffic, and add its table to the machine's rules")
             .hint("name a process of a container; if you mean the machine, add --host"));
@@ -101,7 +114,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         rules: args.rule.clone(),
     };
     filter.check(trace.texts())?;
-    tell_what_is_done(&trace);
+    tell_what_is_done(&trace, &place);
     let mut shown = Shown {
         blocks: Blocks::default(),
         filter,
@@ -129,10 +142,30 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
     let connections = shown.blocks.shown();
     if args.json {
-        let about = json!({ "why": end, "connections": connections, "lost": lost });
-        say_more(&Lines::end(&about))?;
+        let about = Ended {
+            why: end,
+            connections,
+            lost,
+        };
+        say_more(&TraceLine::End { about }.text())?;
+    }
+    if end == End::Process {
+        anstream::eprintln!("{place} has ended");
     }
     conclude(args, &trace, end, connections, lost)
+}
+
+/// A process in the namespace, and what to call it.
+fn place(args: &Args) -> Result<(u32, String), Failure> {
+    match (&args.pod, args.pid) {
+        (Some(pod), _) => {
+            let lab = live::find(args.lab.as_deref())?;
+            let place = format!("pod `{pod}` of lab `{}`", lab.name());
+            Ok((lab.pid_in(pod)?, place))
+        }
+        (None, Some(pid)) => Ok((pid, format!("process {pid}"))),
+        (None, None) => Err(Failure::new(Class::Input, "name a pod, or --pid")),
+    }
 }
 
 fn selection(args: &Args) -> Selection {
@@ -151,15 +184,14 @@ fn holders(trace: &NamespaceTrace) -> Vec<String> {
     trace.held().iter().map(|it| it.by.to_string()).collect()
 }
 
-fn tell_what_is_done(trace: &NamespaceTrace) {
+fn tell_what_is_done(trace: &NamespaceTrace, place: &str) {
     let rules = match holders(trace).join(" and ") {
         none if none.is_empty() => "no rules".to_owned(),
         holders => format!("rules of {holders}"),
     };
     anstream::eprintln!(
-        "tracing net:[{}] of process {}, which has {rules}; the table `{}` is added there until this ends",
+        "tracing net:[{}] of {place}, which has {rules}; the table `{}` is added there until this ends",
         trace.namespace().inode(),
-        trace.namespace().pid(),
         trace.table()
     );
     for complaint in trace.unread() {
@@ -167,13 +199,35 @@ fn tell_what_is_done(trace: &NamespaceTrace) {
     }
 }
 
+/// What the first line says.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Started<'a> {
+    pid: u32,
+    /// Inode of the namespace.
+    namespace: u64,
+    /// Who holds rules there.
+    rules_of: Vec<String>,
+    table: &'a str,
+}
+
+/// What the last line says.
+#[derive(Serialize)]
+struct Ended {
+    why: End,
+    connections: u64,
+    lost: Lost,
+}
+
 fn start(trace: &NamespaceTrace) -> String {
-    Lines::start(&json!({
-        "pid": trace.namespace().pid(),
-        "namespace": trace.namespace().inode(),
-        "rules-of": holders(trace),
-        "table": trace.table(),
-    }))
+    let about = Started {
+        pid: trace.namespace().pid(),
+        namespace: trace.namespace().inode(),
+        rules_of: holders(trace),
+        table: trace.table(),
+    };
+    let lines = TRACE_LINES;
+    TraceLine::Start { lines, about }.text()
 }
 
 /// What is shown.
@@ -213,29 +267,26 @@ impl Shown {
     }
 
     /// False when nobody reads it.
-    fn show(&self, trace: &mut NamespaceTrace, blocks: Vec<Block>) -> Result<bool, Failure> {
-        for mut block in blocks {
-            if self.count.is_some_and(|count| block.number > count) {
-                continue;
-            }
-            for (_, packet) in &mut block.packets {
-                trace.add_zones(std::slice::from_mut(packet))?;
-            }
-            let entry = block.packets.iter().find_map(|(_, it)| trace.entry(it));
+    fn show(&self, trace: &mut NamespaceTrace, mut blocks: Vec<Block>) -> Result<bool, Failure> {
+        blocks.retain(|it| self.count.is_none_or(|count| it.number <= count));
+        if blocks.is_empty() {
+            return Ok(true);
+        }
+        let packets = blocks.iter_mut().flat_map(|it| &mut it.packets);
+        trace.add_zones(packets.map(|(_, packet)| packet))?;
+        let mut text = String::new();
+        for block in &blocks {
             let known = Surroundings {
                 interfaces: trace.interfaces(),
                 texts: trace.texts(),
-                entry,
+                entry: block.packets.iter().find_map(|(_, it)| trace.entry(it)),
             };
-            let text = match self.json {
-                true => Lines::block(&block, known),
-                false => block_text(&block, known),
+            text += &match self.json {
+                true => block_lines(block, known),
+                false => block_text(block, known),
             };
-            if !say_more(&text)? {
-                return Ok(false);
-            }
         }
-        Ok(true)
+        say_more(&text)
     }
 }
 
@@ -246,17 +297,16 @@ fn conclude(
     connections: u64,
     lost: Lost,
 ) -> Outcome {
-    if end == End::Process {
-        anstream::eprintln!("process {} has ended", args.pid);
-    }
     let changed = trace.has_legacy_changed()?;
     if changed {
         anstream::eprintln!(
             "note: the rules of legacy iptables changed meanwhile: places, texts and verdicts are those from before"
         );
     }
-    if !lost.is_nothing() {
-        anstream::eprintln!("incomplete: {}", lost_words(lost));
+    if let Some(words) = lost.words() {
+        anstream::eprintln!(
+            "incomplete: {words}; connections or rules may be missing. Narrow it down with --port or --peer"
+        );
         return Ok(ExitCode::from(Class::Incomplete.exit_code()));
     }
     if let (End::Signal(signal), true) = (end, args.count.or(args.time.map(|_| 1)).is_some()) {
@@ -271,29 +321,4 @@ fn conclude(
         return Ok(ExitCode::from(Class::Incomplete.exit_code()));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn lost_words(lost: Lost) -> String {
-    let Lost {
-        overruns,
-        messages,
-        log_gaps,
-        fragments,
-        unreadable,
-    } = lost;
-    let parts = [
-        (overruns, "times the kernel had no room for reports"),
-        (messages, "reports lost"),
-        (log_gaps, "numbers missing in the log groups"),
-        (fragments, "reports that belong to no packet"),
-        (unreadable, "reports that could not be read"),
-    ];
-    let parts = parts.iter().filter(|(count, _)| *count > 0);
-    let words: Vec<String> = parts
-        .map(|(count, what)| format!("{count} {what}"))
-        .collect();
-    format!(
-        "{}; connections or rules may be missing. Narrow it down with --port or --peer",
-        words.join(", ")
-    )
 }

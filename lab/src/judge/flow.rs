@@ -7,7 +7,7 @@ use hoplab_proxies::{
 use serde::Serialize;
 
 use super::{
-    Agreement, Case, Check, Claim, Finding, Verdict, Witness,
+    Agreement, Case, Check, Claim, Finding, Hops, Verdict, Witness,
     agreement::Predicted,
     connections::{End, ends},
     matching::{Matching, match_legs},
@@ -45,6 +45,10 @@ pub struct FlowVerdict {
     pub moved: u64,
     /// Rules whose moves the model predicted from the rules in the pods.
     pub agreement: Agreement,
+    /// How many kinds of witnesses each connection has.
+    pub hops: Hops,
+    /// Packets that were traced, in all pods.
+    pub traced: usize,
     /// Everything that was claimed and looked at.
     pub claims: Vec<Claim>,
     /// Microseconds from the first byte to the last record.
@@ -86,7 +90,10 @@ impl Case<'_> {
                 .checks
                 .extend(model_on_answer(&of_file, &predicted));
         }
-        claims.extend(matching.legs.iter().map(|leg| self.leg_claim(leg, &moves)));
+        let of_legs = matching.legs.iter().map(|leg| self.leg_claim(leg, &moves));
+        let of_legs: Vec<Claim> = of_legs.collect();
+        let hops = of_legs.iter().map(Hops::of).sum();
+        claims.extend(of_legs);
         for (pod, of_pod) in &moves {
             let others = nothing_else_in(pod, &matching, window);
             let observed = of_pod.observed.as_ref().ok();
@@ -126,6 +133,8 @@ impl Case<'_> {
             legs: ends.iter().filter(|e| e.opened().is_some()).count(),
             moved: rules::packets(nat.map(|(_, c)| c.packets)),
             agreement: moves.values().map(PodMoves::agreement).sum(),
+            hops,
+            traced: window.traces.values().map(|it| it.packets.len()).sum(),
             claims,
             took_us: window.took_us,
         };

@@ -9,6 +9,7 @@ mod agreement;
 mod claim;
 pub(crate) mod connections;
 mod flow;
+mod hops;
 mod leg;
 pub(crate) mod matching;
 mod notes;
@@ -24,6 +25,7 @@ pub use agreement::Agreement;
 pub use claim::{Check, Claim, Finding, Verdict, Witness};
 pub use flow::FlowVerdict;
 pub(crate) use flow::answer_words;
+pub use hops::Hops;
 pub use notes::{NotesVerdict, Part, Reading, Step, TableRow};
 
 use agreement::Predicted;
@@ -56,6 +58,10 @@ pub struct Judgement {
     pub run: Vec<Claim>,
     /// Rules whose moves the model predicted from the rules in the pods, over all flows.
     pub agreement: Agreement,
+    /// How many kinds of witnesses each connection has, over all flows.
+    pub hops: Hops,
+    /// Packets that were traced, over all flows and pods.
+    pub traced: usize,
     /// The notes under test, where the lab file has some and their flows ran under its own rules.
     pub notes: Option<NotesVerdict>,
 }
@@ -137,6 +143,8 @@ pub fn judge(file: &LabFile, evidence: &Evidence) -> Result<Judgement, Failure> 
         families: cases.iter().map(|c| c.family).collect(),
         rule_changes,
         agreement: flows.iter().map(|f| f.agreement).sum(),
+        hops: flows.iter().map(|f| f.hops).sum(),
+        traced: flows.iter().map(|f| f.traced).sum(),
         flows,
         run,
         notes,

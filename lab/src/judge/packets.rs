@@ -3,12 +3,16 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::{
-    model::{Journey, JourneyEnd, Outcome},
-    rules::{Hook, RuleId, RuleSet, spec_text},
+    model::{Journey, JourneyEnd, Outcome, Packet},
+    predict::ANY_PORT,
+    rules::{Alignment, Hook, RuleId, RuleSet, spec_text},
     traced::{Header, Ordinal, RulePlace, TracedPacket},
 };
 
 use super::pods::rule_name;
+
+/// Source and destination; the port of a source is the kernel's choice.
+type Ends = (IpAddr, SocketAddr);
 
 /// The way a packet is predicted to take.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,9 +20,11 @@ pub(super) struct Way {
     /// Rules that match, in order.
     pub rules: Vec<(Hook, RuleId)>,
     /// Hooks it comes to, with source and destination as it comes there; none where the prediction does not say.
-    pub hooks: Option<Vec<(Hook, IpAddr, SocketAddr)>>,
+    pub hooks: Option<Vec<(Hook, Ends)>>,
     /// Source and destination in the end.
-    pub left: Option<(IpAddr, SocketAddr)>,
+    pub left: Option<Ends>,
+    /// Whether nat gives it other addresses or ports.
+    pub is_turned: bool,
     /// What it is lost by.
     pub gone: Option<Outcome>,
 }
@@ -45,12 +51,16 @@ impl Way {
             let tables = passage.tables.iter();
             tables.flat_map(|(_, it)| it.moved().into_iter().map(|rule| (passage.hook, rule)))
         });
-        let hooks = passages.map(|it| (it.hook, it.came.src.ip(), it.came.dst));
+        let ends = |it: &Packet| (it.src, it.dst);
+        let first = journey.passages.first().map(|it| ends(&it.came));
+        let last = journey.passages.last().map(|it| ends(&it.left));
+        let hooks = passages.map(|it| (it.hook, (it.came.src.ip(), it.came.dst)));
         let left = journey.passages.last();
         Some(Self {
             rules: rules.collect(),
             hooks: Some(hooks.collect()),
             left: left.map(|it| (it.left.src.ip(), it.left.dst)),
+            is_turned: first != last,
             gone,
         })
     }
@@ -61,32 +71,44 @@ impl Way {
             rules: Vec::new(),
             hooks: None,
             left: None,
+            is_turned: false,
             gone: None,
         }
     }
 
-    /// Under the rules in the pod, where `find` tells which of them a rule is; a rule that has no counterpart stays.
-    pub fn renamed<'r>(mut self, find: impl Fn(&RuleId) -> Option<&'r RuleId>) -> Self {
-        for (_, rule) in &mut self.rules {
-            if let Some(found) = find(rule) {
-                *rule = found.clone();
-            }
+    /// Of an answer: with the ports of the opener, which a prediction can't know. nat gives a connection another source
+    /// port (`behind`) where the one it has (`own`) would make two connections one. Answers come to the one; where nat
+    /// turns destinations, which is their first hook, they are turned back to the other.
+    pub fn sent_to_ports(mut self, own: Option<u16>, behind: Option<u16>) -> Self {
+        // What nat does not turn at all goes on to where it was sent.
+        let later = if self.is_turned { own } else { behind };
+        let hooks = self.hooks.iter_mut().flatten().enumerate();
+        let hooks =
+            hooks.map(|(place, (_, (_, to)))| (to, if place == 0 { behind } else { later }));
+        let left = self.left.iter_mut().map(|(_, to)| (to, later));
+        for (to, port) in hooks.chain(left).filter(|(to, _)| to.port() == ANY_PORT) {
+            to.set_port(port.unwrap_or(ANY_PORT));
         }
         self
     }
 
-    /// Where the packet went another way; `applied` are the rules in the pod.
-    pub fn differs(&self, packet: &TracedPacket, applied: &RuleSet) -> Option<Difference> {
+    /// Where the packet went another way.
+    pub fn differs(&self, packet: &TracedPacket, names: &Names) -> Option<Difference> {
         let had = match rules_of(packet) {
             Ok(had) => had,
             Err(why) => return Some(Difference::Untold(why)),
         };
-        if had != self.rules {
-            let at = self.rules.iter().zip(&had).take_while(|(a, b)| a == b);
-            let at = at.count();
+        let had = had.into_iter().map(|(hook, rule)| (hook, names.of(rule)));
+        let had: Vec<(Hook, Named)> = had.collect();
+        let wanted = self.rules.iter().cloned();
+        let wanted: Vec<_> = wanted
+            .map(|(hook, rule)| (hook, Named::Told(rule)))
+            .collect();
+        if had != wanted {
+            let same = wanted.iter().zip(&had).take_while(|(a, b)| a == b).count();
             return Some(Difference::Seen {
-                wanted: path(&self.rules, at, applied),
-                had: path(&had, at, applied),
+                wanted: names.path(wanted.iter().map(|(_, it)| it), Some(same)),
+                had: names.path(had.iter().map(|(_, it)| it), Some(same)),
             });
         }
         self.fate(packet).or_else(|| self.addresses(packet))
@@ -102,34 +124,62 @@ impl Way {
         })
     }
 
+    /// Up to nat's place at a hook the packet is as it comes there, behind it as it goes on.
     fn addresses(&self, packet: &TracedPacket) -> Option<Difference> {
-        let hooks = self.hooks.as_ref()?;
-        let mut seen: Vec<(Hook, &Header)> = Vec::new();
+        let Some(hooks) = &self.hooks else {
+            return untouched(packet);
+        };
+        let mut ways = hooks.iter().map(|(hook, ends)| (*hook, *ends)).peekable();
+        let mut here: Option<(Hook, Ends, Option<Ends>)> = None;
         for station in &packet.stations {
-            if seen.last().is_none_or(|(hook, _)| *hook != station.hook) {
-                seen.push((station.hook, &station.header));
+            let (hook, header) = (station.hook, &station.header);
+            let had = (header.source, header.destination_end());
+            if here.is_none_or(|(at, ..)| at != hook) {
+                here = ways.next().map(|(hook, came)| {
+                    let left = ways.peek().map(|(_, ends)| *ends).or(self.left);
+                    (hook, came, left)
+                });
             }
-        }
-        let mut had = seen
-            .iter()
-            .map(|(hook, it)| at(*hook, it.source, it.destination_end()));
-        for (hook, source, destination) in hooks {
-            let wanted = at(*hook, *source, *destination);
-            let had = had.next().unwrap_or_else(|| "nothing".into());
-            if wanted != had {
+            let Some((wanted_hook, came, left)) = here else {
+                let wanted = "the end of its way".to_owned();
+                let had = at(hook, had);
+                return Some(Difference::Seen { wanted, had });
+            };
+            let wanted = match is_before_nat(hook, station.priority) {
+                true => came,
+                false => left.unwrap_or(came),
+            };
+            if (wanted_hook, wanted) != (hook, had) {
+                let (wanted, had) = (at(wanted_hook, wanted), at(hook, had));
                 return Some(Difference::Seen { wanted, had });
             }
         }
-        if let Some(had) = had.next() {
-            let wanted = "the end of its way".to_owned();
-            return Some(Difference::Seen { wanted, had });
-        }
-        let (source, destination) = self.left.filter(|_| self.gone.is_none())?;
-        let last = packet.last();
-        let wanted = format!("in the end {source} → {destination}");
-        let had = format!("in the end {} → {}", last.source, last.destination_end());
-        (wanted != had).then_some(Difference::Seen { wanted, had })
+        let (hook, ends) = ways.next().filter(|_| self.gone.is_none())?;
+        let (wanted, had) = (at(hook, ends), "the end of its way".to_owned());
+        Some(Difference::Seen { wanted, had })
     }
+}
+
+/// Whether a base chain sees the packet as it comes to the hook: nat stands at -100 where it turns the destination, at
+/// 100 where it turns the source (`NF_IP_PRI_NAT_DST`, `NF_IP_PRI_NAT_SRC`), and its own chains are asked first.
+fn is_before_nat(hook: Hook, priority: i32) -> bool {
+    match hook {
+        Hook::Prerouting | Hook::Output => priority <= -100,
+        Hook::Input | Hook::Postrouting => priority <= 100,
+        Hook::Forward => true,
+    }
+}
+
+/// Without rules a packet leaves as it came.
+fn untouched(packet: &TracedPacket) -> Option<Difference> {
+    let ends = |header: &Header| (header.source, header.destination_end());
+    let first = ends(packet.first());
+    let mut rest = packet.stations.iter();
+    let changed = rest.find(|it| ends(&it.header) != first)?;
+    Some(Difference::Seen {
+        wanted: at(changed.hook, first),
+        had: at(changed.hook, ends(&changed.header)),
+    })
 }
 
 /// Rules that matched, in order.
@@ -150,23 +200,63 @@ pub(super) fn rules_of(packet: &TracedPacket) -> Result<Vec<(Hook, RuleId)>, Str
         .collect()
 }
 
-/// `nat PREROUTING 1 → ISTIO_INBOUND 5 → …`, with the text of the rule at one place.
-fn path(rules: &[(Hook, RuleId)], told: usize, applied: &RuleSet) -> String {
-    let words = rules.iter().enumerate().map(|(n, (_, rule))| {
-        let text = applied.rule(rule).filter(|_| n == told);
-        match text {
-            Some(it) => format!("{} `{}`", rule_name(rule), spec_text(&rule.chain, &it.spec)),
-            None => rule_name(rule),
-        }
-    });
-    let words: Vec<String> = words.collect();
-    match (words.is_empty(), told >= words.len()) {
-        (true, _) => "no rule".to_owned(),
-        (false, true) => format!("{} and no more", words.join(" → ")),
-        (false, false) => words.join(" → "),
-    }
+fn at(hook: Hook, (source, destination): Ends) -> String {
+    format!("{hook} as {source} → {destination}")
 }
 
-fn at(hook: Hook, source: IpAddr, destination: SocketAddr) -> String {
-    format!("{hook} as {source} → {destination}")
+/// Which rules a way is told in. A trace names those in the pod.
+pub(super) struct Names<'c> {
+    /// The rules that the way names.
+    pub told: &'c RuleSet,
+    /// Pairs them with those in the pod; none where they are the same.
+    pub alignment: Option<&'c Alignment>,
+    /// The rules in the pod.
+    pub applied: &'c RuleSet,
+}
+
+/// A rule that a packet met.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Named {
+    /// One of those the way is told in.
+    Told(RuleId),
+    /// One that is in the pod only.
+    InPod(RuleId),
+}
+
+impl Names<'_> {
+    /// The name of a rule in the pod.
+    pub fn of(&self, applied: RuleId) -> Named {
+        match self.alignment {
+            None => Named::Told(applied),
+            Some(pairs) => match pairs.reference(&applied) {
+                Some(rule) => Named::Told(rule.clone()),
+                None => Named::InPod(applied),
+            },
+        }
+    }
+
+    /// `PREROUTING 1 → ISTIO_INBOUND 5 → …`, with the text of the rule at one place.
+    pub fn path<'n>(
+        &self,
+        rules: impl Iterator<Item = &'n Named>,
+        with_text: Option<usize>,
+    ) -> String {
+        let words = rules.enumerate().map(|(n, name)| {
+            let (rule, set, whose) = match name {
+                Named::Told(rule) => (rule, self.told, ""),
+                Named::InPod(rule) => (rule, self.applied, " of the pod's own"),
+            };
+            let text = set.rule(rule).filter(|_| Some(n) == with_text);
+            let text = text.map(|it| format!(" `{}`", spec_text(&rule.chain, &it.spec)));
+            format!("{}{whose}{}", rule_name(rule), text.unwrap_or_default())
+        });
+        let words: Vec<String> = words.collect();
+        match words.len() {
+            0 => "no rule".to_owned(),
+            length if with_text.is_some_and(|at| at >= length) => {
+                format!("{} and no more", words.join(" → "))
+            }
+            _ => words.join(" → "),
+        }
+    }
 }

@@ -95,7 +95,8 @@ impl<'a> Traces<'a> {
     /// The packets of a leg: in the opener's pod, then in the other one.
     pub fn take(&mut self, leg: &Leg, known: &Known) -> Vec<PodPackets<'a>> {
         let local = known.opener.and_then(|it| it.opened()?.local());
-        let local = local.or(known.entries[0].map(|it| it.original.src));
+        let entry = known.entries[0].or(known.entries[1]);
+        let local = local.or(entry.map(|it| it.original.src));
         let mut found = Vec::new();
         for (at, (pod, crossing)) in pods_of(leg).into_iter().enumerate() {
             // The node and what lies beyond it have no trace.
@@ -168,6 +169,9 @@ impl<'a> OfPod<'a> {
                 // A call that is repeated, or recorded anew, has the same port.
                 from.1 = from.1.or(header.and_then(|it| it.source_port));
                 packets.forward.extend(&connection.packets);
+                packets.reply.extend(&connection.replies);
+            } else if turned && connection.packets.is_empty() {
+                // Its entry is another one, by which it is an answer all the same.
                 packets.reply.extend(&connection.replies);
             } else if turned {
                 packets.reply.extend(&connection.packets);

@@ -6,24 +6,16 @@ use super::{
     Case, Check, Witness,
     claim::process_words,
     matching::{Matched, Matching},
-    packets::{Difference, Way, rules_of},
+    packets::{Difference, Named, Names, Way, rules_of},
     traces::{PodPackets, pods_of},
 };
 use crate::{
     evidence::{ConntrackEntry, Window},
+    model::Journey,
     predict::{Crossing, Leg, LegEnd, NODE},
     rules::{CounterDelta, RuleId, Table},
     traced::{Hook, Owner, TracedPacket, Tracing},
 };
-
-/// Whose rules the predicted ways are told in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Rules {
-    /// Those that were meant; the way names them, the trace those in the pod.
-    Meant,
-    /// Those in the pod.
-    Held,
-}
 
 impl Case<'_> {
     /// What the traces of the pods say of a leg.
@@ -54,7 +46,7 @@ impl Case<'_> {
     ) -> Vec<Check> {
         let leg = matched.leg;
         let mut checks: Vec<Check> = self
-            .ways(Rules::Meant, leg, crossing, packets)
+            .ways(&self.names_of_meant(), leg, crossing, packets)
             .into_iter()
             .map(|(what, difference)| match difference {
                 Difference::Untold(why) => {
@@ -73,7 +65,8 @@ impl Case<'_> {
             Some(first) => {
                 checks.extend(owner_check(witness, matched, first));
                 let entry = crossing.and_then(|it| matched.entry(it));
-                checks.extend(entry.and_then(|it| entry_check(witness, packets, it)));
+                let apart = matched.apart[usize::from(leg.opener.pod != packets.pod)];
+                checks.extend(entry.and_then(|it| entry_check(witness, packets, it, apart)));
             }
         }
         if packets.answer().is_none() && expects_answer(leg) {
@@ -86,79 +79,52 @@ impl Case<'_> {
         checks
     }
 
+    fn names_of_meant(&self) -> Names<'_> {
+        Names {
+            told: &self.reference,
+            alignment: Some(&self.alignment),
+            applied: &self.applied,
+        }
+    }
+
     /// Where packets of a leg took another way than predicted, and which packet.
     fn ways(
         &self,
-        rules: Rules,
+        names: &Names,
         leg: &Leg,
         crossing: Option<&Crossing>,
         packets: &PodPackets,
     ) -> Vec<(String, Difference)> {
-        let way = |way: Option<Way>| match rules {
-            Rules::Meant => way.map(|it| it.renamed(|rule| self.alignment.applied(rule))),
-            Rules::Held => way,
+        let way = |journey: Option<&Journey>| match crossing {
+            Some(_) => journey.and_then(Way::of),
+            None => Some(Way::without_rules()),
         };
-        let none = || Some(Way::without_rules());
-        let first = match crossing {
-            Some(crossing) => way(Way::of(&crossing.first)),
-            None => none(),
-        };
-        let answer = match crossing {
-            Some(crossing) => way(crossing.answer.as_ref().and_then(Way::of)),
-            None => none(),
-        };
-        let differs = |way: Option<Way>, packet: Option<&TracedPacket>| {
-            let packet = packet.filter(|it| !is_word(it))?;
-            way?.differs(packet, &self.applied)
-        };
+        let own = packets.first().and_then(|it| it.first().source_port);
+        let behind = packets.first().and_then(|it| it.last().source_port);
+        let first = way(crossing.map(|it| &it.first));
+        let answer =
+            way(crossing.and_then(|it| it.answer.as_ref())).map(|it| it.sent_to_ports(own, behind));
         let to = leg.remote;
-        let mut found = Vec::new();
-        if let Some(it) = differs(first, packets.first()) {
-            found.push((format!("the first packet to {to}"), it));
-        }
-        if let Some(it) = differs(answer, packets.answer()) {
-            found.push((format!("the first answer of {to}"), it));
-        }
+        let ends = [
+            (format!("the first packet to {to}"), first, packets.first()),
+            (
+                format!("the first answer of {to}"),
+                answer,
+                packets.answer(),
+            ),
+        ];
+        let differs = |(what, way, packet): (String, Option<Way>, Option<&TracedPacket>)| {
+            let packet = packet.filter(|it| !is_word(it))?;
+            Some((what, way?.differs(packet, names)?))
+        };
+        let mut found: Vec<_> = ends.into_iter().filter_map(differs).collect();
         for (forward, packet) in packets.later().filter(|(_, packet)| !is_word(packet)) {
+            let ways = crossing.map_or(&[][..], |it| it.ways(forward));
             let what = match forward {
                 true => format!("a later packet to {to}"),
                 false => format!("a later answer of {to}"),
             };
-            let had = match rules_of(packet) {
-                Ok(had) => had.into_iter().map(|(_, rule)| rule).collect::<Vec<_>>(),
-                Err(why) => {
-                    found.push((what, Difference::Untold(why)));
-                    continue;
-                }
-            };
-            let ways = crossing.map_or(&[][..], |it| it.ways(forward));
-            let renamed = |way: &Vec<RuleId>| -> Vec<RuleId> {
-                let applied = |rule| match rules {
-                    Rules::Meant => self.alignment.applied(rule).unwrap_or(rule).clone(),
-                    Rules::Held => RuleId::clone(rule),
-                };
-                way.iter().map(applied).collect()
-            };
-            let known = match ways.is_empty() {
-                true => had.is_empty(),
-                false => ways.iter().any(|way| renamed(way) == had),
-            };
-            if !known {
-                let words = |way: &[RuleId]| match way {
-                    [] => "no rule".to_owned(),
-                    way => {
-                        let words: Vec<String> = way.iter().map(super::pods::rule_name).collect();
-                        words.join(" → ")
-                    }
-                };
-                let wanted: Vec<String> = ways.iter().map(|it| words(&renamed(it))).collect();
-                let wanted = match wanted.is_empty() {
-                    true => "no rule".to_owned(),
-                    false => wanted.join(", or "),
-                };
-                let had = words(&had);
-                found.push((what, Difference::Seen { wanted, had }));
-            }
+            found.extend(later(ways, packet, names).map(|it| (what, it)));
         }
         found
     }
@@ -180,6 +146,11 @@ impl Case<'_> {
         let Some(trace) = window.traces.get(pod) else {
             return vec![Check::missing(witness, format!("the trace of {pod}"))];
         };
+        let names = Names {
+            told: &self.applied,
+            alignment: None,
+            applied: &self.applied,
+        };
         let mut checks: Vec<Check> = Vec::new();
         for matched in &held.legs {
             let crossing = matched.leg.crossings().find(|it| it.pod == pod);
@@ -187,7 +158,7 @@ impl Case<'_> {
             let Some((crossing, packets)) = crossing.zip(packets) else {
                 continue;
             };
-            for (what, difference) in self.ways(Rules::Held, matched.leg, Some(crossing), packets) {
+            for (what, difference) in self.ways(&names, matched.leg, Some(crossing), packets) {
                 checks.push(match difference {
                     Difference::Untold(why) => {
                         Check::missing(witness.clone(), format!("{what}: {why}"))
@@ -213,6 +184,31 @@ impl Case<'_> {
         }
         checks
     }
+}
+
+/// Where a packet after the first took none of the ways there are.
+fn later(ways: &[Vec<RuleId>], packet: &TracedPacket, names: &Names) -> Option<Difference> {
+    let had = match rules_of(packet) {
+        Ok(had) => had,
+        Err(why) => return Some(Difference::Untold(why)),
+    };
+    let had: Vec<Named> = had.into_iter().map(|(_, rule)| names.of(rule)).collect();
+    let told = |way: &Vec<RuleId>| way.iter().cloned().map(Named::Told).collect::<Vec<_>>();
+    let mut wanted: Vec<Vec<Named>> = ways.iter().map(told).collect();
+    if wanted.is_empty() {
+        wanted.push(Vec::new());
+    }
+    if wanted.contains(&had) {
+        return None;
+    }
+    let words: Vec<String> = wanted
+        .iter()
+        .map(|it| names.path(it.iter(), None))
+        .collect();
+    Some(Difference::Seen {
+        wanted: words.join(", or "),
+        had: names.path(had.iter(), None),
+    })
 }
 
 /// A packet that no leg explains.
@@ -265,7 +261,12 @@ fn owner_check(witness: &Witness, matched: &Matched, first: &TracedPacket) -> Op
 }
 
 /// The packets before and after translation against the entry of conntrack.
-fn entry_check(witness: &Witness, packets: &PodPackets, entry: &ConntrackEntry) -> Option<Check> {
+fn entry_check(
+    witness: &Witness,
+    packets: &PodPackets,
+    entry: &ConntrackEntry,
+    apart: Option<&ConntrackEntry>,
+) -> Option<Check> {
     let conntrack = match witness {
         Witness::Trace { pod } => Witness::Conntrack { pod: pod.clone() },
         other => other.clone(),
@@ -292,8 +293,21 @@ fn entry_check(witness: &Witness, packets: &PodPackets, entry: &ConntrackEntry) 
         )
     });
     let left = first.map(|it| ("the first packet ends as", it.last(), reply.dst, reply.src));
-    let apart = answer.is_some_and(|it| it.conntrack.is_some_and(|it| it.id != entry.id));
-    let answer = answer.filter(|_| !apart);
+    let ids = [
+        (first, "the first packet", entry),
+        (answer, "the answer", apart.unwrap_or(entry)),
+    ];
+    for (packet, what, entry) in ids {
+        let seen = packet.and_then(|it| it.conntrack);
+        if let Some(other) = seen.filter(|it| it.id != entry.id) {
+            return disagree(
+                format!("{what} has the entry {}", other.id),
+                format!("its entry is {}", entry.id),
+            );
+        }
+    }
+    // Answers in a zone of their own are not turned back.
+    let answer = answer.filter(|_| apart.is_none());
     let back = answer.map(|it| ("the answer comes as", it.first(), reply.src, reply.dst));
     let home = answer.map(|it| ("the answer ends as", it.last(), original.dst, original.src));
     for (what, header, source, destination) in [came, left, back, home].into_iter().flatten() {
@@ -306,13 +320,7 @@ fn entry_check(witness: &Witness, packets: &PodPackets, entry: &ConntrackEntry) 
             return disagree(had, format!("its entry makes it {source} → {destination}"));
         }
     }
-    let other = first
-        .and_then(|it| it.conntrack)
-        .filter(|it| it.id != entry.id)?;
-    disagree(
-        format!("the first packet has the entry {}", other.id),
-        format!("its entry is {}", entry.id),
-    )
+    None
 }
 
 /// nat is asked for first packets only, and all of them are traced: its rules match as often as they count. Of other

@@ -204,7 +204,7 @@ mod tests {
 
     #[rstest]
     #[case::an_istio_configuration(configured(), "its rules come from Istio 1.")]
-    #[case::rules_of_a_file(with_rules(), "its IPv4 rules differ from line 1")]
+    #[case::rules_of_a_file(with_rules(), "its IPv4 rules differ from line 2")]
     #[case::other_expectations(bookinfo().expecting(Expect::Rules), "judged by something else")]
     fn what_differs_between_two_labs_is_named(#[case] lab: LabFile, #[case] words: &str) {
         let found = lab.save().differences(&bookinfo().save());

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::capture::addresses;
 use super::{Finding, Mistake};
 use crate::model::{Hook, Packet, Traversal, TryResult, evaluate, interesting_packets};
-use crate::rules::{Flow, Match, OwnerId, RuleId, RuleSet, RuleSpec, Table, Target};
+use crate::rules::{
+    Flow, Match, OwnerId, Protocol, Rule, RuleId, RuleSet, RuleSpec, Table, Target,
+};
 
 /// Rules that none of the interesting packets reaches and matches, table by table.
 pub(super) fn check(set: &RuleSet) -> Vec<Finding> {
@@ -134,7 +136,12 @@ fn explain(
     };
     let general = |taker: &&&RuleId| {
         let rule = set.rule(taker);
-        rule.is_some_and(|it| it.spec.matches.is_catch_all(None))
+        // A chain that is entered with TCP only often says so again.
+        let all = |it: &Rule| {
+            let matches = &it.spec.matches;
+            matches.is_catch_all(None) || matches.is_catch_all(Some(Protocol::Tcp))
+        };
+        rule.is_some_and(all)
     };
     let lets_out = spec.target.flow() == Flow::Returns
         && spec

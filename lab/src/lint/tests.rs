@@ -1,3 +1,5 @@
+use rstest::rstest;
+
 use super::*;
 use crate::rules::tests::istio;
 use crate::rules::{Family, Table, parse};
@@ -48,12 +50,14 @@ fn a_family_without_rules_is_left_open() {
     assert_eq!(open, ["ISTIO_IN_REDIRECT 1", "ISTIO_REDIRECT 1"]);
 }
 
-#[test]
-fn a_catch_all_before_the_proxys_return_is_an_order_mistake() {
-    let set = nat(
-        "-A OUTPUT -p tcp -j A\n-A A -j B\n-A A -m owner --uid-owner 1337 -j RETURN\n\
+#[rstest]
+#[case::of_everything("-j B")]
+#[case::of_all_that_enters_the_chain("-p tcp -j B")]
+fn a_catch_all_before_the_proxys_return_is_an_order_mistake(#[case] catch_all: &str) {
+    let set = nat(&format!(
+        "-A OUTPUT -p tcp -j A\n-A A {catch_all}\n-A A -m owner --uid-owner 1337 -j RETURN\n\
         -A B -p tcp -j REDIRECT --to-ports 15001\n",
-    );
+    ));
     let found = without_families(&[set]);
     let expected = [
         (Mistake::Order, "A 2".to_owned()),

@@ -34,6 +34,17 @@ pub enum LiveError {
         /// What no lab has.
         entry: String,
     },
+    /// A pod of a running lab.
+    #[error("could not {what} for pod `{pod}`")]
+    Enter {
+        /// What was tried.
+        what: &'static str,
+        /// Name of the pod.
+        pod: String,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
     /// The supervisor lives, but nothing listens.
     #[error("lab `{name}` does not answer")]
     Deaf {
@@ -48,7 +59,7 @@ pub enum LiveError {
 impl Explain for LiveError {
     fn class(&self) -> Class {
         match self {
-            Self::File { .. } | Self::Unsafe { .. } => Class::Machine,
+            Self::File { .. } | Self::Unsafe { .. } | Self::Enter { .. } => Class::Machine,
             Self::Foreign { .. } | Self::Deaf { .. } => Class::State,
         }
     }
@@ -59,6 +70,7 @@ impl Explain for LiveError {
                 "HOPLAB_RUNTIME_DIR names another directory for running labs, one of your own that nobody else may enter"
                     .to_owned(),
             ),
+            Self::Enter { .. } => Some("a lab is entered by the user who brought it up, or by root".to_owned()),
             Self::Foreign { .. } => Some("choose another name with --name, or move it away".to_owned()),
             Self::Deaf { name, .. } => Some(format!("take it down: hoplab down {name}")),
         }

@@ -2,6 +2,7 @@
 //! commands.
 
 mod down;
+mod enter;
 mod error;
 mod process;
 mod registry;
@@ -9,7 +10,10 @@ mod state;
 
 use std::{io, time::Duration};
 
+use hoplab_proxies::record::Role;
+
 pub use down::{Gone, down};
+pub use enter::run_in;
 pub use error::LiveError;
 pub use process::{Process, ProcessId};
 pub use registry::{Claim, RUNTIME_DIR, Registry, Standing};
@@ -197,6 +201,30 @@ impl RunningLab {
             })
     }
 
+    /// User and group of a role in a pod: `app`, `proxy`; the app's, or else root's, when none is named.
+    ///
+    /// # Errors
+    /// The pod has no such process, or there is no such pod.
+    pub fn owner_in(&self, pod: &str, role: Option<Role>) -> Result<(u32, u32), Failure> {
+        if pod == "node" && role.is_none() {
+            return Ok((0, 0));
+        }
+        let processes = self.processes_in(pod)?;
+        let owner = |role| {
+            let found = processes
+                .iter()
+                .find(|process| process.came_up.role == role);
+            found.map(|process| (process.came_up.owner.uid, process.came_up.owner.gid))
+        };
+        match role {
+            None => Ok(owner(Role::App).unwrap_or((0, 0))),
+            Some(role) => owner(role).ok_or_else(|| {
+                let what = format!("pod `{pod}` of lab `{}` has no {role}", self.name());
+                Failure::new(Class::Input, what).hint("name a user with --as root or --as UID:GID")
+            }),
+        }
+    }
+
     /// True while a command has its turn with the lab; none when it does not answer.
     pub fn is_in_use(&self) -> Option<bool> {
         let (_, greeting) = self.visit().ok()?;
@@ -228,6 +256,7 @@ impl RunningLab {
                 None => BackendChoice::Auto,
             },
             families: self.state.families,
+            // How much is traced was settled when the lab came up.
             ..Options::default()
         };
         Lab::join(visitor, file, options)

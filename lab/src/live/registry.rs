@@ -177,7 +177,8 @@ impl Registry {
             return Ok(Claim {
                 dir,
                 lock,
-                unfinished: made,
+                // Another may have had the lock first, and brought up its lab in the directory this one made.
+                unfinished: made && matches!(settled(&self.0.join(name)), Standing::Stale(None)),
             });
         }
     }

@@ -35,6 +35,9 @@ pub struct Hop {
     pub changes: Vec<Changed>,
     /// Who saw it.
     pub witnesses: BTreeSet<Witness>,
+    /// Packets that its rule counted so far, those of other connections too; where no one counted this packet alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counted: Option<u64>,
     /// Steps of the notes under test that speak of it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<u8>,
@@ -238,6 +241,7 @@ impl Hop {
             tried: Vec::new(),
             changes: Vec::new(),
             witnesses: BTreeSet::new(),
+            counted: None,
             notes: Vec::new(),
             contradictions: Vec::new(),
         }

@@ -21,6 +21,9 @@ pub struct Path {
     pub family: Family,
     /// What the sender got: `200`, `refused`.
     pub answer: String,
+    /// What was still open when the time for the flow was over, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub open: Vec<String>,
     /// Observations that were lost, in words.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<String>,
@@ -78,8 +81,9 @@ pub struct Stretch {
 pub struct Process {
     /// Pod, or `node`.
     pub pod: String,
-    /// What it plays.
-    pub role: Role,
+    /// What it plays; none outside of labs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
     /// User of its sockets.
     pub uid: u32,
     /// Group of its sockets.
@@ -177,6 +181,9 @@ impl fmt::Display for Source {
 
 impl fmt::Display for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{} {}:{}", self.pod, self.role, self.uid, self.gid)
+        match self.role {
+            Some(role) => write!(f, "{}/{role} {}:{}", self.pod, self.uid, self.gid),
+            None => write!(f, "{} {}:{}", self.pod, self.uid, self.gid),
+        }
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     judge::{
         connections::{Accepted, End, Opened},
         matching::{Matched, Matching},
+        traces::PodPackets,
     },
     predict::Leg,
 };
@@ -24,6 +25,8 @@ pub(super) struct Observed<'a> {
     pub opened: Option<(&'a End, &'a Opened)>,
     pub accepted: Option<(&'a End, &'a Accepted)>,
     pub predicted: Option<&'a Leg>,
+    /// Its traced packets, by pod.
+    pub packets: Vec<PodPackets<'a>>,
     /// Entries in the opener's pod, and in the other one.
     pub entries: [Option<&'a ConntrackEntry>; 2],
 }
@@ -68,6 +71,7 @@ pub(super) fn observed<'a>(matching: &Matching<'a>, window: &'a Window) -> Vec<O
             opened: Some((end, opened)),
             accepted,
             predicted: None,
+            packets: Vec::new(),
             entries: [entry(&end.pod), far.and_then(|(it, _)| entry(&it.pod))],
         });
     }
@@ -89,7 +93,7 @@ fn of_match<'a>(matched: &Matched<'a>) -> Observed<'a> {
     let opener = &leg.opener;
     let predicted = Process {
         pod: opener.pod.clone(),
-        role: opener.role,
+        role: Some(opener.role),
         uid: opener.owner.0,
         gid: opener.owner.1,
         pid: None,
@@ -108,6 +112,7 @@ fn of_match<'a>(matched: &Matched<'a>) -> Observed<'a> {
         opened,
         accepted,
         predicted: Some(leg),
+        packets: matched.packets.clone(),
         entries: [matched.near, matched.far],
     }
 }
@@ -115,7 +120,7 @@ fn of_match<'a>(matched: &Matched<'a>) -> Observed<'a> {
 fn process(end: &End, opened: &Opened) -> Process {
     Process {
         pod: end.pod.clone(),
-        role: end.role,
+        role: Some(end.role),
         uid: opened.owner.uid,
         gid: opened.owner.gid,
         pid: Some(end.pid),

@@ -1,8 +1,8 @@
 //! The path of a flow from the evidence of its run.
 
-use super::{Leg, Path, observed::observed, walk::Walk, witnesses};
+use super::{Leg, Path, notes, observed::observed, walk::Walk, witnesses};
 use crate::{
-    evidence::{Evidence, Window},
+    evidence::{Evidence, Quiet, Window},
     failure::Failure,
     judge::{self, Case, connections::ends, matching::match_legs},
     lab_file::LabFile,
@@ -30,6 +30,7 @@ pub fn of_window(
         turns.observe(&case.meant(), &earlier.records);
     }
     let held = case.held();
+    turns.follow(&held, &window.records);
     let predicted = predict(&held, flow, &mut turns);
     let ends = ends(&window.records);
     let matching = match_legs(&predicted, &ends, window);
@@ -52,9 +53,16 @@ pub fn of_window(
         to: flow.to.to_string(),
         family: window.family,
         answer: judge::answer_words(&window.outcome),
+        open: match &window.quiet {
+            Quiet::Closed => Vec::new(),
+            Quiet::Deadline(open) => open.clone(),
+        },
         lost: window.lost.clone(),
         legs: legs.collect(),
     };
     path.number();
+    if file.topology.notes.is_some() {
+        notes::annotate(&mut path, &file.interception);
+    }
     Ok(path)
 }

@@ -124,7 +124,7 @@ impl<'a> Walk<'a> {
         &self,
         pod: Option<&'a Pod>,
         first: Packet,
-        observed: &Observed<'_>,
+        observed: &Observed<'a>,
     ) -> Option<Crossing<'a>> {
         let pod = pod.filter(|it| it.is_sidecar())?;
         let way = journey(
@@ -132,19 +132,10 @@ impl<'a> Walk<'a> {
             &self.world.host(Some(pod)),
             first.clone(),
         );
-        let trace = self.trace(pod);
-        let known_port = observed.source.port.is_some();
-        let traced = trace.and_then(|trace| {
-            trace.packets.iter().find(|it| {
-                let header = it.first();
-                let source = header.source_end();
-                let from = source == first.src || !known_port && source.ip() == first.src.ip();
-                let opens = header.tcp.is_none_or(|tcp| tcp.opens());
-                from && header.destination_end() == first.dst
-                    && header.protocol == first.protocol.number()
-                    && opens
-            })
-        });
+        let traced = match observed.packets.iter().find(|it| it.pod == pod.name) {
+            Some(packets) => packets.first(),
+            None => self.packets(pod).find(|it| is_first(it, &first)),
+        };
         Some(Crossing {
             pod,
             first,
@@ -215,7 +206,7 @@ impl<'a> Walk<'a> {
         if let Some((end, accepted)) = observed.accepted {
             let process = Process {
                 pod: end.pod.clone(),
-                role: end.role,
+                role: Some(end.role),
                 uid: accepted.owner.uid,
                 gid: accepted.owner.gid,
                 pid: Some(end.pid),
@@ -335,7 +326,7 @@ impl<'a> Walk<'a> {
         };
         Process {
             pod: pod.to_owned(),
-            role,
+            role: Some(role),
             uid,
             gid,
             pid: None,
@@ -345,7 +336,7 @@ impl<'a> Walk<'a> {
     /// The way of the first answer.
     fn back(
         &self,
-        observed: &Observed<'_>,
+        observed: &Observed<'a>,
         near: Option<&Crossing<'a>>,
         far: Option<&Crossing<'a>>,
         elsewhere: bool,
@@ -366,7 +357,7 @@ impl<'a> Walk<'a> {
     /// The answer in one pod: from a socket of it (`made`), or come in from elsewhere.
     fn answer(
         &self,
-        observed: &Observed<'_>,
+        observed: &Observed<'a>,
         crossing: &Crossing<'a>,
         accepted: Option<(u32, u32)>,
         made: bool,
@@ -414,7 +405,10 @@ impl<'a> Walk<'a> {
             known,
             zone,
         );
-        let traced = traced.and_then(|first| self.answer_of(pod, first, (packet.src, packet.dst)));
+        let traced = match observed.packets.iter().find(|it| it.pod == pod.name) {
+            Some(packets) => packets.answer(),
+            None => traced.and_then(|first| self.answer_of(pod, first)),
+        };
         let mut hops = self.of(
             pod,
             traced,
@@ -439,24 +433,25 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The first traced answer to a traced packet: of the same entry, else by its addresses.
-    fn answer_of(
-        &self,
-        pod: &Pod,
-        first: &TracedPacket,
-        ends: (SocketAddr, SocketAddr),
-    ) -> Option<&'a TracedPacket> {
-        let packets = || self.trace(pod).into_iter().flat_map(|it| &it.packets);
-        let id = first.conntrack.map(|it| it.id);
-        let same =
-            |it: &&TracedPacket| it.conntrack.is_some_and(|it| it.reply && Some(it.id) == id);
-        let by_ends = |it: &&TracedPacket| {
-            (it.first().source_end(), it.first().destination_end()) == ends
-                && it.first().protocol == first.first().protocol
-                && it.first().tcp.is_none_or(|tcp| !tcp.opens())
-        };
-        packets().find(same).or_else(|| packets().find(by_ends))
+    fn packets(&self, pod: &Pod) -> impl Iterator<Item = &'a TracedPacket> {
+        self.trace(pod).into_iter().flat_map(|it| &it.packets)
     }
+
+    /// The first answer to a packet of a connection that nobody predicted.
+    fn answer_of(&self, pod: &Pod, first: &TracedPacket) -> Option<&'a TracedPacket> {
+        let id = first.conntrack?.id;
+        self.packets(pod)
+            .find(|it| it.conntrack.is_some_and(|it| it.reply && it.id == id))
+    }
+}
+
+/// Whether a traced packet is the first of a connection that nobody predicted.
+fn is_first(traced: &TracedPacket, first: &Packet) -> bool {
+    let header = traced.first();
+    header.source_end() == first.src
+        && header.destination_end() == first.dst
+        && header.protocol == first.protocol.number()
+        && header.tcp.is_none_or(|tcp| tcp.opens())
 }
 
 /// Whether the first packet leaves the pod, and where to; none when it goes nowhere that is known.

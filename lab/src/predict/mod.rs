@@ -19,7 +19,7 @@ pub(crate) use crossing::{established, follow, turned, zone_of};
 pub use leg::{Leg, LegEnd, Opener};
 pub use listener::{Listener, listener_at};
 pub use turns::Turns;
-pub use walk::predict;
+pub use walk::{ANY_PORT, predict};
 pub use world::{NODE, World, gateway_vip};
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Whose turn it is behind a service: each proxy takes the endpoints of each virtual address one after the other.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     net::SocketAddr,
 };
 
@@ -17,6 +17,8 @@ use crate::{
 #[derive(Debug, Clone, Default)]
 pub struct Turns {
     taken: HashMap<(String, SocketAddr), usize>,
+    /// Choices that are known already, and come before any other.
+    known: HashMap<(String, SocketAddr), VecDeque<SocketAddr>>,
 }
 
 impl Turns {
@@ -27,10 +29,12 @@ impl Turns {
         vip: SocketAddr,
         endpoints: &[SocketAddr],
     ) -> Option<SocketAddr> {
+        let known = self.known.get_mut(&(pod.to_string(), vip));
+        let known = known.and_then(VecDeque::pop_front);
         let count = self.taken.entry((pod.to_string(), vip)).or_insert(0);
         let endpoint = endpoints.get(*count % endpoints.len().max(1)).copied();
         *count += 1;
-        endpoint
+        known.or(endpoint)
     }
 
     /// Counts the choices that a window's records show, so that the next prediction starts where the proxies stand.
@@ -66,6 +70,39 @@ impl Turns {
             };
             if let Some(vip) = vip {
                 *self.taken.entry((record.pod.clone(), vip)).or_insert(0) += 1;
+            }
+        }
+    }
+
+    /// Takes the endpoints that proxies chose in a window for those they will choose, so that a prediction of that very
+    /// window follows them. For a lab that was up before anyone looked: where its proxies stand is not known then.
+    pub fn follow(&mut self, world: &World, records: &[Record]) {
+        let mut vips = HashMap::new();
+        for record in records.iter().filter(|r| r.role == Role::Proxy) {
+            let of = |conn| (record.pod.as_str(), record.pid, conn);
+            match &record.event {
+                Event::Accept {
+                    listener,
+                    original_dst,
+                    ..
+                } => {
+                    let vip = match listener.port() {
+                        port if port == world.interception.outbound => original_dst.addr(),
+                        port => gateway(world.topology, &record.pod, port, world.family()),
+                    };
+                    vips.extend(vip.map(|vip| (of(record.conn), vip)));
+                }
+                Event::Connect {
+                    parent: Some(parent),
+                    remote,
+                    ..
+                } => {
+                    if let Some(vip) = vips.get(&of(*parent)) {
+                        let known = self.known.entry((record.pod.clone(), *vip));
+                        known.or_default().push_back(*remote);
+                    }
+                }
+                _ => {}
             }
         }
     }

@@ -20,7 +20,7 @@ use crate::{
 const MOST_LEGS: usize = 64;
 
 /// A source port of the range kernels pick from, that no rule names: the prediction does not know the kernel's choice.
-const ANY_PORT: u16 = 40_000;
+pub const ANY_PORT: u16 = 40_000;
 
 /// What the next connection is opened with.
 pub(super) struct Call<'a> {
@@ -49,6 +49,7 @@ pub fn predict(world: &World, flow: &Flow, turns: &mut Turns) -> Vec<Leg> {
         Target::Service { service, .. } => topology.service(service).map(|s| at(s.vip.of(family))),
         Target::Localhost { .. } => Some(at(world.localhost())),
         Target::Dns => world.dns(),
+        Target::Address(address) => Some(*address),
     };
     let Some(remote) = remote else {
         return Vec::new();

@@ -15,7 +15,7 @@ use nix::{
 ///
 /// # Errors
 /// An id that is not mapped (EINVAL), or no right to change ids.
-pub(super) fn become_user(uid: u32, gid: u32, net_admin: bool) -> io::Result<()> {
+pub(crate) fn become_user(uid: u32, gid: u32, net_admin: bool) -> io::Result<()> {
     if uid == 0 && gid == 0 && !net_admin {
         // The node's own probes, as the kubelet's: root of the lab, as it is.
         return Ok(());

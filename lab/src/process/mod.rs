@@ -6,6 +6,7 @@ mod identity;
 mod spawn;
 
 pub use error::ProcessError;
+pub(crate) use identity::become_user;
 pub use spawn::{Exit, Input, Report, Sink, Spawned, Stub, name_of, role_of, spawn};
 
 use std::process::ExitCode;

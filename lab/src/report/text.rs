@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     evidence::{Down, Evidence},
-    judge::{Agreement, Check, Claim, Finding, FlowVerdict, Judgement, Verdict, Witness},
+    judge::{Agreement, Check, Claim, Finding, FlowVerdict, Hops, Judgement, Verdict, Witness},
     lab_file::Expect,
     rules,
     topology::Topology,
@@ -143,6 +143,8 @@ fn flows(out: &mut String, run: &Run, detail: Detail) {
         }
         let words = agreement(&run.judgement.agreement);
         let _ = writeln!(out, "{}", Style::dim(&words));
+        let words = hops(run.judgement);
+        let _ = writeln!(out, "{}", Style::dim(&words));
         out.push('\n');
     }
 }
@@ -157,6 +159,26 @@ fn agreement(found: &Agreement) -> String {
         0 => format!("model and kernel agree on all {counts}"),
         wrong => format!("model and kernel agree on {counts} and differ on {wrong}"),
     }
+}
+
+/// `all 64 connections have two kinds of witnesses or more, 52 four or more; 511 packets were traced rule by rule`
+fn hops(judgement: &Judgement) -> String {
+    let Hops {
+        connections,
+        by_two,
+        by_four,
+    } = judgement.hops;
+    let two = match connections - by_two {
+        0 => format!("all {connections}"),
+        _ => format!("{by_two} of {connections}"),
+    };
+    let traced = match judgement.traced {
+        0 => "no packet was traced".to_owned(),
+        packets => format!("{packets} packets were traced rule by rule"),
+    };
+    format!(
+        "{two} connections have two kinds of witnesses or more, {by_four} four or more; {traced}"
+    )
 }
 
 /// Who agreed, by kind, with how many of them: `answer, log ×4, counters ×2, conntrack, model`.

@@ -42,8 +42,10 @@ impl Live {
             }
         }
         self.forget();
-        // Events that were lost are of the time before, too.
-        self.conntrack().map(|_| ())
+        // What was lost is of the time before, too.
+        self.conntrack()?;
+        self.traces()?;
+        Ok(())
     }
 
     /// What came up, with the rules and counters that the kernel holds now. The next window starts from these.

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::mpsc::Receiver,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -30,6 +31,7 @@ pub(super) fn down(mut live: Live, queue: &Receiver<Event>) -> Down {
         stub.input = None;
     }
     phase("down");
+    let observers = remove_observers(&mut live);
     let alive = |live: &Live| -> Vec<usize> {
         pids.keys()
             .copied()
@@ -64,6 +66,11 @@ pub(super) fn down(mut live: Live, queue: &Receiver<Event>) -> Down {
         .filter(|s| !s.stderr.is_empty())
         .map(|s| (s.name.clone(), s.stderr.iter().cloned().collect()))
         .collect();
+    for thread in observers {
+        if thread.join().is_err() {
+            leftovers.push("a thread that removed observers panicked".to_owned());
+        }
+    }
     let mut namespaces = 0;
     let pods = std::mem::take(&mut live.pods);
     for (name, pod) in pods {
@@ -73,6 +80,7 @@ pub(super) fn down(mut live: Live, queue: &Receiver<Event>) -> Down {
         }
     }
     leftovers.extend(remaining_namespaces());
+    dismiss_guests();
     leftovers.extend(remaining_processes());
     if let Err(error) = live.node.remove() {
         leftovers.push(format!("the node: {error}"));
@@ -85,6 +93,14 @@ pub(super) fn down(mut live: Live, queue: &Receiver<Event>) -> Down {
         leftovers,
         took_us: micros(started.elapsed()),
     }
+}
+
+/// Each takes the kernel some milliseconds, which it spends waiting: all at once, while the processes end.
+fn remove_observers(live: &mut Live) -> Vec<JoinHandle<()>> {
+    let watches = live.pods.values_mut().filter_map(|pod| pod.trace.take());
+    watches
+        .map(|watch| thread::spawn(move || drop(watch)))
+        .collect()
 }
 
 fn wait(live: &mut Live, queue: &Receiver<Event>, done: impl Fn(&Live) -> bool) {
@@ -115,10 +131,40 @@ fn remaining_namespaces() -> Vec<String> {
 
 /// Every process of the PID namespace but this one.
 fn remaining_processes() -> Vec<String> {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
-        .filter(|pid| *pid != 1)
+    let there = processes().filter(|pid| !is_guest(*pid));
+    there
         .map(|pid| format!("process {pid} is still there"))
         .collect()
+}
+
+fn processes() -> impl Iterator<Item = i32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| *pid != 1)
+}
+
+/// Commands that people run in pods end with the lab.
+fn dismiss_guests() {
+    for pid in processes().filter(|pid| is_guest(*pid)) {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+}
+
+/// True of a process that came in from outside of the lab, or that such a one started: no parent of it is this one. Its
+/// parent outside waits for it.
+fn is_guest(pid: i32) -> bool {
+    let parent = |pid: i32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+        line?.trim().parse::<i32>().ok()
+    };
+    let mut pid = pid;
+    loop {
+        match parent(pid) {
+            // No parent in here.
+            Some(0) => return true,
+            Some(1) | None => return false,
+            Some(parent) => pid = parent,
+        }
+    }
 }

@@ -120,8 +120,11 @@ pub(super) struct NewEntries {
     pub lost: Vec<String>,
 }
 
+/// What reading a pod's counters gives.
+type PodReading = Result<Vec<CounterSnapshot>, NetfilterError>;
+
 /// Counters that are being read, by pod.
-pub(super) struct Reading(Vec<(String, Job<Result<Vec<CounterSnapshot>, NetfilterError>>)>);
+pub(super) struct Reading(Vec<(String, Job<PodReading>)>);
 
 impl Reading {
     /// Waits for all of them.

@@ -93,7 +93,7 @@ pub(super) fn asks_its_target(
 }
 
 /// The last id that a rootless lab maps; the same for all labs, so that a file runs anywhere.
-const LAST_ID: u32 = 65_535;
+pub(super) const LAST_ID: u32 = 65_535;
 
 pub(super) fn id<T>(source: &Source, place: &Spanned<T>, id: u32) -> Result<u32, Diagnostic> {
     if id <= LAST_ID {

@@ -1,6 +1,6 @@
 //! Flows: who sends what to whom, and what a person expects of it.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, net::SocketAddr};
 
 use hoplab_proxies::record::Transport;
 use serde::{Deserialize, Serialize};
@@ -126,6 +126,8 @@ pub enum Target {
     },
     /// The cluster's DNS server, port 53.
     Dns,
+    /// An address as such; of its own family only.
+    Address(SocketAddr),
 }
 
 /// Port of DNS.
@@ -137,6 +139,7 @@ impl Target {
         match self {
             Self::Pod { port, .. } | Self::Service { port, .. } | Self::Localhost { port } => *port,
             Self::Dns => DNS_PORT,
+            Self::Address(address) => address.port(),
         }
     }
 }
@@ -174,6 +177,7 @@ impl fmt::Display for Target {
             Self::Service { service, port } => write!(f, "{service}:{port}"),
             Self::Localhost { port } => write!(f, "localhost:{port}"),
             Self::Dns => f.write_str("dns"),
+            Self::Address(address) => write!(f, "{address}"),
         }
     }
 }

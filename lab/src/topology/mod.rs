@@ -2,6 +2,7 @@
 //!
 //! [`Topology::parse`] is the only way to a [`Topology`], so whoever holds one holds a valid one.
 
+mod asked;
 mod check;
 mod flow;
 mod names;
@@ -14,6 +15,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
+pub use asked::Asked;
 pub use check::is_name;
 pub use flow::{
     Actor, Answer, Ask, Expected, Flow, Notes, NotesCall, NotesReply, Sender, Target, path_words,
@@ -31,6 +33,9 @@ pub struct Topology {
     pub network: Network,
     /// Where the rules of sidecar pods come from.
     pub rules: RuleSource,
+    /// Folder of the golden paths, relative to the lab file.
+    #[serde(default)]
+    pub paths: Option<String>,
     /// The cluster's DNS server, where the lab has one.
     pub dns: Option<Dns>,
     /// Services in the order of the file.

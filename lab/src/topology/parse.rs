@@ -42,6 +42,7 @@ impl Topology {
             name: file.name.get_ref().clone(),
             network,
             rules,
+            paths: file.paths.clone(),
             dns: file.dns.as_ref().map(dns::dns),
             services,
             pods,

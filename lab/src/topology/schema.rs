@@ -15,6 +15,7 @@ pub(super) struct LabFile {
     pub name: Spanned<String>,
     pub network: Network,
     pub rules: Spanned<Rules>,
+    pub paths: Option<String>,
     pub dns: Option<Dns>,
     #[serde(default)]
     pub service: Vec<Service>,

@@ -6,12 +6,13 @@
 //! numbers, first bytes of UDP), in the order of hooks and priorities.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     time::{Duration, Instant},
 };
 
 use super::{
     ChainName, Hook, NftEvent, NftKind, Owner, Source, Station, TableFamily, TracedPacket,
+    alike::{Alike, Packets},
     building::{Building, Place},
     legacy::{self, LegacyRules},
     observers::{self, OWNER_PREFIX},
@@ -29,9 +30,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) struct Assembler {
     /// Name of our own table.
     table: String,
-    packets: BTreeMap<u64, Building>,
-    /// Packets by what names them, in order of their numbers.
-    known: HashMap<Identity, Vec<u64>>,
+    packets: Packets,
+    /// Packets by what names them.
+    known: HashMap<Identity, Alike>,
     /// The base chain that events with this trace id belong to now: packet and station.
     current: HashMap<u32, (u64, Place)>,
     next: u64,
@@ -82,6 +83,10 @@ impl Assembler {
         }
         building.mark = Some(event.mark);
         if own {
+            // The last report of a base chain; there may be one before it that only says that no rule decided.
+            if let NftKind::Policy(_) = event.kind {
+                building.left(station);
+            }
             return;
         }
         building.step(station, event, book);
@@ -121,7 +126,8 @@ impl Assembler {
             steps: Vec::new(),
         };
         let identity = header.identity();
-        let number = match self.which(&identity, &station) {
+        let alike = self.known.get_mut(&identity);
+        let number = match alike.and_then(|it| it.coming_to(&station, &self.packets)) {
             Some(number) => number,
             None => self.add(identity),
         };
@@ -137,19 +143,10 @@ impl Assembler {
         building.arrive(Station { mark, ..station });
     }
 
-    /// The packet that this station belongs to: the newest that can have come here.
-    fn which(&self, identity: &Identity, station: &Station) -> Option<u64> {
-        let numbers = self.known.get(identity)?;
-        let mut newest = numbers.iter().rev();
-        newest
-            .find(|number| self.packets[*number].can_come_to(station))
-            .copied()
-    }
-
     fn add(&mut self, identity: Identity) -> u64 {
         let number = self.next;
         self.next += 1;
-        self.known.entry(identity.clone()).or_default().push(number);
+        self.known.entry(identity.clone()).or_default().add(number);
         self.packets.insert(number, Building::new(identity));
         number
     }
@@ -171,22 +168,14 @@ impl Assembler {
         let Some((uid, gid)) = event.uid.zip(event.gid) else {
             return true;
         };
-        let numbers = self.known.get(&event.header.identity());
-        for number in numbers.into_iter().flatten() {
-            let building = self.packets.get_mut(number);
-            let sent_here = |it: &&mut Building| {
-                it.owner.is_none()
-                    && it
-                        .stations
-                        .first()
-                        .is_some_and(|it| it.hook == Hook::Output)
-            };
-            if let Some(building) = building.filter(sent_here) {
-                building.owner = Some(Owner::Socket { uid, gid });
-                return true;
-            }
-        }
-        false
+        let alike = self.known.get_mut(&event.header.identity());
+        let number = alike.and_then(|it| it.without_owner(&self.packets));
+        let building = number.and_then(|it| self.packets.get_mut(&it));
+        let Some(building) = building else {
+            return false;
+        };
+        building.owner = Some(Owner::Socket { uid, gid });
+        true
     }
 
     fn line(
@@ -205,12 +194,9 @@ impl Assembler {
         };
         let place = (hook, priority, Source::LegacyTrace);
         let identity = event.header.identity();
-        let numbers = self.known.get(&identity).map_or(&[][..], Vec::as_slice);
-        let known = numbers
-            .iter()
-            .find(|it| self.packets[*it].takes_line(place, line));
-        let number = match known {
-            Some(number) => *number,
+        let alike = self.known.get_mut(&identity);
+        let number = match alike.and_then(|it| it.taking(place, line, &self.packets)) {
+            Some(number) => number,
             None if last => {
                 // Its observers' events were lost.
                 self.fragments += 1;
@@ -274,20 +260,20 @@ impl Assembler {
         let done = |it: &Building| which(it) && !it.stations.is_empty();
         let numbers = self.packets.iter().filter(|(_, it)| done(it));
         let numbers: Vec<u64> = numbers.map(|(number, _)| *number).collect();
-        let mut taken = Vec::new();
-        for number in numbers {
-            let building = self.packets.remove(&number).expect("it was just found");
-            if let Some(numbers) = self.known.get_mut(&building.identity) {
-                numbers.retain(|it| *it != number);
-                if numbers.is_empty() {
-                    self.known.remove(&building.identity);
-                }
+        let taken = numbers.iter().filter_map(|it| self.packets.remove(it));
+        let taken: Vec<Building> = taken.collect();
+        for building in &taken {
+            // Once for all that look like this one.
+            let Some(mut alike) = self.known.remove(&building.identity) else {
+                continue;
+            };
+            if alike.keep(&self.packets) {
+                self.known.insert(building.identity.clone(), alike);
             }
-            taken.push(building.finish());
         }
         let packets = &self.packets;
         self.current
             .retain(|_, (number, _)| packets.contains_key(number));
-        taken
+        taken.into_iter().map(Building::finish).collect()
     }
 }

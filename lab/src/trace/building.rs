@@ -66,7 +66,9 @@ impl Building {
 
     /// Whether this packet, having been where it was, can have come to a station.
     pub fn can_come_to(&self, station: &Station) -> bool {
-        let Some(last) = self.stations.last() else {
+        // Lines of ip_tables come from another socket: they may be ahead of the events.
+        let mut events = self.stations.iter().rev();
+        let Some(last) = events.find(|it| it.source != Source::LegacyTrace) else {
             return true;
         };
         let next = if last.hook == station.hook {
@@ -98,11 +100,6 @@ impl Building {
             };
             return self.stations.iter().any(|it| it.hook == hook) || (!self.ended && next());
         };
-        let finished = station.steps.iter().any(|step| match step {
-            Step::Policy { .. } => true,
-            Step::Rule { verdict, .. } => verdict.ends_chain(),
-            Step::End { .. } => false,
-        });
         // In the base chain numbers only go up.
         let last = station.steps.iter().rev().find_map(|step| match step {
             Step::Rule { place, .. } if place.chain == station.chain => Some(place),
@@ -112,7 +109,31 @@ impl Building {
             Some(Ordinal::Known(last)) if line.chain == hook.chain() => *last < line.number,
             _ => true,
         };
-        !finished && goes_on
+        !self.is_through(place) && goes_on
+    }
+
+    /// Whether the base chain at a place has come to a decision.
+    pub fn is_through(&self, place: Place) -> bool {
+        let station = self.stations.iter().find(|it| it.place() == place);
+        station.is_some_and(|station| {
+            station.steps.iter().any(|step| match step {
+                Step::Policy { .. } => true,
+                Step::Rule { verdict, .. } => verdict.ends_chain(),
+                Step::End { .. } => false,
+            })
+        })
+    }
+
+    /// One of our own chains is through with it. The last ones of INPUT and POSTROUTING are the last there are.
+    pub fn left(&mut self, station: usize) {
+        let Station {
+            hook,
+            priority,
+            output,
+            ..
+        } = &self.stations[station];
+        let leaves = *hook == Hook::Postrouting && *output != Some(LO);
+        self.ended |= *priority > 0 && (*hook == Hook::Input || leaves);
     }
 
     pub fn arrive(&mut self, station: Station) {
@@ -126,12 +147,6 @@ impl Building {
                 state: seen.state,
                 zone: None,
             });
-        }
-        let leaves = station.hook == Hook::Postrouting && station.output != Some(LO);
-        let arrives = station.hook == Hook::Input;
-        // Our beacon is the last at both.
-        if station.source == Source::Observer && (leaves || arrives) {
-            self.ended = true;
         }
         let hooks = self.stations.iter().map(|it| it.hook);
         let at = hooks.clone().position(|hook| hook == station.hook);

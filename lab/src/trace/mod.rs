@@ -7,6 +7,7 @@
 //! events (`wire`), events to packets (`assemble`), handles to places (`rulebook`), places to verdicts where ip_tables
 //! tells none (`legacy`), rules to texts (`rule_texts`).
 
+mod alike;
 mod assemble;
 mod building;
 mod error;

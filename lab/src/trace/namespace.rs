@@ -156,7 +156,10 @@ impl NamespaceTrace {
     ///
     /// # Errors
     /// A socket fails.
-    pub fn add_zones(&mut self, packets: &mut [TracedPacket]) -> Result<(), TraceError> {
+    pub fn add_zones<'a>(
+        &mut self,
+        packets: impl IntoIterator<Item = &'a mut TracedPacket>,
+    ) -> Result<(), TraceError> {
         match self.conntrack.begun() {
             Ok(entries) => self.entries.add(entries),
             Err(error) if error.is_overrun() => self.overruns += 1,
@@ -232,8 +235,7 @@ impl NamespaceTrace {
         let legacy = std::mem::take(&mut self.rules.legacy);
         let pid = self.namespace.pid();
         let rules = self.namespace.visit(|| Rules::here(pid));
-        let rules = rules.map_err(TraceError::from).flatten();
-        match rules {
+        match rules.map_err(TraceError::from).and_then(|it| it) {
             // What the kernel's lines are understood by stays what it was.
             Ok(rules) => self.rules = Rules { legacy, ..rules },
             Err(error) => {

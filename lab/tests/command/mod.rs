@@ -4,7 +4,9 @@
     reason = "each test binary compiles this module and uses a part of it"
 )]
 
+#[cfg(feature = "kernel")]
 pub mod netns;
+#[cfg(feature = "kernel")]
 pub mod runtime;
 pub mod traces;
 
@@ -21,6 +23,9 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+
+/// A lab of two pods, `small`: a caller without a sidecar, and the pod it calls.
+pub const SMALL: &str = include_str!("small.toml");
 
 /// Longest wait for anything; what takes longer is not going to happen.
 pub const DEADLINE: Duration = Duration::from_secs(20);

@@ -23,7 +23,14 @@ pub fn saved_after(script: &str, stdin: &str, backend: Backend, family: Family) 
     };
     let unshare: &[&str] = match Uid::effective().is_root() {
         true => &["--net"],
-        false => &["--user", "--map-root-user", "--map-auto", "--net"],
+        // One after the other: /proc/net of a network namespace is for the root its user namespace has by then.
+        false => &[
+            "--user",
+            "--map-root-user",
+            "--map-auto",
+            "unshare",
+            "--net",
+        ],
     };
     // A lock of its own: legacy iptables locks the whole machine, whatever the namespace.
     static NUMBER: AtomicU32 = AtomicU32::new(0);

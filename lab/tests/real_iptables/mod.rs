@@ -53,7 +53,8 @@ impl Program {
     pub fn load(self, rules: &str) -> Result<String, String> {
         let rootless = !nix::unistd::Uid::effective().is_root();
         let user: &[&str] = if rootless {
-            &["--user", "--map-root-user", "--map-auto"]
+            // One after the other: /proc/net of a network namespace is for the root its user namespace has by then.
+            &["--user", "--map-root-user", "--map-auto", "unshare"]
         } else {
             &[]
         };

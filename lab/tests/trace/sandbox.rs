@@ -147,6 +147,10 @@ impl Pair {
     }
 
     /// The pod's rules with their counters.
+    #[allow(
+        dead_code,
+        reason = "each test binary compiles this module and uses a part of it"
+    )]
     pub fn saved(&self) -> RuleSet {
         let (backend, family) = (self.backend, self.family);
         self.in_pod(move |_| save(backend, family))
@@ -204,6 +208,10 @@ pub fn restore(backend: Backend, family: Family, rules: &str) {
     assert!(ended.status.success(), "{words}\n{rules}");
 }
 
+#[allow(
+    dead_code,
+    reason = "each test binary compiles this module and uses a part of it"
+)]
 fn save(backend: Backend, family: Family) -> RuleSet {
     let ended = tool(backend, family, Tool::Save)
         .arg("-c")

@@ -55,7 +55,7 @@ fn of_observers_and_of_a_traced_connection(
         let begun = Instant::now();
         let (_, lost) = watch.stop().expect("the sockets work");
         println!(
-            "{backend}: install {install:?}, stop {:?}; a connection {bare:.1} µs bare, {traced:.1} µs traced; \
+            "\n{backend}: install {install:?}, stop {:?}; a connection {bare:.1} µs bare, {traced:.1} µs traced; \
              reading {} packets {:.1} µs each; lost {lost:?}",
             begun.elapsed(),
             packets.len(),
@@ -113,7 +113,7 @@ fn of_reading_while_there_is_traffic(
         let took = begun.elapsed().as_secs_f64();
         let sent = sending.join().expect("it does not panic");
         println!(
-            "{backend}: {sent} datagrams in {took:.1} s, {packets} read meanwhile, {:.0} events/s; first loss {first_loss:?}; {:?}",
+            "\n{backend}: {sent} datagrams in {took:.1} s, {packets} read meanwhile, {:.0} events/s; first loss {first_loss:?}; {:?}",
             events as f64 / took,
             watch.lost(),
         );

@@ -23,6 +23,26 @@ fn the_machines_own_namespace_is_refused_without_the_flag_for_it() {
     );
 }
 
+/// In a container, process 1 and its network are the container's: a machine in small.
+#[rstest]
+#[case::without_the_flag(&[], 2, "process 1 is in the machine's own network namespace")]
+#[case::with_the_flag(&["--host"], 0, "of process 1, which has no rules")]
+fn the_flag_for_the_machine_is_what_it_takes(
+    #[case] flag: &[&str],
+    #[case] code: i32,
+    #[case] said: &str,
+) {
+    let mut command = Command::new("unshare");
+    if !Uid::effective().is_root() {
+        command.args(["--user", "--map-root-user", "unshare"]);
+    }
+    command.args(["--net", "--pid", "--fork", "--mount-proc", "sh", "-c"]);
+    // The shell is process 1, and stays.
+    command.args(["\"$@\"; exit $?", "sh", HOPLAB, "trace", "--pid", "1"]);
+    let ended = run(command.args(["--for", "100ms"]).args(flag));
+    ended.failed_with(code, &[said]);
+}
+
 #[rstest]
 fn a_process_that_is_not_there_is_an_input_error() {
     // Above the largest id the kernel gives (PID_MAX_LIMIT).

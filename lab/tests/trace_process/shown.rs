@@ -2,7 +2,7 @@
 
 use std::{
     io::Write as _,
-    net::{IpAddr, SocketAddr, TcpStream},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
     process::{Command, Stdio},
 };
 
@@ -29,7 +29,7 @@ fn lasting(ended: &Ended, opener: SocketAddr) -> String {
             }
             None => line.to_owned(),
         });
-    lines.collect::<Vec<_>>().join("\n")
+    lines.collect::<Vec<_>>().join("\n").trim_end().to_owned()
 }
 
 /// The same, with the addresses of the pair by name.
@@ -40,16 +40,6 @@ fn named(ended: &Ended, opener: SocketAddr, pod: &Pod) -> String {
     let text = text.replace(&at(pod.pair.pod_at(0)), "POD");
     text.replace(&at(pod.pair.client_at(0)), "CLIENT")
         .replace(&lo, "LO")
-}
-
-fn with_legacy_policies<'a>(text: &'a str, backend: Backend) -> Vec<String> {
-    // Only legacy iptables has a chain without rules.
-    let lines = text.lines().filter_map(|line| match backend {
-        Backend::Legacy => Some(line.replace("legacy: ", "")),
-        Backend::Nft if line.starts_with("legacy: ") => None,
-        Backend::Nft => Some(line.to_owned()),
-    });
-    lines.collect()
 }
 
 #[rstest]
@@ -65,7 +55,6 @@ fn an_inbound_connection_and_its_answer_are_one_block_with_the_text_of_each_rule
         let ended = running.ended();
         ended.failed_with(0, &[]);
         let shown = named(&ended, client.local_addr().expect("an address"), &pod);
-        println!("{shown}");
         let input = match backend {
             Backend::Nft => "    INPUT        no rule matched",
             Backend::Legacy => "    INPUT        nat INPUT policy                accept",
@@ -102,7 +91,6 @@ fn what_an_app_sends_is_shown_with_its_user_and_over_lo(
         let app = pod.connects(APP, 9080).expect("the proxy listens");
         let ended = running.ended();
         let shown = named(&ended, app.local_addr().expect("an address"), &pod);
-        println!("{shown}");
         let wanted = "\
 #1 tcp POD:OPENER → CLIENT:9080
   → syn, from uid 1000 gid 1000, over lo
@@ -244,12 +232,13 @@ fn json_lines_read_back_as_packets_and_carry_the_text_of_each_rule(
         assert_eq!(packet.rules().count(), 3);
         let input = packet.stations[0].input.expect("it came in").to_string();
         assert_eq!(syn["interfaces"][input], "eth0");
-        let steps = syn["packet"]["stations"].as_array().into_iter().flatten();
-        let texts = steps.flat_map(|it| it["steps"].as_array().into_iter().flatten());
-        let texts: Vec<&str> = texts
-            .filter_map(|it| it["place"]["text"].as_str())
-            .collect();
-        assert_eq!(texts[2], "-p tcp -j REDIRECT --to-ports 15006");
+        let matched = |n: usize| &syn["rules"][n];
+        assert_eq!(matched(2)["text"], "-p tcp -j REDIRECT --to-ports 15006");
+        assert_eq!(matched(2)["chain"]["chain"], "ISTIO_IN_REDIRECT");
+        assert_eq!(
+            (&matched(2)["ordinal"]["known"], &matched(2)["verdict"]),
+            (&1.into(), &"accept".into())
+        );
         assert_eq!(syn["changes"][0]["field"], "destination");
         assert_eq!(
             (&lines[2]["reply"], &lines[2]["connection"]),
@@ -262,18 +251,18 @@ fn json_lines_read_back_as_packets_and_carry_the_text_of_each_rule(
     });
 }
 
-/// Connections in over 9080 and 9081, and out to 9090 as app and as proxy.
-fn traffic(pod: &Pod) {
-    let _inbound = pod.listens(15006);
-    let _outbound = pod.listens_at_lo(15001);
+/// Connections in over 9080 and 9081, and out to 9090 as app and as proxy. They are not reset before the end.
+fn traffic(pod: &Pod) -> (Vec<TcpListener>, Vec<TcpStream>) {
     let other = pod.pair.client_at(9090);
-    let _other = pod
+    let other = pod
         .pair
-        .in_client(move |_| std::net::TcpListener::bind(other).expect("a free port"));
-    let in_by: [TcpStream; 2] = [9080, 9081].map(|port| pod.client_connects(port));
-    let out: [TcpStream; 2] =
-        [APP, PROXY].map(|owner| pod.connects(owner, 9090).expect("somebody listens"));
-    drop((in_by, out));
+        .in_client(move |_| TcpListener::bind(other).expect("a free port"));
+    let listeners = vec![pod.listens(15006), pod.listens_at_lo(15001), other];
+    let mut streams: Vec<TcpStream> = Vec::new();
+    streams.extend([9080, 9081].map(|port| pod.client_connects(port)));
+    let out = [APP, PROXY].map(|owner| pod.connects(owner, 9090));
+    streams.extend(out.map(|it| it.expect("somebody listens")));
+    (listeners, streams)
 }
 
 #[rstest]
@@ -298,7 +287,7 @@ fn filters_show_some_connections_only(
         let filter: Vec<String> = filter.collect();
         let filter: Vec<&str> = filter.iter().map(String::as_str).collect();
         let running = pod.trace(&filter);
-        traffic(&pod);
+        let _open = traffic(&pod);
         let ended = super::ends::interrupted(running);
         let heads = ended.stdout.lines().filter_map(|line| {
             let (number, to) = line.split_once(" → ").filter(|it| it.0.starts_with('#'))?;

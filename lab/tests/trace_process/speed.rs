@@ -19,7 +19,9 @@ const CONNECTIONS: usize = 200;
 fn speed_from_a_connection_to_its_line(#[values(Backend::Nft, Backend::Legacy)] backend: Backend) {
     in_sandbox(|| {
         let pod = Pod::with_sidecar(backend, Family::V4);
-        let _proxy = pod.listens(15006);
+        let proxy = pod.listens(15006);
+        // It ends with the test binary.
+        std::thread::spawn(move || proxy.incoming().for_each(drop));
         let begun = Instant::now();
         let mut command = pod.command(&["--json", "--port", "9080"]);
         let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
@@ -44,7 +46,7 @@ fn speed_from_a_connection_to_its_line(#[values(Backend::Nft, Backend::Legacy)] 
         took.sort_unstable();
         let at = |part: usize| took[took.len() * part / 100];
         println!(
-            "{backend}: observers in place after {ready:?}; from connect(2) to the last of three lines {} µs (median), {} µs (p90), {} µs (p99)",
+            "\n{backend}: observers in place after {ready:?}; from connect(2) to the last of three lines {} µs (median), {} µs (p90), {} µs (p99)",
             at(50),
             at(90),
             at(99),

@@ -2,6 +2,7 @@
 
 use std::path::Path as FilePath;
 
+use super::Wanted;
 use crate::{
     cli::recorded,
     diagnostic::did_you_mean,
@@ -16,7 +17,11 @@ use crate::{
 ///
 /// # Errors
 /// A file that can't be read, or that has no such flow.
-pub(super) fn path(file: &FilePath, asked: &str, family: Option<Family>) -> Result<Path, Failure> {
+pub(super) fn path(
+    file: &FilePath,
+    wanted: &Wanted,
+    family: Option<Family>,
+) -> Result<Path, Failure> {
     let recorded = recorded::read(file)?;
     let (lab, evidence) = (&recorded.file, &recorded.evidence);
     let sent = evidence.windows.iter();
@@ -25,35 +30,25 @@ pub(super) fn path(file: &FilePath, asked: &str, family: Option<Family>) -> Resu
         .filter_map(|it| Some((it, lab.topology.flow(&it.flow)?)))
         .collect();
     let route = |flow: &Flow| format!("{} -> {}", flow.from, flow.to);
-    let wanted = plain(asked);
-    let is_asked = |flow: &Flow| flow.name == asked || route(flow) == wanted;
-    let found = sent.iter().find(|(_, flow)| is_asked(flow));
-    // `client` is short for `client/app`.
-    let short = || {
-        let (from, to) = wanted.split_once(" -> ")?;
-        let longer = format!("{from}/app -> {to}");
-        sent.iter().find(|(_, flow)| route(flow) == longer)
-    };
-    let Some((window, flow)) = found.or_else(short) else {
+    let found = sent.iter().find(|(_, flow)| match wanted {
+        Wanted::Named(name) => flow.name == *name,
+        // `client` is short for `client/app`.
+        Wanted::Route { from, to } => {
+            let sender = flow.from.to_string();
+            flow.to.to_string() == *to && (sender == *from || sender == format!("{from}/app"))
+        }
+    });
+    let Some((window, flow)) = found else {
         let routes: Vec<String> = sent.iter().map(|(_, flow)| route(flow)).collect();
         let names = sent.iter().map(|(_, flow)| flow.name.as_str());
         let known = names.chain(routes.iter().map(String::as_str));
         let flows: Vec<&str> = sent.iter().map(|(_, flow)| flow.name.as_str()).collect();
-        let hint = did_you_mean(&wanted, known);
+        let hint = did_you_mean(&wanted.to_string(), known);
         return Err(Failure::new(
             Class::Input,
-            format!("the run in {} has no flow `{asked}`", file.display()),
+            format!("the run in {} has no flow `{wanted}`", file.display()),
         )
         .hint(hint.unwrap_or_else(|| format!("its flows: {}", flows.join(", ")))));
     };
     path::of_window(lab, evidence, window, flow)
-}
-
-/// One space around the arrow, however it was written.
-fn plain(asked: &str) -> String {
-    let ends = asked.split_once("->").or_else(|| asked.split_once('→'));
-    match ends {
-        Some((from, to)) => format!("{} -> {}", from.trim(), to.trim()),
-        None => asked.trim().to_owned(),
-    }
 }

@@ -54,11 +54,9 @@ impl PodArgs {
         let mut pod = match &self.pod {
             None => Pod::default(),
             Some(path) => {
-                let origin = path.display().to_string();
-                let text = if origin == "-" {
-                    from_stdin()
-                } else {
-                    std::fs::read_to_string(path)
+                let (origin, text) = match path.as_os_str() == "-" {
+                    true => ("standard input".to_owned(), from_stdin()),
+                    false => (path.display().to_string(), std::fs::read_to_string(path)),
                 };
                 let text = text.map_err(|e| {
                     Failure::new(Class::Input, format!("could not read {origin}"))
@@ -67,6 +65,14 @@ impl PodArgs {
                 annotations::pod_from_manifest(&origin, &text)?
             }
         };
+        for name in pod.unknown_annotations() {
+            // Kubernetes and Istio take any annotation; a misspelled one is told nowhere else.
+            let hint = did_you_mean(name, annotations::KNOWN.iter().copied());
+            let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+            anstream::eprintln!(
+                "warning: Istio knows no annotation `{name}`, it changes no rule{hint}"
+            );
+        }
         for (name, value) in &self.annotation {
             if !annotations::KNOWN.contains(&name.as_str()) {
                 let hint = did_you_mean(name, annotations::KNOWN.iter().copied())

@@ -1,6 +1,7 @@
 //! Labs that stay up: the verbs that bring them up, look at them, and take them down.
 
 mod down;
+mod exec;
 mod ls;
 mod prune;
 mod status;
@@ -24,7 +25,12 @@ pub(super) enum Verb {
     /// List the labs that stay up
     Ls(ls::Args),
     /// Say what runs in a lab that stays up, with process ids
+    #[command(visible_alias = "ps")]
     Status(status::Args),
+    /// Run a command in a pod of a lab that stays up
+    Exec(exec::Args),
+    /// Open a shell in a pod of a lab that stays up
+    Shell(exec::ShellArgs),
     /// Remove what is left of labs whose supervisor has ended
     Prune(prune::Args),
 }
@@ -35,6 +41,8 @@ pub(super) fn dispatch(verb: &Verb) -> Outcome {
         Verb::Down(args) => down::run(args),
         Verb::Ls(args) => ls::run(args),
         Verb::Status(args) => status::run(args),
+        Verb::Exec(args) => exec::run(args),
+        Verb::Shell(args) => exec::shell(args),
         Verb::Prune(args) => prune::run(args),
     }
 }

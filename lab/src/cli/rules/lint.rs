@@ -2,10 +2,13 @@
 
 use std::{collections::BTreeSet, fmt::Write as _, process::ExitCode};
 
-use super::super::{
-    Outcome,
-    source::{self, Source, Text, complaint},
-    stdout::say,
+use super::{
+    super::{
+        Outcome,
+        source::{self, Source, Text, complaint},
+        stdout::say,
+    },
+    say_not_modelled,
 };
 use crate::{
     lint::{self, Finding, Mistake, Proxy},
@@ -84,6 +87,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let (mut out, mut any) = (String::new(), false);
     for text in &texts {
         let sets = text.read(args.family)?.rules().map_err(complaint)?;
+        say_not_modelled(&sets);
         let findings = find(args, &sets, proxy(args, text));
         any |= !findings.is_empty();
         if texts.len() > 1 {

@@ -1,10 +1,11 @@
 //! `hoplab rules show`: rules as they stand, in another form. Needs no root and no lab.
 
-use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode};
+use std::{fmt::Write as _, process::ExitCode};
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
+use super::say_not_modelled;
 use crate::{
     cli::{
         Outcome,
@@ -65,7 +66,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let read = texts.iter().map(|text| read(args, text));
     let read = read.collect::<Result<Vec<Read>, Failure>>()?;
     for it in &read {
-        remark(it);
+        say_not_modelled(&it.sets);
         if args.form == Form::Save && it.sets.iter().any(RuleSet::has_rounded_counters) {
             anstream::eprintln!(
                 "note: {} has rounded counters, such as 138K; this form can't hold them: rules go without, policies with [0:0]",
@@ -94,37 +95,6 @@ fn read(args: &Args, text: &Text) -> Result<Read, Failure> {
         document,
         sets,
     })
-}
-
-/// Says what a person would not see in the rules themselves.
-fn remark(read: &Read) {
-    let Read {
-        origin,
-        document,
-        sets,
-    } = read;
-    let mut places: BTreeMap<_, Vec<usize>> = BTreeMap::new();
-    for dump in &document.dumps {
-        for table in dump.rules.iter().flat_map(|rules| rules.tables.keys()) {
-            let lines = places.entry((dump.family, *table)).or_default();
-            lines.push(dump.line);
-        }
-    }
-    for ((family, table), lines) in places.iter().filter(|(_, lines)| lines.len() > 1) {
-        let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
-        anstream::eprintln!(
-            "note: {origin} holds {family} {table} {} times, from the lines {}; the last one is shown",
-            lines.len(),
-            lines.join(", ")
-        );
-    }
-    for set in sets {
-        let all = set.tables.keys().flat_map(|table| set.rules(*table));
-        for (id, rule) in all.filter(|(_, rule)| !rule.spec.is_modelled()) {
-            let text = rules::spec_text(&id.chain, &rule.spec);
-            anstream::eprintln!("note: {} {id} is not modelled: {text}", set.family);
-        }
-    }
 }
 
 fn shown(form: Form, read: &[Read]) -> String {

@@ -67,6 +67,26 @@ pub(in crate::cli) struct Ruled {
 const DUAL_STACK: &str = "dual-stack";
 
 impl RuleArgs {
+    /// Whether they ask for anything but a family.
+    pub(in crate::cli) fn are_given(&self) -> bool {
+        let flags = self.backend != BackendChoice::Auto || self.flags.pairs().next().is_some();
+        flags
+            || self.rules.is_some()
+            || self.istio.is_some()
+            || self.expect.is_some()
+            || self.pod.are_given()
+    }
+
+    /// Whether they ask for other rules than the lab's own.
+    pub(in crate::cli) fn are_given_rules(&self) -> bool {
+        self.rules.is_some()
+    }
+
+    /// The family that was asked for.
+    pub(in crate::cli) fn family(&self) -> Option<Family> {
+        self.family
+    }
+
     /// The lab with the rules these flags ask for.
     ///
     /// # Errors

@@ -21,14 +21,12 @@ pub(in crate::cli) enum Given {
 /// # Errors
 /// As [`Source::open`]; a process has none, or several sets of them; the first complaint about the text.
 pub(in crate::cli) fn given(source: &Source, family: Family) -> Result<Given, Failure> {
-    let Text {
-        origin,
-        text,
-        profile,
-    } = only(source, source.open()?)?;
-    match profile {
+    let text = only(source, source.open()?)?;
+    // For what it says of the text.
+    text.read(family)?;
+    match text.profile {
         Some(profile) => Ok(Given::Profile(profile)),
-        None => GivenRules::read(&text, &origin, family).map(Given::Rules),
+        None => GivenRules::read(&text.text, &text.origin, family).map(Given::Rules),
     }
 }
 

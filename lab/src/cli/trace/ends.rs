@@ -23,7 +23,7 @@ use crate::failure::{Class, Failure};
 
 /// Why a trace ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub(in crate::cli) enum End {
     /// As many connections as were asked for.
     Count,
     /// The time is over.
@@ -49,7 +49,7 @@ impl Serialize for End {
 }
 
 /// What a trace waits for beside packets.
-pub(super) struct Ends {
+pub(in crate::cli) struct Ends {
     deadline: Option<Instant>,
     signals: [(u8, UnixStream); 2],
     /// Standard output is a pipe, which tells when its reader is gone.
@@ -125,7 +125,7 @@ fn is(fd: BorrowedFd<'_>, wanted: PollFlags) -> bool {
 }
 
 /// A time as a person writes it: `500ms`, `10s`, `2m`, `1h`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(in crate::cli) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit());
     let (number, unit) = text.split_at(digits.unwrap_or(text.len()));
     let milliseconds = match unit {

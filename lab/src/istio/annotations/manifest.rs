@@ -24,6 +24,14 @@ pub enum ManifestError {
         /// File or other origin of the text.
         origin: String,
     },
+    /// Several documents are pods or have a pod template, and rules are those of one.
+    #[error("{origin} holds {} pods: {}", pods.len(), pods.join(", "))]
+    SeveralPods {
+        /// File or other origin of the text.
+        origin: String,
+        /// Their names and lines.
+        pods: Vec<String>,
+    },
     /// An annotation is wrong.
     #[error(transparent)]
     Annotation(#[from] BadValue),
@@ -40,26 +48,48 @@ impl Explain for ManifestError {
             Self::NoPod { .. } => {
                 Some("give a Pod, or a Deployment, StatefulSet, Job or the like".to_owned())
             }
+            Self::SeveralPods { .. } => Some("give a manifest with one of them".to_owned()),
             Self::Annotation(bad) => bad.hint(),
         }
     }
 }
 
-/// The first pod, or pod template, of a manifest with any number of documents.
+/// The pod, or pod template, of a manifest with any number of documents and lists of them.
 ///
 /// # Errors
-/// The text is no YAML, has no pod, or something injection looks at is not what Kubernetes takes.
+/// The text is no YAML, has no pod or several, or something injection looks at is not what Kubernetes takes.
 pub fn pod_from_manifest(origin: &str, text: &str) -> Result<Pod, ManifestError> {
     let reader = Reader { origin, text };
     let documents = MarkedYaml::load_from_str(text)
         .map_err(|e| reader.complaint(*e.marker(), 1, format!("this is no YAML: {}", e.info())))?;
-    let pod = documents.iter().find_map(pod_node);
-    let Some(pod) = pod else {
-        return Err(ManifestError::NoPod {
-            origin: origin.to_owned(),
-        });
-    };
-    reader.pod(pod)
+    let objects = documents.iter().flat_map(objects);
+    let pods: Vec<_> = objects.filter_map(|it| Some((it, pod_node(it)?))).collect();
+    let origin = origin.to_owned();
+    match pods.as_slice() {
+        [] => Err(ManifestError::NoPod { origin }),
+        [(_, pod)] => reader.pod(pod),
+        several => {
+            let pods = several.iter().map(|(object, _)| title(object)).collect();
+            Err(ManifestError::SeveralPods { origin, pods })
+        }
+    }
+}
+
+/// The objects of a document: itself, or the items of a `kind: List`, as `kubectl get` prints several.
+fn objects<'a, 'i>(document: &'a MarkedYaml<'i>) -> Vec<&'a MarkedYaml<'i>> {
+    match get(document, "items").and_then(|it| it.data.as_vec()) {
+        Some(items) => items.iter().collect(),
+        None => vec![document],
+    }
+}
+
+/// `reviews-v1 (line 12)`
+fn title(object: &MarkedYaml<'_>) -> String {
+    let name = get(object, "metadata").and_then(|it| get(it, "name"));
+    let name = name
+        .and_then(|it| it.data.as_str())
+        .unwrap_or("one without a name");
+    format!("{name} (line {})", object.span.start.line())
 }
 
 /// The node with the pod's `metadata` and `spec`.

@@ -29,6 +29,9 @@ const REROUTE_INTERFACES: &str = "istio.io/reroute-virtual-interfaces";
 const BYPASS_INBOUND: &str = "ambient.istio.io/bypass-inbound-capture";
 const AMBIENT_DNS: &str = "ambient.istio.io/dns-capture";
 
+/// What the names of annotations about captured traffic begin with.
+const TRAFFIC: &str = "traffic.sidecar.istio.io/";
+
 /// The annotations that change rules.
 pub const KNOWN: &[&str] = &[
     MODE,
@@ -92,6 +95,12 @@ impl Pod {
 
     fn annotation(&self, name: &str) -> Option<&str> {
         self.annotations.get(name).map(String::as_str)
+    }
+
+    /// Annotations that look as if they changed rules, and that Istio does not know: `excludeOutboundPort`.
+    pub fn unknown_annotations(&self) -> impl Iterator<Item = &str> {
+        let all = self.annotations.keys().map(String::as_str);
+        all.filter(|name| name.starts_with(TRAFFIC) && !KNOWN.contains(name))
     }
 
     /// Why injection leaves the pod alone, if it does.

@@ -89,3 +89,33 @@ fn a_manifest_without_a_pod_says_so(#[case] text: &str) {
         "x.yaml holds no pod: no document has `kind: Pod` or a pod template"
     );
 }
+
+#[test]
+fn of_several_pods_none_is_chosen_in_silence() {
+    let text = "kind: Pod\nmetadata: {name: a}\n---\nkind: Service\n---\nkind: Deployment\nspec: {template: {}}\n";
+    let error = pod_from_manifest("x.yaml", text).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "x.yaml holds 2 pods: a (line 1), one without a name (line 6)"
+    );
+}
+
+#[test]
+fn the_items_of_a_list_are_objects_of_their_own() {
+    let pod = "- kind: Pod\n  metadata: {name: a}\n  spec: {hostNetwork: true}\n";
+    let list = format!("kind: List\nitems:\n- kind: Service\n{pod}");
+    assert!(pod_from_manifest("x.yaml", &list).unwrap().host_network);
+    let error = pod_from_manifest("x.yaml", &(list + pod)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "x.yaml holds 2 pods: a (line 4), a (line 7)"
+    );
+}
+
+#[test]
+fn an_annotation_about_traffic_that_istio_does_not_know_is_found() {
+    let text = "kind: Pod\nmetadata:\n  annotations:\n    traffic.sidecar.istio.io/excludeInboundPort: \"1\"\n    example.org/other: \"1\"\n";
+    let pod = pod_from_manifest("x.yaml", text).unwrap();
+    let unknown: Vec<&str> = pod.unknown_annotations().collect();
+    assert_eq!(unknown, ["traffic.sidecar.istio.io/excludeInboundPort"]);
+}

@@ -8,6 +8,7 @@ mod inbound;
 mod reply;
 mod scene;
 mod table;
+mod traced;
 
 use serde::Serialize;
 

@@ -9,6 +9,7 @@ use hoplab_proxies::record::Role;
 use super::{
     Part, Step,
     scene::{Scene, claim, closed, same, saw},
+    traced::Answer,
 };
 use crate::{
     judge::{Check, Claim, Witness, connections::End},
@@ -44,6 +45,8 @@ pub(super) fn steps(scene: &Scene, caller: &str) -> Vec<Step> {
             .and_then(|e| e.reply_counter)
             .map_or("?".into(), |c| c.packets.to_string())
     };
+    let to_sidecar = Answer::of(scene, scene.entry(upstream_local, target));
+    let to_caller = Answer::of(scene, scene.entry(call_local, target));
     let connections = scene.opened_here();
     let one_more = |text: &str, witnesses: Vec<Check>| -> Claim {
         let mut checks = vec![at_least(
@@ -72,13 +75,13 @@ pub(super) fn steps(scene: &Scene, caller: &str) -> Vec<Step> {
     vec![
         Step::new(9, "reviews answers the sidecar; being outbound, this meets OUTPUT again", vec![
             Part::holds(
-                claim("reviews answers the sidecar", vec![
+                claim("reviews answers the sidecar, and the answer passes the hook OUTPUT", [
                     bytes(scene, pod, Role::App, target.port(), &|| scene.connect(pod, Role::Proxy, target).map(|(e, _)| e)),
                     answered("to the sidecar", upstream_local),
-                ]),
-                format!("conntrack counts {} packets of the answer", reply_packets(upstream_local)),
+                ].into_iter().chain(to_sidecar.passes_output()).collect()),
+                format!("conntrack counts {} packets of the answer{}", reply_packets(upstream_local), to_sidecar.words()),
             ),
-            Part::refuted(one_more("the answer asks nat OUTPUT", vec![no_new_entry(scene, connections)]), output.clone()),
+            Part::refuted(one_more("the answer asks nat OUTPUT", [no_new_entry(scene, connections)].into_iter().chain(to_sidecar.meets_nat()).collect()), output.clone()),
         ])
         .instead("the packet passes the OUTPUT hook, but nat is not asked: it belongs to a connection conntrack knows"),
         Step::new(10, "OUTPUT passes the answer to ISTIO_OUTPUT", vec![
@@ -107,13 +110,13 @@ pub(super) fn steps(scene: &Scene, caller: &str) -> Vec<Step> {
         .instead("the answer returns on the sidecar's own connection to the app; 15001 sees nothing"),
         Step::new(13, "Envoy sends the answer on, and this meets OUTPUT once more", vec![
             Part::holds(
-                claim("the sidecar sends the answer to the caller", vec![
+                claim("the sidecar sends the answer to the caller, and it passes the hook OUTPUT", [
                     bytes(scene, pod, Role::Proxy, ports::INBOUND, &|| scene.connect(caller, Role::Proxy, target).map(|(e, _)| e)),
                     answered("to the caller", call_local),
-                ]),
-                format!("conntrack counts {} packets of the answer", reply_packets(call_local)),
+                ].into_iter().chain(to_caller.passes_output()).collect()),
+                format!("conntrack counts {} packets of the answer{}", reply_packets(call_local), to_caller.words()),
             ),
-            Part::refuted(one_more("the answer asks nat OUTPUT", vec![no_new_entry(scene, connections)]), output.clone()),
+            Part::refuted(one_more("the answer asks nat OUTPUT", [no_new_entry(scene, connections)].into_iter().chain(to_caller.meets_nat()).collect()), output.clone()),
         ])
         .instead("as in step 9: the hook is passed, nat is not asked"),
         Step::new(14, "OUTPUT passes it to ISTIO_OUTPUT", vec![
@@ -122,15 +125,15 @@ pub(super) fn steps(scene: &Scene, caller: &str) -> Vec<Step> {
         .instead("as in step 10"),
         Step::new(15, "RETURN leads it to the next chain, POSTROUTING", vec![
             Part::holds(
-                claim("the answer leaves the pod as if from port 9080", vec![
+                claim("the answer leaves the pod as if from port 9080", [
                     saw(
                         Witness::Log { pod: caller.to_string(), role: Role::Proxy },
                         closed(scene.connect(caller, Role::Proxy, target).map(|(e, _)| e)),
                         |c| if c.received > 0 { Ok(()) } else { Err(("bytes of the answer".into(), "0".into())) },
                     ),
                     answered("to the caller", call_local),
-                ]),
-                format!("{caller}/proxy reads the answer on its connection to {target}"),
+                ].into_iter().chain(to_caller.leaves_from(target.port())).collect()),
+                format!("{caller}/proxy reads the answer on its connection to {target}{}", to_caller.words()),
             ),
             Part::refuted(
                 claim("a RETURN of ISTIO_OUTPUT lets it", vec![

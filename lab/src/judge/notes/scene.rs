@@ -16,8 +16,8 @@ use crate::{
 
 /// A window seen from one pod.
 pub(super) struct Scene<'a> {
-    case: &'a Case<'a>,
-    window: &'a Window,
+    pub case: &'a Case<'a>,
+    pub window: &'a Window,
     ends: Vec<End>,
     pub pod: &'a str,
     delta: Result<CounterDelta, String>,

@@ -1,10 +1,15 @@
 //! A connection's path as text: numbered hops by leg and pod, what was tried and why it did not match, who saw it.
 //! Colour is never the only sign.
 
+mod golden;
+mod goldens;
 mod rows;
 mod words;
 
 use std::fmt::Write as _;
+
+pub use golden::golden;
+pub use goldens::{Goldens, PathDifference};
 
 use super::{Detail, Style};
 use crate::path::{Leg, Path, Way};
@@ -91,7 +96,7 @@ impl Widths {
             longest(&mut widths.number, &row.number);
             longest(&mut widths.hook, &row.hook);
             longest(&mut widths.place, &row.place);
-            if !row.right.is_empty() {
+            if row.of_rule {
                 longest(&mut widths.text, &row.text);
             }
         }
@@ -122,6 +127,13 @@ fn write_row(out: &mut String, row: &Row, widths: &Widths) {
 }
 
 fn end(out: &mut String, path: &Path) {
+    if !path.open.is_empty() {
+        let _ = writeln!(
+            out,
+            "\nstill open when the time was over: {}",
+            path.open.join("; ")
+        );
+    }
     if !path.lost.is_empty() {
         let _ = writeln!(
             out,

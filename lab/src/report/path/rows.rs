@@ -15,6 +15,8 @@ pub(super) struct Row {
     pub text: String,
     pub right: String,
     pub style: RowStyle,
+    /// About a rule: such lines make the column as wide as it is.
+    pub of_rule: bool,
 }
 
 /// How what happened is printed.
@@ -58,7 +60,9 @@ pub(super) fn rows(leg: &Leg, hops: &[Hop], detail: Detail) -> Vec<Row> {
             }
         }
         rows.push(at.hop(leg, hop, folded, detail));
-        for change in &hop.changes {
+        // What conntrack does without a rule stands in the line itself.
+        let inside = matches!(hop.event, Event::Passed { .. });
+        for change in hop.changes.iter().filter(|_| !inside) {
             rows.push(at.below(words::change(change), RowStyle::Plain));
         }
         for words in &hop.contradictions {
@@ -118,6 +122,7 @@ impl At {
             text: format!("✗ {:>2} {text}", tried.ordinal),
             right: words::why(tried),
             style: RowStyle::Dim,
+            of_rule: true,
         }
     }
 
@@ -177,6 +182,7 @@ impl At {
             } else {
                 RowStyle::Plain
             },
+            of_rule: matches!(hop.event, Event::Rule { .. }),
         }
     }
 
@@ -188,6 +194,7 @@ impl At {
             text: format!("     {words}"),
             right: String::new(),
             style,
+            of_rule: false,
         }
     }
 }
@@ -208,6 +215,10 @@ fn seen(hop: &Hop) -> String {
         true => "nobody saw it".to_owned(),
         false => names.join(" "),
     };
+    if let Some(packets) = hop.counted {
+        let plural = if packets == 1 { "" } else { "s" };
+        words.push_str(&format!(" · {packets} packet{plural} so far"));
+    }
     if !hop.notes.is_empty() {
         let steps: Vec<String> = hop.notes.iter().map(ToString::to_string).collect();
         words.push_str(&format!(" · notes {}", steps.join(", ")));

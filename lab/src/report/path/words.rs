@@ -1,5 +1,7 @@
 //! Hops in words.
 
+use std::net::SocketAddr;
+
 use hoplab_proxies::record::Transport;
 
 use crate::{
@@ -25,10 +27,11 @@ pub(super) fn leg(leg: &Leg) -> String {
         0 => String::new(),
         mark => format!(", its socket marked {mark:#x}"),
     };
-    format!(
-        "{}   {} → {}{over}{mark}",
-        leg.opener, leg.source, leg.destination
-    )
+    let opener = match leg.opener.role {
+        None if leg.opener.pod == leg.source.address.to_string() => String::new(),
+        _ => format!("{}   ", leg.opener),
+    };
+    format!("{opener}{} → {}{over}{mark}", leg.source, leg.destination)
 }
 
 /// What a hop says beside its place.
@@ -108,5 +111,41 @@ pub(super) fn why(tried: &Tried) -> String {
         Why::Mismatch(mismatch) => mismatch.to_string(),
         Why::Unknown { what } => format!("the model can't tell: {what}"),
         Why::Contradicted => "it matches by the model".to_owned(),
+    }
+}
+
+/// A connection without its source port.
+pub(super) fn stable_leg(leg: &Leg) -> String {
+    let over = match leg.transport {
+        Transport::Tcp => "",
+        Transport::Udp => " over UDP",
+    };
+    let from = match leg.source.bound {
+        true => format!(" from {}", leg.source.address),
+        false => String::new(),
+    };
+    let mark = match leg.mark {
+        0 => String::new(),
+        mark => format!(", its socket marked {mark:#x}"),
+    };
+    format!("{}{from} → {}{over}{mark}", leg.opener, leg.destination)
+}
+
+/// What is different at the packet, without a source port that is another one the next time.
+pub(super) fn stable_change(leg: &Leg, it: &Changed) -> String {
+    let own = |at: &SocketAddr| {
+        let ends = (at.ip(), Some(at.port())) == (leg.source.address, leg.source.port);
+        match (ends, at) {
+            (false, at) => at.to_string(),
+            (true, SocketAddr::V4(at)) => format!("{}:*", at.ip()),
+            (true, SocketAddr::V6(at)) => format!("[{}]:*", at.ip()),
+        }
+    };
+    match it {
+        Changed::Source { before, after } => format!("source {} → {}", own(before), own(after)),
+        Changed::Destination { before, after } => {
+            format!("destination {} → {}", own(before), own(after))
+        }
+        other => change(other),
     }
 }

@@ -7,13 +7,13 @@ use crate::{
     evidence::{ConntrackEntry, ConntrackTuple},
     traced::{
         Block, Change, ChangedField, Header, Hook, Owner, RuleTexts, Station, Step, TableFamily,
-        Told, TracedPacket, Verdict,
+        TracedPacket, Verdict,
     },
 };
 
 mod json;
 
-pub use json::{Lines, TRACE_LINES};
+pub use json::{MatchedRule, TRACE_LINES, TraceLine, block_lines};
 
 /// What is known of the namespace that packets were traced in.
 #[derive(Debug, Clone, Copy)]
@@ -109,20 +109,14 @@ fn packet_text(out: &mut String, reply: bool, packet: &TracedPacket, known: Surr
 
 fn step_words(station: &Station, step: &Step, known: Surroundings<'_>) -> String {
     match step {
-        Step::Rule {
-            place,
-            verdict,
-            told,
-            ..
-        } => {
+        Step::Rule { place, verdict, .. } => {
             let said = place_words(station, &place.to_string());
             let text = known.texts.of(place);
             // A rule's text says what it does, but for what only the kernel knew.
-            let verdict = match (text, told, verdict) {
-                (None, ..) | (_, _, Verdict::Drop | Verdict::Stolen | Verdict::NotTold) => {
+            let verdict = match (text, verdict) {
+                (None, _) | (_, Verdict::Drop | Verdict::Stolen | Verdict::NotTold) => {
                     format!("  {verdict}")
                 }
-                (_, Told::WentOn, _) => format!("  {verdict}, as it was seen later"),
                 _ => String::new(),
             };
             let text = text.unwrap_or_default();

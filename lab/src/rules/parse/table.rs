@@ -187,7 +187,10 @@ impl<'a> Open<'a> {
                         known.push(target);
                     }
                     let message = format!("chain `{name}` does not exist");
-                    return Err(line.error_with(word, message, did_you_mean(name, known)));
+                    let declare =
+                        || format!("make the chain before: `-N {name}` or `:{name} - [0:0]`");
+                    let help = did_you_mean(name, known).or_else(|| Some(declare()));
+                    return Err(line.error_with(word, message, help));
                 }
             }
         }

@@ -80,6 +80,14 @@ pub(super) fn next_family(last: &Dump, block: &Block<'_, '_>) -> Family {
     last.family
 }
 
+/// That nothing but its place tells the family of a rule file.
+pub(super) fn guessed(family: Family, first: &Line<'_>) -> Diagnostic {
+    let message = format!("taken as {family}: its table comes a second time, and no address tells");
+    let remark = first.error_all(message);
+    remark
+        .help("if it is not, put the program that reads it in front, such as `# iptables-restore`")
+}
+
 /// The table of a dump that does not name it, from the command that printed it, the targets only one table has, and
 /// the built-in chains it lists.
 ///

@@ -62,7 +62,7 @@ pub struct Document {
     pub variables: BTreeMap<String, String>,
     /// `Istio iptables environment` of a log of istio-init.
     pub environment: BTreeMap<String, String>,
-    /// What of the text is no rule of a known table, and was set aside.
+    /// What of the text is no rule of a known table, and was set aside; and a family that was guessed.
     pub remarks: Vec<Diagnostic>,
 }
 
@@ -112,10 +112,14 @@ pub fn read(text: &str, origin: &str, family: Family) -> Result<Document, Diagno
         }
         let mention = guess::mention(&lines[end..block.start], block.lines());
         let follows = dumps.last().filter(|_| mention.is_none());
-        let known = guess::family(block.lines())
-            .or(mention.as_ref().map(|it| it.family))
-            .or(follows.map(|last| guess::next_family(last, block)))
-            .unwrap_or(family);
+        let told = guess::family(block.lines()).or(mention.as_ref().map(|it| it.family));
+        let next = follows.map(|last| (last.family, guess::next_family(last, block)));
+        if let (None, Some((before, next)), Some(first)) = (told, next, block.lines().first())
+            && before != next
+        {
+            remarks.push(guess::guessed(next, first));
+        }
+        let known = told.or(next.map(|(_, next)| next)).unwrap_or(family);
         dumps.push(dump(block, known, mention.as_ref()));
         end = block.end;
     }

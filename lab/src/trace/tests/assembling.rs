@@ -152,10 +152,12 @@ fn a_packet_that_nothing_follows_is_given_up_after_a_while_and_says_so() {
     assert_eq!(assembler.take_ended(begun), []);
     assert_eq!(assembler.take_ended(later(900)), []);
     // Something new: the while begins again.
-    assembler.nft(
-        sight(1, "prerouting-before-nat", &header(1), false),
-        &book(),
-    );
+    let asked = NftEvent {
+        header: Some(header(1)),
+        input: Some(2),
+        ..event(1, nat("PREROUTING"), None, NftKind::Policy(Verdict::Accept))
+    };
+    assembler.nft(asked, &book());
     assert_eq!(assembler.take_ended(later(1_100)), []);
     assert_eq!(assembler.take_ended(later(2_000)), []);
     let given_up = assembler.take_ended(later(2_100));
@@ -171,6 +173,109 @@ fn a_packet_that_nothing_follows_is_given_up_after_a_while_and_says_so() {
         "{doubt}"
     );
     assert!(!assembler.is_waiting());
+}
+
+#[test]
+fn the_same_datagram_sent_again_is_a_packet_of_its_own_with_its_own_owner_and_lines() {
+    let mut assembler = Assembler::new(OWN.into());
+    let rules = LegacyRules::default();
+    let same = header(1);
+    let log = |prefix: &str, uid| LogEvent {
+        hook: Some(Hook::Output),
+        prefix: prefix.into(),
+        header: same.clone(),
+        input: None,
+        output: Some(2),
+        mark: 0,
+        uid: Some(uid),
+        gid: Some(uid),
+        sequence: None,
+    };
+    for id in [1, 2, 3] {
+        for chain in ["mark-output", "output-after-nat", "postrouting"] {
+            assembler.nft(sight(id, chain, &same, false), &book());
+        }
+    }
+    for uid in [7, 8, 9] {
+        assert!(assembler.log(&log("hoplab-owner", uid), &rules, false));
+        for place in ["rule:1", "policy:2"] {
+            let line = log(&format!("TRACE: raw:OUTPUT:{place} "), uid);
+            assert!(assembler.log(&line, &rules, false));
+        }
+    }
+    let nobody = log("hoplab-owner", 10);
+    assert!(!assembler.log(&nobody, &rules, false));
+    let packets = assembler.take_ended(Instant::now());
+    let owners = packets.iter().map(|it| &it.owner);
+    let owner = |uid| Owner::Socket { uid, gid: uid };
+    assert_eq!(
+        owners.collect::<Vec<_>>(),
+        [&owner(7), &owner(8), &owner(9)]
+    );
+    for packet in &packets {
+        let lines = packet.stations.iter().map(|it| it.steps.len());
+        assert_eq!(lines.sum::<usize>(), 2, "{:?}", packet.lines());
+    }
+    assert_eq!(assembler.fragments(), 0);
+    assert!(!assembler.is_waiting());
+}
+
+#[test]
+fn lines_of_ip_tables_that_are_read_before_the_events_of_their_hook_part_no_packet() {
+    let mut assembler = Assembler::new(OWN.into());
+    let rules = LegacyRules::default();
+    let see = |assembler: &mut Assembler, chain| {
+        assembler.nft(sight(1, chain, &header(1), false), &book());
+    };
+    see(&mut assembler, "mark-output");
+    // The packet has passed both hooks by the time the lines are read.
+    for (hook, place) in [
+        (Hook::Output, "OUTPUT:policy:1"),
+        (Hook::Postrouting, "POSTROUTING:policy:1"),
+    ] {
+        let line = LogEvent {
+            hook: Some(hook),
+            prefix: format!("TRACE: nat:{place} "),
+            header: header(1),
+            input: None,
+            output: Some(2),
+            mark: 0,
+            uid: None,
+            gid: None,
+            sequence: None,
+        };
+        assert!(assembler.log(&line, &rules, false));
+    }
+    see(&mut assembler, "output-after-nat");
+    see(&mut assembler, "postrouting");
+    let packets = assembler.take_ended(Instant::now());
+    let [packet] = &packets[..] else {
+        panic!("{packets:?}");
+    };
+    let places = packet.stations.iter().map(|it| (it.hook, it.priority));
+    let out = [-350, -100, 300].map(|at| (Hook::Output, at));
+    let post = [100, 350].map(|at| (Hook::Postrouting, at));
+    assert_eq!(places.collect::<Vec<_>>(), [&out[..], &post[..]].concat());
+    assert!(!assembler.is_waiting());
+}
+
+#[test]
+fn a_packet_is_kept_until_the_last_report_of_its_last_chain() {
+    let mut assembler = Assembler::new(OWN.into());
+    let arrived = NftEvent {
+        kind: NftKind::Rule(Verdict::Continue),
+        ..sight(1, "input", &header(1), false)
+    };
+    assembler.nft(arrived.clone(), &book());
+    assert_eq!(assembler.take_ended(Instant::now()), []);
+    let policy = NftEvent {
+        header: None,
+        kind: NftKind::Policy(Verdict::Accept),
+        ..arrived
+    };
+    assembler.nft(policy, &book());
+    assert_eq!(assembler.take_ended(Instant::now()).len(), 1);
+    assert_eq!(assembler.fragments(), 0);
 }
 
 #[test]

@@ -108,7 +108,7 @@ fn event(id: u32, chain: ChainName, handle: Option<u64>, kind: NftKind) -> NftEv
     }
 }
 
-/// The first event of an observer's chain.
+/// The only event of an observer's chain, as it is where no rule is in it.
 fn sight(id: u32, chain: &str, header: &Header, lo: bool) -> NftEvent {
     let base = book().base(&own(chain)).expect("a chain of the book").0;
     let interface = Some(if lo { 1 } else { 2 });
@@ -117,7 +117,7 @@ fn sight(id: u32, chain: &str, header: &Header, lo: bool) -> NftEvent {
         header: Some(header.clone()),
         input: interface.filter(|_| comes_in),
         output: interface.filter(|_| !comes_in),
-        ..event(id, own(chain), None, NftKind::Rule(Verdict::Continue))
+        ..event(id, own(chain), None, NftKind::Policy(Verdict::Accept))
     }
 }
 
