@@ -252,6 +252,18 @@ impl RuleSet {
         chains.all(|chain| chain.both_families || chain.rules.is_empty())
     }
 
+    /// The table and the built-in chain that a base chain of nft stands for; `table` has its family before it.
+    pub fn builtin_of_nft(&self, table: &str, chain: &str) -> Option<(Table, &str)> {
+        let is = |it: &&Chain| {
+            let base = it.nft.as_ref();
+            base.is_some_and(|base| base.table == table && base.chain == chain)
+        };
+        self.tables.iter().find_map(|(kind, rules)| {
+            let found = rules.chains.iter().find(is)?;
+            Some((*kind, found.name.as_str()))
+        })
+    }
+
     /// The number of rules in all tables.
     pub fn len(&self) -> usize {
         let chains = self.tables.values().flat_map(TableRules::chains);
