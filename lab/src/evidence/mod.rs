@@ -20,8 +20,8 @@ use crate::{
 };
 
 /// Version of the evidence file; a change of shape is a new version. 1 was one JSON value per run, which nothing read;
-/// 2 knew no UDP and no zones, 3 no traces.
-pub const SCHEMA: u32 = 4;
+/// 2 knew no UDP and no zones, 3 no traces, 4 no rules of nft and no ambient mode.
+pub const SCHEMA: u32 = 5;
 
 /// Everything one run observed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -415,7 +415,12 @@ impl LabFile {
 
     fn no_rules(&self, family: Family) -> Failure {
         let mut given = [Family::V4, Family::V6].iter();
-        let given = given.find_map(|family| self.given.of(*family));
+        let brought = if self.own_rules {
+            &self.given
+        } else {
+            &self.texts
+        };
+        let given = given.find_map(|family| self.given.of(*family).or(brought.of(*family)));
         let (what, hint) = match given {
             Some(text) => (
                 format!("{} has no {family} rules", text.origin),

@@ -71,7 +71,7 @@ fn not_played(source: InboundSource) -> &'static str {
              at the pod's address, not at loopback"
         }
         InboundSource::Client | InboundSource::Kernel | InboundSource::Address(_) => {
-            "its rules know the proxy by a mark alone, and the lab plays no such proxy (ztunnel)"
+            "its rules bring nothing in to the proxy, and the lab's ztunnel serves the calls to its pod too"
         }
     }
 }
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[rstest]
-    #[case::known_by_a_mark("ztunnel-dedicated", "by a mark alone")]
+    #[case::brings_nothing_in("ztunnel-dedicated", "bring nothing in")]
     #[case::calls_its_app_at_loopback("linkerd-1", "not at loopback")]
     fn a_proxy_that_no_lab_plays_is_refused_and_not_judged(#[case] name: &str, #[case] why: &str) {
         let failure = under(name, Expect::Rules).expect_err("it is refused");

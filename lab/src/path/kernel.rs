@@ -10,7 +10,8 @@ use crate::{
     model::{self, Host, Journey, Packet, Traversal, TryResult, evaluate},
     rules::{CtState, Protocol, RuleId, RuleSet, TcpFlags},
     traced::{
-        ChainName, Header, Hook, Ordinal, Owner, RulePlace, Source, Station, Step, TracedPacket, Verdict,
+        ChainName, Header, Hook, Ordinal, Owner, RulePlace, Source, Station, Step, TracedPacket,
+        Verdict,
     },
 };
 
@@ -137,12 +138,7 @@ fn hop_at(namespace: &Namespace<'_>, station: &Station, event: Event) -> Hop {
 }
 
 /// Gives the model's word on a hook where nothing matched, and complains about rules that it wants and nobody asked.
-fn compare(
-    hops: &mut [Hop],
-    stations: &[Station],
-    expected: &model::Passage,
-    rules: &RuleSet,
-) {
+fn compare(hops: &mut [Hop], stations: &[Station], expected: &model::Passage, rules: &RuleSet) {
     let chains = stations.iter().filter(|it| it.source != Source::Observer);
     let seen: Vec<_> = chains.filter_map(|it| it.builtin_in(rules)).collect();
     let unseen = expected

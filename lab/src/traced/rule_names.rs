@@ -72,7 +72,8 @@ table inet both {
 
     // Version and length, protocol 17 at byte 9; a UDP header.
     const IPV4_UDP: [u8; 28] = [
-        0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0, 53, 0, 53, 0, 8, 0, 0,
+        0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0, 53, 0, 53, 0, 8, 0,
+        0,
     ];
 
     fn chain(family: TableFamily, table: &str, chain: &str) -> ChainName {
