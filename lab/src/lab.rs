@@ -116,6 +116,7 @@ impl Lab {
         file: LabFile,
         options: Options,
     ) -> Result<Self, Failure> {
+        file.allows(options.backend)?;
         let texts = file.texts_to_apply(options.families)?;
         let mut plan = plan::plan(
             &file.topology,

@@ -172,10 +172,11 @@ impl Case<'_> {
                 });
             }
         }
+        let named = (&self.applied, &trace.packets[..]);
         checks.extend(
             counted
                 .into_iter()
-                .flat_map(|it| against_counters(&witness, pod, &trace.packets, it, self.tracing)),
+                .flat_map(|it| against_counters(&witness, pod, named, it, self.tracing)),
         );
         let strangers = held.unexplained_packets.get(pod).into_iter().flatten();
         checks.extend(strangers.map(|packet| stranger(&witness, packet)));
@@ -188,7 +189,7 @@ impl Case<'_> {
 
 /// Where a packet after the first took none of the ways there are.
 fn later(ways: &[Vec<RuleId>], packet: &TracedPacket, names: &Names) -> Option<Difference> {
-    let had = match rules_of(packet) {
+    let had = match rules_of(packet, names.applied) {
         Ok(had) => had,
         Err(why) => return Some(Difference::Untold(why)),
     };

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     model::{self, Traversal, TryResult, evaluate},
     rules::RuleId,
-    traced::{Ordinal, RulePlace, Source, Station, Step, TracedPacket, Verdict},
+    traced::{ChainName, Ordinal, RulePlace, Source, Station, Step, TracedPacket, Verdict},
 };
 
 /// One base chain: the steps of the trace beside the rules that the model asks.
@@ -36,11 +36,12 @@ impl<'a> Follow<'a> {
             marks.packet = mark;
         }
         let asked = as_seen(namespace, (packet, known), station, *marks);
-        let table = station.chain.iptables();
-        let table = table.filter(|(family, _)| *family == namespace.rules.family);
+        let builtin = station.builtin_in(namespace.rules);
+        let builtin = builtin.filter(|(family, ..)| *family == namespace.rules.family);
+        let table = builtin.as_ref().map(|(_, table, _)| *table);
         let model = table
             .zip(asked)
-            .map(|((_, table), asked)| evaluate(namespace.rules, table, station.hook, &asked));
+            .map(|(table, asked)| evaluate(namespace.rules, table, station.hook, &asked));
         Self {
             namespace,
             station,
@@ -83,12 +84,12 @@ impl<'a> Follow<'a> {
                 ..
             } => Some(self.rule(place, verdict, *mark)),
             Step::End { .. } => None,
-            Step::Policy { chain, verdict } => self.policy(&chain.chain, verdict),
+            Step::Policy { verdict, .. } => self.policy(verdict),
         }
     }
 
     fn rule(&mut self, place: &RulePlace, verdict: &Verdict, mark: u32) -> Hop {
-        let id = place.rule_id();
+        let id = self.station.rule_id(place, self.namespace.rules).ok();
         let rules = self.namespace.rules;
         let mut contradictions = Vec::new();
         let agrees = id
@@ -106,9 +107,11 @@ impl<'a> Follow<'a> {
             self.marks.packet = mark;
         }
         let text = id.as_ref().and_then(|id| rule_text(rules, id));
+        let name = id.as_ref().map(|id| (id.table.name(), &id.chain));
+        let (table, chain) = name.unwrap_or((&place.chain.table, &place.chain.chain));
         let event = Event::Rule {
-            table: place.chain.table.clone(),
-            chain: place.chain.chain.clone(),
+            table: table.to_owned(),
+            chain: chain.clone(),
             ordinal: match place.ordinal {
                 Ordinal::Known(ordinal) => Some(ordinal),
                 Ordinal::Unknown(_) => None,
@@ -165,7 +168,7 @@ impl<'a> Follow<'a> {
     }
 
     /// None where the chain has no rule: nothing was decided there.
-    fn policy(&mut self, chain: &str, verdict: &Verdict) -> Option<Hop> {
+    fn policy(&mut self, verdict: &Verdict) -> Option<Hop> {
         let mut contradictions = Vec::new();
         let rules = self.namespace.rules;
         let rest = self.model.as_ref().zip(self.next);
@@ -200,9 +203,15 @@ impl<'a> Follow<'a> {
         if *verdict == Verdict::Accept && !of_rules && contradictions.is_empty() {
             return None;
         }
+        let builtin = self.station.builtin_in(rules);
+        let name = builtin.map(|(_, table, chain)| (table.name().to_owned(), chain));
+        let (table, chain) = name.unwrap_or_else(|| {
+            let ChainName { table, chain, .. } = &self.station.chain;
+            (table.clone(), chain.clone())
+        });
         let event = Event::Policy {
-            table: self.station.chain.table.clone(),
-            chain: chain.to_owned(),
+            table,
+            chain,
             verdict: verdict.clone(),
         };
         let mut hop = hop_at(self.namespace, self.station, event);

@@ -72,7 +72,7 @@ pub fn of_packet(namespace: &Namespace<'_>, packet: &TracedPacket, known: &Known
             passed
         });
         if let Some(expected) = expected {
-            compare(&mut here, stations, expected);
+            compare(&mut here, stations, expected, namespace.rules);
         }
         hops.append(&mut here);
         ends = Some(left);
@@ -137,15 +137,13 @@ pub(super) fn hop_at(namespace: &Namespace<'_>, station: &Station, event: Event)
 }
 
 /// Gives the model's word on a hook where nothing matched, and complains about rules that it wants and nobody asked.
-fn compare(hops: &mut [Hop], stations: &[Station], expected: &model::Passage) {
-    let seen = |table: &str| {
-        let mut chains = stations.iter().filter(|it| it.source != Source::Observer);
-        chains.any(|it| it.chain.table == table)
-    };
+fn compare(hops: &mut [Hop], stations: &[Station], expected: &model::Passage, rules: &RuleSet) {
+    let chains = stations.iter().filter(|it| it.source != Source::Observer);
+    let seen: Vec<_> = chains.filter_map(|it| it.builtin_in(rules)).collect();
     let unseen = expected
         .tables
         .iter()
-        .filter(|(table, _)| !seen(table.name()));
+        .filter(|(table, _)| seen.iter().all(|(_, it, _)| it != table));
     let wanted: Vec<RuleId> = unseen.flat_map(|(_, it)| it.moved()).collect();
     let Some(last) = hops.last_mut() else { return };
     for rule in &wanted {

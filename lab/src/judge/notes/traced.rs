@@ -4,13 +4,15 @@ use super::scene::{Saw, Scene};
 use crate::{
     evidence::ConntrackEntry,
     judge::{Check, Witness, gaps::gaps, packets::rules_of},
-    rules::{Hook, Table},
+    rules::{Hook, RuleSet, Table},
     traced::{TracedPacket, Tracing},
 };
 
 /// The first answer of a connection, where packets are traced.
 pub(super) struct Answer<'a> {
     witness: Witness,
+    /// The rules in the pod.
+    applied: &'a RuleSet,
     /// None with tracing off.
     found: Option<Saw<&'a TracedPacket>>,
 }
@@ -38,6 +40,7 @@ impl<'a> Answer<'a> {
         };
         Self {
             witness,
+            applied: &scene.case.applied,
             found: (scene.case.tracing != Tracing::Off).then(|| entry.and_then(answer)),
         }
     }
@@ -52,7 +55,7 @@ impl<'a> Answer<'a> {
 
     /// Does it meet a rule of nat?
     pub fn meets_nat(&self) -> Option<Check> {
-        self.check(|packet| match nat(packet) {
+        self.check(|packet| match self.nat(packet) {
             Ok(0) => Err((
                 "an answer that meets a rule of nat".to_owned(),
                 format!("none, at {}", hooks(packet)),
@@ -80,7 +83,7 @@ impl<'a> Answer<'a> {
         let Some(Ok(packet)) = &self.found else {
             return String::new();
         };
-        let met = match nat(packet) {
+        let met = match self.nat(packet) {
             Ok(0) => "no rule of nat".to_owned(),
             Ok(count) => format!("{count} rules of nat"),
             Err(why) => why,
@@ -96,6 +99,12 @@ impl<'a> Answer<'a> {
         )
     }
 
+    fn nat(&self, packet: &TracedPacket) -> Result<usize, String> {
+        let rules = rules_of(packet, self.applied)?;
+        let of_nat = rules.iter().filter(|(_, rule)| rule.table == Table::Nat);
+        Ok(of_nat.count())
+    }
+
     fn check(&self, test: impl Fn(&TracedPacket) -> Result<(), (String, String)>) -> Option<Check> {
         let found = self.found.as_ref()?;
         let witness = self.witness.clone();
@@ -107,12 +116,6 @@ impl<'a> Answer<'a> {
             },
         })
     }
-}
-
-fn nat(packet: &TracedPacket) -> Result<usize, String> {
-    let rules = rules_of(packet)?;
-    let of_nat = rules.iter().filter(|(_, rule)| rule.table == Table::Nat);
-    Ok(of_nat.count())
 }
 
 fn hooks(packet: &TracedPacket) -> String {

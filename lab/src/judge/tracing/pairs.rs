@@ -9,7 +9,7 @@ use crate::{
         Check, Witness, claim::process_words, matching::Matched, packets::rules_of,
         pods::rule_name, traces::PodPackets,
     },
-    rules::{Counter, CounterDelta, RuleId, Table},
+    rules::{Counter, CounterDelta, RuleId, RuleSet, Table},
     traced::{Hook, Owner, TracedPacket, Tracing},
 };
 
@@ -119,14 +119,14 @@ pub(super) fn entry_check(
 pub(super) fn against_counters(
     witness: &Witness,
     pod: &str,
-    packets: &[TracedPacket],
+    (applied, packets): (&RuleSet, &[TracedPacket]),
     counted: &CounterDelta,
     tracing: Tracing,
 ) -> Vec<Check> {
     let mut matched: BTreeMap<RuleId, u64> = BTreeMap::new();
     for packet in packets {
         // What can't be named is told elsewhere.
-        for (_, rule) in rules_of(packet).unwrap_or_default() {
+        for (_, rule) in rules_of(packet, applied).unwrap_or_default() {
             *matched.entry(rule).or_insert(0) += 1;
         }
     }
