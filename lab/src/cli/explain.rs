@@ -84,8 +84,15 @@ pub(super) fn run(args: &Args) -> Outcome {
     let wanted = || Wanted::of(&args.flow);
     let show = |path: &Path| say(&shown(args, path)?);
     if let Some(pid) = args.process.pid {
+        if args.lab.are_about_rules() {
+            return Err(Failure::new(
+                Class::Input,
+                "--pid does not go with flags for rules or a family",
+            )
+            .cause("its rules are those that are there, and its address says which family"));
+        }
         let wanted = (!args.flow.is_empty()).then(wanted).transpose()?;
-        return match of_process::path(&args.process, pid, wanted.as_ref())? {
+        return match of_process::path(&args.process, pid, wanted.as_ref(), args.lab.over())? {
             Sent::Whole(path) => show(&path).map(|()| exit_code(&path)),
             Sent::Interrupted(code) => Ok(code),
         };

@@ -78,25 +78,34 @@ fn read_on(watch: &mut TraceWatch, socket: &UdpSocket, to: SocketAddr) {
     );
 }
 
-/// What a supervisor does where there is little room, as an ordinary user's has: it reads while the flow goes on. (The same
-/// room loses most of this traffic when it is read at the end: `lost_events_are_counted`.)
+/// What a supervisor does where there is little room, as an ordinary user's has: it reads while the flow goes on.
 #[rstest]
 fn little_room_is_enough_for_what_is_read_while_it_goes_on(
     #[values(Backend::Nft, Backend::Legacy)] backend: Backend,
 ) {
     in_sandbox(|| {
         let pair = Pair::with_sidecar(backend, Family::V4, "");
-        let mut watch = pair.watch_with(Options {
-            room: 16 << 10,
-            ..pair.options(Selection {
-                packets: Packets::All,
-                ..Selection::default()
+        let little = || {
+            pair.watch_with(Options {
+                room: 128 << 10,
+                ..pair.options(Selection {
+                    packets: Packets::All,
+                    ..Selection::default()
+                })
             })
-        });
+        };
         let to = SocketAddr::new(loopback(Family::V4), 9);
         let socket = pair.datagrams(APP, SocketAddr::new(loopback(Family::V4), 0));
+        let mut watch = little();
         read_on(&mut watch, &socket, to);
         stopped(watch);
+        // The same, read at the end.
+        let mut watch = little();
+        for _ in 0..500 {
+            let _ = socket.send_to(b"much", to);
+        }
+        watch.drain().expect("loss is no error");
+        assert!(watch.lost().messages > 500, "{:?}", watch.lost());
     });
 }
 

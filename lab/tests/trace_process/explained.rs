@@ -1,6 +1,6 @@
 //! `hoplab explain --pid`: a connection in a namespace that is not a lab's, by its rules and counters, and traced.
 
-use std::process::Command;
+use std::{net::SocketAddr, process::Command};
 
 use hoplab::{netfilter::Backend, rules::Family};
 use rstest::rstest;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{
     APP, HOPLAB, PROXY, Pod,
     command::{Ended, Running, hoplab, run},
-    sandbox::in_sandbox,
+    sandbox::{in_sandbox, loopback},
 };
 
 /// An explanation in the pod's namespace.
@@ -225,6 +225,53 @@ fn rules_of_native_nft_are_explained_once_they_are_traced() {
     });
 }
 
+/// Captured DNS, in short.
+const DNS: &str = "*nat
+-A OUTPUT -p udp -m udp --dport 53 -m owner --uid-owner 1337 -j RETURN
+-A OUTPUT -p udp -m udp --dport 53 -j REDIRECT --to-ports 15053
+COMMIT
+";
+
+#[rstest]
+fn a_datagram_is_explained_as_one_by_the_rules_and_by_its_trace(
+    #[values(Backend::Nft, Backend::Legacy)] backend: Backend,
+    #[values(Family::V4, Family::V6)] family: Family,
+) {
+    in_sandbox(|| {
+        let pod = Pod::new(backend, family);
+        pod.pair.apply(DNS);
+        let server = pod.pair.client_at(53);
+        let to = server.to_string();
+        for (owner, rule) in [("1000:1000", "OUTPUT 2"), ("1337:1337", "OUTPUT 1")] {
+            let path = value(&run(&mut command(&pod, &[owner, &to, "--udp", "--json"])));
+            let rules: Vec<String> = matched(&path).into_iter().map(|it| it.0).collect();
+            assert_eq!(
+                (rules, &path["legs"][0]["transport"]),
+                (vec![rule.to_owned()], &"udp".into())
+            );
+        }
+        // Over TCP the same port is nobody's business.
+        let path = value(&run(&mut command(&pod, &["1000:1000", &to, "--json"])));
+        assert_eq!(matched(&path), []);
+        let proxy = pod.datagrams(PROXY, SocketAddr::new(loopback(family), 15053));
+        let any = SocketAddr::new(pod.pair.pod_at(0).ip(), 0);
+        let app = pod.datagrams(APP, any);
+        let running = waiting(&pod, &["1000:1000", &to, "--udp", "--json"]);
+        app.send_to(b"query", server).expect("it is sent");
+        let mut buffer = [0; 16];
+        let (_, from) = proxy.recv_from(&mut buffer).expect("it is redirected");
+        proxy.send_to(b"answer", from).expect("it is sent");
+        let path = value(&running.ended());
+        let leg = &path["legs"][0];
+        assert_eq!(
+            (&leg["transport"], &leg["opener"]["uid"]),
+            (&"udp".into(), &APP.into())
+        );
+        let seen = ["trace", "model"].map(str::to_owned).to_vec();
+        assert_eq!(matched(&path), [("OUTPUT 2".to_owned(), seen)]);
+    });
+}
+
 #[rstest]
 fn nothing_in_time_is_said_and_nothing_is_left() {
     in_sandbox(|| {
@@ -240,6 +287,9 @@ fn nothing_in_time_is_said_and_nothing_is_left() {
 #[case::a_name(&["bookinfo"], "`bookinfo` is no connection of a process")]
 #[case::a_service(&["1000:1000", "reviews:9080"], "`reviews:9080` is no address with a port")]
 #[case::a_sender(&["reviews", "10.99.0.1:80"], "`reviews` sends nothing here")]
+#[case::other_rules(&["1000:1000", "10.99.0.1:80", "--istio", "1.32"], "--pid does not go with flags for rules")]
+#[case::a_family(&["1000:1000", "10.99.0.1:80", "--family", "ipv6"], "--pid does not go with flags for rules")]
+#[case::a_deadline(&["1000:1000", "10.99.0.1:80", "--deadline", "10"], "cannot be used with")]
 fn words_that_name_no_connection_are_refused(#[case] words: &[&str], #[case] said: &str) {
     in_sandbox(|| {
         let pod = Pod::with_sidecar(Backend::Nft, Family::V4);

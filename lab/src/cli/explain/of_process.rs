@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use hoplab_proxies::record::Transport;
+
 use self::{predicted::predicted, traced::traced};
 use super::{Sent, Wanted};
 use crate::{
@@ -22,7 +24,7 @@ use crate::{
 pub(super) struct ProcessArgs {
     /// In the network namespace of this process: FROM is UID:GID of a process there or the address of a caller, TO is
     /// ADDRESS:port. Reads rules and counters, and changes nothing
-    #[arg(long, value_name = "PID", conflicts_with_all = ["from", "lab", "sender"])]
+    #[arg(long, value_name = "PID", conflicts_with_all = ["from", "lab", "sender", "path", "tcp", "deadline"])]
     pub pid: Option<u32>,
     /// Wait for the next such connection and trace it; the kernel needs a table of observers there while it lasts
     #[arg(long, requires = "pid")]
@@ -40,11 +42,17 @@ pub(super) struct ProcessArgs {
     #[arg(long, requires = "pid")]
     host: bool,
 }
+
 /// The path of a connection in the namespace.
 ///
 /// # Errors
 /// The namespace can't be entered or its rules not be read; words that are no connection; nothing came in time.
-pub(super) fn path(args: &ProcessArgs, pid: u32, wanted: Option<&Wanted>) -> Result<Sent, Failure> {
+pub(super) fn path(
+    args: &ProcessArgs,
+    pid: u32,
+    wanted: Option<&Wanted>,
+    over: Transport,
+) -> Result<Sent, Failure> {
     let namespace = ProcessNamespace::open(pid)?;
     if namespace.is_machines_own() && !args.host {
         let what = format!("process {pid} is in the machine's own network namespace");
@@ -65,13 +73,14 @@ pub(super) fn path(args: &ProcessArgs, pid: u32, wanted: Option<&Wanted>) -> Res
         }
     };
     match (args.trace, route) {
-        (true, route) => traced(args, namespace, route),
-        (false, Some(route)) => predicted(&namespace, route).map(Sent::Whole),
+        (true, route) => traced(args, namespace, route, over),
+        (false, Some(route)) => predicted(&namespace, route, over).map(Sent::Whole),
         (false, None) => Err(Failure::new(Class::Input, "which connection?").hint(
             "write FROM TO, such as 1000:1000 10.96.0.13:9080; or add --trace to wait for the next one",
         )),
     }
 }
+
 fn name_of(namespace: &ProcessNamespace) -> String {
     format!("process {}", namespace.pid())
 }

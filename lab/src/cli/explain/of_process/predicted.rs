@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use hoplab_proxies::record::Transport;
+
 use super::{
     name_of,
     place::{Place, only},
@@ -16,11 +18,14 @@ use crate::{
     rules::Family,
 };
 
+/// The path by the rules there, with what each of them has counted so far.
+///
 /// # Errors
 /// Words that are no connection, or rules that can't be read.
 pub(super) fn predicted(
     namespace: &ProcessNamespace,
     (from, to): (&str, &str),
+    over: Transport,
 ) -> Result<Path, Failure> {
     let place = Place::of(namespace)?;
     let to: SocketAddr = target(to)?;
@@ -43,7 +48,11 @@ pub(super) fn predicted(
             );
         }
     };
-    let words = format!("tcp {who} dst={to}");
+    let protocol = match over {
+        Transport::Tcp => "tcp",
+        Transport::Udp => "udp",
+    };
+    let words = format!("{protocol} {who} dst={to}");
     let Question {
         packet, mut host, ..
     } = question(&words, "the connection", &given).map_err(complaint)?;

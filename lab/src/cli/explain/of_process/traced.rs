@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hoplab_proxies::record::Transport;
+
 use super::{
     ProcessArgs, name_of,
     place::{Place, only},
@@ -20,7 +22,7 @@ use crate::{
     model::{Host, Packet, local_marks},
     net::ProcessNamespace,
     path::{Known, Namespace, Path, namespace_path, of_packet},
-    rules::RuleSet,
+    rules::{Protocol, RuleSet},
     trace::{NamespaceTrace, Packets, Selection},
     traced::{Block, Blocks, Owner, RulePlace, TracedPacket},
 };
@@ -28,12 +30,15 @@ use crate::{
 /// How often it is looked whether a packet on its way has got stuck.
 const STUCK: Duration = Duration::from_millis(250);
 
+/// The path of the next connection that is meant, by its trace.
+///
 /// # Errors
 /// The namespace can't be traced, or nothing came in time.
 pub(super) fn traced(
     args: &ProcessArgs,
     namespace: ProcessNamespace,
     route: Option<(&str, &str)>,
+    over: Transport,
 ) -> Result<Sent, Failure> {
     let place = Place::of(&namespace)?;
     let name = name_of(&namespace);
@@ -56,7 +61,11 @@ pub(super) fn traced(
         namespace,
         Selection {
             packets: Packets::FirstAndReply,
-            protocols: Vec::new(),
+            // Without a connection that is meant, the next one over either.
+            protocols: match (over, route) {
+                (Transport::Tcp, None) => Vec::new(),
+                (over, _) => vec![over],
+            },
             ports,
             addresses: peers,
         },
@@ -163,10 +172,12 @@ fn path_of(
         Owner::Socket { uid, gid } => Some((*uid, *gid)),
         Owner::Missing(_) => None,
     };
-    let packet = Packet {
-        owner,
-        ..Packet::tcp(header.source_end(), header.destination_end())
+    let (source, destination) = (header.source_end(), header.destination_end());
+    let packet = match Protocol::from_number(header.protocol) {
+        Protocol::Udp => Packet::udp(source, destination),
+        _ => Packet::tcp(source, destination),
     };
+    let packet = Packet { owner, ..packet };
     let mut path = namespace_path(name, &packet, hops(first), hops(answer));
     path.answer = match answer {
         Some(_) => "traced, with its answer".to_owned(),

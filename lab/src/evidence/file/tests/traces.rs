@@ -146,7 +146,7 @@ const NEEDED: [&str; 6] = [
 ];
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 48, ..ProptestConfig::default() })]
 
     #[test]
     fn any_value_in_a_trace_is_judged_and_explained_or_refused(
