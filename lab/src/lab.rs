@@ -305,7 +305,10 @@ impl Lab {
     pub fn keep(self) -> Result<(), Failure> {
         if let Held::Own(mut supervisor) = self.supervisor {
             supervisor.send(&Request::LetGo)?;
-            supervisor.let_go();
+            match supervisor.receive()? {
+                Message::Kept => supervisor.let_go(),
+                other => return Err(unexpected(other)),
+            }
         }
         Ok(())
     }

@@ -12,7 +12,11 @@ use super::{
     live::{Live, rules_here},
 };
 use crate::{
-    evidence::Up, failure::Failure, net::Inside, netfilter, process::ProcessError,
+    evidence::Up,
+    failure::Failure,
+    net::Inside,
+    netfilter::{self, Backend},
+    process::ProcessError,
     rules::to_restore,
 };
 
@@ -31,7 +35,7 @@ impl Live {
         let deadline = Instant::now() + SETTLE;
         for stub in 0..self.stubs.len() {
             let left = &self.stubs[stub];
-            if left.role == Role::Probe && left.input.is_some() {
+            if left.role == Role::Probe && left.exit.is_none() {
                 drive::dismiss(self, stub, deadline, queue)?;
             }
         }
@@ -75,6 +79,9 @@ impl Live {
                 .collect();
             if let Some(pod) = self.pods.get_mut(&up.name) {
                 pod.counters.clone_from(&up.counters);
+                if self.backend == Backend::Legacy {
+                    pod.legacy = held;
+                }
             }
         }
         Ok(now)

@@ -25,7 +25,7 @@ use crate::{
     netfilter::{self, Backend, ConntrackWatch, NetfilterError},
     process::{Exit, Input, ProcessError, Report, Sink, Spawned, Stub},
     rules::{CounterSnapshot, Family, RuleSet},
-    traced::PodTrace,
+    traced::{PodTrace, Tracing},
 };
 
 /// Lines of standard error kept per process.
@@ -49,6 +49,10 @@ pub(super) struct Live {
     pub unsynced: (u64, usize),
     /// First process that ended, or wrote nonsense, without being asked to.
     pub broken: Option<ProcessError>,
+    /// How much is traced.
+    pub tracing: Tracing,
+    /// It outlives the command that brought it up: observers are there only while a flow is sent.
+    pub is_kept: bool,
 }
 
 /// A pod of a running lab.
@@ -61,7 +65,9 @@ pub(super) struct LivePod {
     pub conntrack: Option<ConntrackWatch>,
     /// Events of conntrack were lost since it was last taken.
     pub overrun: bool,
-    /// None when nothing is traced.
+    /// Rules that the kernel held when they were last read. Legacy iptables only, whose trace tells no more than places.
+    pub legacy: Vec<RuleSet>,
+    /// None while nothing is traced.
     pub trace: Option<PodWatch>,
 }
 

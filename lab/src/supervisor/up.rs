@@ -106,6 +106,8 @@ pub(super) fn up(
         next_call: 0,
         unsynced: (0, 0),
         broken: None,
+        tracing: plan.tracing,
+        is_kept: false,
     };
     start_in_node(&plan, &mut live)?;
     let mut pods = build(&plan, &shared, &mut live)?;
@@ -202,6 +204,8 @@ fn build(plan: &Plan, shared: &Arc<Shared>, live: &mut Live) -> Result<Vec<PodUp
         for (stub, input) in live.stubs[first..].iter_mut().zip(built.inputs) {
             stub.input = Some(input);
         }
+        let saved = built.applied.as_ref().map(|it| it.saved.clone());
+        let is_legacy = live.backend == Backend::Legacy;
         let up = pod_up(pod, built.applied)?;
         let entry = LivePod {
             namespace,
@@ -209,6 +213,7 @@ fn build(plan: &Plan, shared: &Arc<Shared>, live: &mut Live) -> Result<Vec<PodUp
             counters: up.counters.clone(),
             conntrack: built.conntrack,
             overrun: false,
+            legacy: saved.filter(|_| is_legacy).unwrap_or_default(),
             trace: built.trace,
         };
         live.pods.insert(pod.name.clone(), entry);

@@ -13,6 +13,7 @@ use hoplab::{
     Lab,
     judge::{self, Verdict},
     live::RunningLab,
+    netfilter::Backend,
     rules::Family,
     sandbox::protocol::{Greeting, Message, Order, Request},
     topology::{Ask, Sender},
@@ -21,6 +22,8 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+
+use rstest::rstest;
 
 use super::{
     SMALL,
@@ -117,6 +120,91 @@ fn rules_that_were_changed_meanwhile_are_read_anew() {
     lab.drive("probe").expect("it is sent");
     assert_eq!(verdict(&mut lab), Verdict::Refuted);
     drop(lab);
+    runtime.down("small");
+}
+
+/// Where an answer ends, there is no time in which others could look: a person's command comes after it.
+#[rstest]
+fn nothing_of_hoplabs_own_is_in_a_pod_while_nobody_sends(
+    #[values(Backend::Nft, Backend::Legacy)] backend: Backend,
+) {
+    let runtime = Runtime::new();
+    let file = runtime.file("small.toml", SMALL);
+    runtime.output(&["up", &file, "--backend", &backend.to_string()]);
+    let running = runtime.find("small");
+    let look = || Look::at(&running, "called");
+    let first = look();
+    let mut lab = attach(&running);
+    assert_eq!(look(), first, "after it was joined");
+    let window = lab.drive("call").expect("it is sent");
+    assert!(
+        window.traces["called"].packets.len() >= 4,
+        "two connections, traced: {:#?}",
+        window.traces
+    );
+    assert_eq!(look(), first, "after a flow");
+    assert_eq!(verdict(&mut lab), Verdict::Holds);
+    drop(lab);
+    assert!(!first.tables.contains("hoplab"), "{first:#?}");
+    assert!(!first.loggers.concat().contains("nfnetlink"), "{first:#?}");
+    runtime.down("small");
+}
+
+/// What a person finds in a pod who looks around.
+#[derive(Debug, PartialEq, Eq)]
+struct Look {
+    /// `nft list tables`
+    tables: String,
+    /// Loggers of both families.
+    loggers: [String; 2],
+}
+
+impl Look {
+    fn at(lab: &RunningLab, pod: &str) -> Self {
+        let pid = lab.pid_in(pod).expect("it lives").to_string();
+        let inside = |words: &[&str]| {
+            let mut command = std::process::Command::new("nsenter");
+            let output = command.args(["-t", &pid, "-n"]).args(words).output();
+            let output = output.expect("nsenter is installed");
+            assert!(output.status.success(), "{words:?}: {output:?}");
+            String::from_utf8(output.stdout).expect("text")
+        };
+        let logger = |family| {
+            let path = format!("/proc/sys/net/netfilter/nf_log/{family}");
+            inside(&["cat", &path]).trim().to_owned()
+        };
+        Self {
+            tables: inside(&["nft", "list", "tables"]),
+            loggers: [logger("2"), logger("10")],
+        }
+    }
+}
+
+/// On legacy iptables the kernel tells places only: what is there has to be what is there now.
+#[rstest]
+fn a_rule_that_was_put_before_others_by_hand_is_the_one_that_explain_names(
+    #[values(Backend::Nft, Backend::Legacy)] backend: Backend,
+) {
+    let runtime = Runtime::new();
+    let file = runtime.file("small.toml", SMALL);
+    runtime.output(&["up", &file, "--backend", &backend.to_string()]);
+    let pid = runtime.find("small").pid_in("called").expect("it lives");
+    let mut edit = std::process::Command::new("nsenter");
+    edit.args(["-t", &pid.to_string(), "-n", "-m"]);
+    edit.arg(format!("iptables-{}", &backend.to_string()));
+    edit.args(["-t", "nat", "-I", "ISTIO_INBOUND", "1"]);
+    edit.args(["-p", "tcp", "--dport", "9080", "-j", "RETURN"]);
+    assert!(edit.status().expect("nsenter is installed").success());
+    let explained = runtime.done(&["explain", "caller", "called:9080", "--json"]);
+    let path: serde_json::Value = serde_json::from_str(&explained.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {explained:#?}"));
+    let words = path.to_string();
+    assert!(
+        words.contains("-p tcp -m tcp --dport 9080 -j RETURN")
+            || words.contains("--dport 9080 -j RETURN"),
+        "{path:#}"
+    );
+    assert_eq!(explained.status.code(), Some(0), "{explained:#?}");
     runtime.down("small");
 }
 
@@ -243,6 +331,9 @@ fn a_command_that_is_killed_in_the_middle_of_a_flow_frees_the_lab_at_once() {
         "supervisor, three processes, the probe"
     );
     drop(client);
+    wait_for("the end of the probe", || {
+        (processes(&running) == 4).then_some(())
+    });
     let started = Instant::now();
     let mut lab = attach(&running);
     assert!(
@@ -250,13 +341,50 @@ fn a_command_that_is_killed_in_the_middle_of_a_flow_frees_the_lab_at_once() {
         "{:?}",
         started.elapsed()
     );
-    assert_eq!(processes(&running), 4, "the probe is gone");
     let window = lab.drive("call").expect("it is sent");
     let flows: Vec<_> = window.records.iter().map(|record| &record.pod).collect();
     assert!(
         !flows.iter().any(|pod| *pod == "node"),
         "nothing of the probe: {flows:?}"
     );
+    drop(lab);
+    runtime.down("small");
+    runtime.assert_empty();
+}
+
+/// The app itself lives on; what it was told to send does not.
+#[test]
+fn a_call_of_an_app_ends_with_the_command_that_wanted_it() {
+    let runtime = Runtime::new();
+    up_with_black_hole(&runtime);
+    let running = runtime.find("small");
+    let from_app = Order {
+        pod: Some("caller".to_owned()),
+        sender: Sender::App,
+        ..endless()
+    };
+    let caller = running.pid_in("caller").expect("it lives");
+    let connecting = || {
+        let path = format!("/proc/{caller}/net/tcp");
+        let sockets = std::fs::read_to_string(path).unwrap_or_default();
+        let mut states = sockets
+            .lines()
+            .filter_map(|line| line.split_whitespace().nth(3));
+        states.any(|state| state == "02")
+    };
+    let mut client = Client::connect(&runtime);
+    assert_eq!(client.hear::<Greeting>(), Greeting::Turn);
+    client.say(&Request::Attach);
+    assert!(matches!(client.hear(), Message::Up(_)));
+    client.say(&Request::Drive(from_app));
+    wait_for("a connect that gets no answer", || {
+        connecting().then_some(())
+    });
+    drop(client);
+    wait_for("the end of the connect", || (!connecting()).then_some(()));
+    let mut lab = attach(&running);
+    lab.drive("call").expect("the app is there");
+    assert_eq!(verdict(&mut lab), Verdict::Holds);
     drop(lab);
     runtime.down("small");
     runtime.assert_empty();
