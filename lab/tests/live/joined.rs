@@ -193,7 +193,7 @@ fn a_rule_that_was_put_before_others_by_hand_is_the_one_that_explain_names(
     edit.args(["-t", &pid.to_string(), "-n", "-m"]);
     edit.arg(format!("iptables-{}", &backend.to_string()));
     edit.args(["-t", "nat", "-I", "ISTIO_INBOUND", "1"]);
-    edit.args(["-p", "tcp", "--dport", "9080", "-j", "RETURN"]);
+    edit.args(["-p", "tcp", "--dport", "9080", "-j", "ISTIO_IN_REDIRECT"]);
     assert!(edit.status().expect("nsenter is installed").success());
     let explained = runtime.done(&["explain", "caller", "called:9080", "--json"]);
     let path: serde_json::Value = serde_json::from_str(&explained.stdout)
