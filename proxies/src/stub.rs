@@ -107,6 +107,10 @@ pub(crate) async fn play(
     mut commands: mpsc::Receiver<Next>,
 ) -> Result<(), StubError> {
     let pod = config.pod;
+    let mark = match &config.part {
+        Part::Proxy(proxy) => proxy.upstream_mark,
+        Part::App(_) | Part::Probe | Part::Dns(_) => None,
+    };
     // Ready goes out after the last bind and before the first accept, so no record can precede it.
     match config.part {
         Part::App(app) => {
@@ -128,7 +132,7 @@ pub(crate) async fn play(
     }
     let mut calls = Calls::default();
     while let Some(command) = commands.recv().await {
-        obey(command?, &log, &mut calls).await;
+        obey(command?, mark, &log, &mut calls).await;
     }
     Ok(())
 }
@@ -151,8 +155,8 @@ impl Calls {
     }
 }
 
-/// Starts what takes time in the background.
-async fn obey(command: Command, log: &Log, calls: &mut Calls) {
+/// Starts what takes time in the background. `mark` is that of the process's own connections.
+async fn obey(command: Command, mark: Option<u32>, log: &Log, calls: &mut Calls) {
     match command {
         Command::Call {
             id,
@@ -165,6 +169,7 @@ async fn obey(command: Command, log: &Log, calls: &mut Calls) {
             let call = Call {
                 parent: None,
                 to,
+                mark,
                 host,
                 path,
                 request_id: Some(request_id),
@@ -185,6 +190,7 @@ async fn obey(command: Command, log: &Log, calls: &mut Calls) {
         } => {
             let wanted = Lookup {
                 to,
+                mark,
                 transport,
                 name,
                 request_id,

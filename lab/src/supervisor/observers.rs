@@ -9,7 +9,7 @@ use super::live::Live;
 use crate::{
     evidence::ConntrackEntry,
     failure::Failure,
-    netfilter::Backend,
+    netfilter::{Backend, RuleTool as Tool},
     rules::RuleSet,
     trace::{self, Lost, Options, Packets, Selection, TraceError, TraceWatch, TracedPacket},
     traced::{PodTrace, Tracing},
@@ -37,7 +37,7 @@ impl PodWatch {
     /// As [`TraceWatch::open`].
     pub fn open(
         tracing: Tracing,
-        backend: Backend,
+        tool: Tool,
         saved: &[RuleSet],
     ) -> Result<Option<Self>, TraceError> {
         let packets = match tracing {
@@ -45,9 +45,9 @@ impl PodWatch {
             Tracing::FirstAndReply => Packets::FirstAndReply,
             Tracing::All => Packets::All,
         };
-        let legacy = match backend {
-            Backend::Nft => Vec::new(),
-            Backend::Legacy => saved.to_vec(),
+        let legacy = match tool {
+            Tool::Iptables(Backend::Legacy) => saved.to_vec(),
+            Tool::Iptables(Backend::Nft) | Tool::Nft => Vec::new(),
         };
         let watch = TraceWatch::open(Options {
             selection: Selection {
@@ -100,13 +100,13 @@ impl Live {
     /// # Errors
     /// As [`TraceWatch::open`], for the first pod; others may have observers then.
     pub fn observe(&mut self) -> Result<(), Failure> {
-        let (tracing, backend) = (self.tracing, self.backend);
+        let (tracing, tool) = (self.tracing, self.tool);
         let mut jobs = Vec::new();
         for pod in self.pods.values_mut().filter(|pod| pod.trace.is_none()) {
             let rules = pod.legacy.clone();
             let job = pod
                 .namespace
-                .job(move |_| PodWatch::open(tracing, backend, &rules));
+                .job(move |_| PodWatch::open(tracing, tool, &rules));
             jobs.push((pod, job));
         }
         // All have begun: one that fails leaves nothing that is still to come.
