@@ -7,10 +7,7 @@ use std::{
 
 use hoplab_proxies::record::Role;
 
-use super::{
-    Event, drive,
-    live::{Live, held_here},
-};
+use super::{Event, counters::held_here, drive, live::Live};
 use crate::{evidence::Up, failure::Failure, net::Inside, process::ProcessError};
 
 /// Time for processes to hand over what they still have to say.

@@ -5,10 +5,12 @@
 
 mod attach;
 mod clients;
+mod counters;
 mod down;
 mod drive;
 mod live;
 mod observers;
+mod pod;
 mod quiet;
 mod up;
 
