@@ -5,6 +5,7 @@ mod conntrack;
 mod error;
 mod held;
 mod istio_init;
+mod nft;
 mod nft_tables;
 mod tables;
 
@@ -14,5 +15,6 @@ pub use conntrack::ConntrackWatch;
 pub use error::NetfilterError;
 pub use held::{Held, rules_here, rules_of_process};
 pub use istio_init::{Applied, apply, restore};
+pub use nft::nft;
 pub use nft_tables::{NftTable, nft_tables};
 pub use tables::{Ended, counters, edit, save, version};
