@@ -19,7 +19,7 @@ mod subject;
 pub use candidates::candidates;
 pub use changes::{Change, Effect};
 pub use choice::{Choice, Sampling, choose};
-pub use compare::{Comparison, Difference, Disagreement, Group, Ran, compare};
+pub use compare::{Comparison, Decided, Difference, Disagreement, Explained, Group, Ran, compare};
 pub use course::{Arrival, Course, End, Hop, Place, course};
 pub use flow::{Flow, Origin};
 pub use seen::{ProbeReport, Seen, SeenEnd};

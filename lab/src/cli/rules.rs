@@ -2,16 +2,20 @@
 
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 mod apply;
+#[cfg(all(feature = "kernel", target_os = "linux"))]
+mod diff;
 mod lint;
 mod read_counters;
 mod render;
 mod show;
+#[cfg(all(feature = "kernel", target_os = "linux"))]
+mod tried;
 
 use clap::Subcommand;
 
 use super::Outcome;
 #[cfg(not(all(feature = "kernel", target_os = "linux")))]
-use super::needs_kernel as apply;
+use super::{needs_kernel as apply, needs_kernel as diff};
 use crate::rules::{self, RuleSet};
 
 #[derive(clap::Args)]
@@ -32,6 +36,14 @@ enum Verb {
         command(about = "Apply rules to a pod (not in this build: needs Linux)")
     )]
     Apply(Box<apply::Args>),
+    /// Say what two rule sets do differently to traffic, with the kernel as judge
+    #[cfg_attr(
+        not(all(feature = "kernel", target_os = "linux")),
+        command(
+            about = "Say what two rule sets do differently to traffic (not in this build: needs Linux)"
+        )
+    )]
+    Diff(Box<diff::Args>),
     /// Say what is wrong with a rule set before any traffic
     Lint(lint::Args),
     /// Say what the counters of a dump mean: connections per kind of flow, sums, rules never hit
@@ -54,6 +66,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         Verb::Render(args) => render::run(args),
         Verb::Show(args) => show::run(args),
         Verb::Apply(args) => apply::run(args),
+        Verb::Diff(args) => diff::run(args),
         Verb::Lint(args) => lint::run(args),
         Verb::ReadCounters(args) => read_counters::run(args),
     }
