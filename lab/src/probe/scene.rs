@@ -59,16 +59,22 @@ impl Scene {
         outside
             .job(move |inside| attach(inside, &known.1))
             .wait()??;
-        let (known, ours) = (known.0, ours);
+        let own: Vec<IpAddr> = ours.iter().map(|(address, _)| *address).collect();
+        let peers = gateways.clone();
+        let known = known.0;
         pod.job(move |inside| {
             inside.netlink.set_up(LINK, &ours)?;
             inside.netlink.add_neighbours(LINK, &known)?;
             let routes = gateways.iter();
             routes
                 .copied()
-                .try_for_each(|it| inside.netlink.add_default_route(it))
+                .try_for_each(|it| inside.netlink.add_default_route(it))?;
+            ready(inside, &[LINK], &own)
         })
         .wait()??;
+        outside
+            .job(move |inside| ready(inside, &[FAR_END, BRIDGE], &peers))
+            .wait()??;
         let (text, names, marks) = (plan.rules.clone(), plan.names.clone(), plan.marks.clone());
         let rules = pod.job(move |inside| {
             let rules = apply(&text, &names, backend)?;
@@ -138,6 +144,14 @@ fn attach(inside: &mut Inside, pods: &[(IpAddr, Mac)]) -> Result<(), NetError> {
     write_sysctls(&[(silent, "1".to_owned())])?;
     inside.netlink.attach(FAR_END, BRIDGE)?;
     inside.netlink.add_neighbours(BRIDGE, pods)
+}
+
+/// Waits until packets pass: what comes earlier is lost, and would look like the work of rules.
+fn ready(inside: &Inside, links: &[&str], addresses: &[IpAddr]) -> Result<(), NetError> {
+    links
+        .iter()
+        .try_for_each(|link| net::await_carrier(inside, link))?;
+    addresses.iter().copied().try_for_each(net::await_address)
 }
 
 fn route_marked(inside: &Inside, marks: &[(Family, u32, u32)]) -> Result<(), net::NetError> {
