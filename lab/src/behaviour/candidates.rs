@@ -157,26 +157,21 @@ impl Space {
         address != self.stage.pod(self.family) && !self.is_on_loopback(address)
     }
 
-    /// The flows next to this one: one value replaced by its neighbours, where it is one that rules name.
+    /// The flows beside this one: one of its values replaced by what lies at the edge of something that rules name.
     pub fn around(&self, flow: &Flow) -> Vec<Flow> {
         let mut flows = Vec::new();
-        let ports = [flow.to.port().checked_sub(1), flow.to.port().checked_add(1)];
-        for port in ports.into_iter().flatten().filter(|it| *it != 0) {
+        for port in beside(self.constants.ports.iter().map(|it| u32::from(*it))) {
             let mut to = flow.to;
-            to.set_port(port);
+            to.set_port(u16::try_from(port).unwrap_or(0));
             flows.push(Flow { to, ..flow.clone() });
         }
-        let beside = |networks: &[(IpAddr, Vec<IpAddr>)], address: IpAddr| -> Vec<IpAddr> {
-            let of = networks.iter().filter(|(inside, _)| *inside == address);
-            of.flat_map(|(_, around)| around.iter().copied()).collect()
-        };
-        for address in beside(&self.destinations, flow.to.ip()) {
+        for address in self.destinations.iter().flat_map(|(_, around)| around) {
             let mut to = flow.to;
-            to.set_ip(address);
-            let kept = self.sources_to(address).contains(&flow.source);
-            let source = match kept || !flow.is_sent_by_pod() {
+            to.set_ip(*address);
+            let kept = !flow.is_sent_by_pod() || self.sources_to(*address).contains(&flow.source);
+            let source = match kept {
                 true => flow.source,
-                false => self.sources_to(address)[0],
+                false => self.sources_to(*address)[0],
             };
             flows.push(Flow {
                 to,
@@ -184,9 +179,9 @@ impl Space {
                 ..flow.clone()
             });
         }
-        for source in beside(&self.sources, flow.source) {
+        for source in self.sources.iter().flat_map(|(_, around)| around) {
             flows.push(Flow {
-                source,
+                source: *source,
                 ..flow.clone()
             });
         }
@@ -198,16 +193,10 @@ impl Space {
                     ..flow.clone()
                 });
             };
-            for uid in [uid.checked_sub(1), uid.checked_add(1)]
-                .into_iter()
-                .flatten()
-            {
+            for uid in beside(self.constants.uids.iter().copied()) {
                 push(uid, gid, mark);
             }
-            for gid in [gid.checked_sub(1), gid.checked_add(1)]
-                .into_iter()
-                .flatten()
-            {
+            for gid in beside(self.constants.gids.iter().copied()) {
                 push(uid, gid, mark);
             }
             if mark != 0 {
@@ -223,7 +212,8 @@ impl Space {
         let pod = self.stage.pod(self.family);
         let usable = |it| is_usable(it, &self.stage);
         let to = flow.to.ip();
-        usable(to)
+        flow.to.port() != 0
+            && usable(to)
             && usable(flow.source)
             && match flow.origin {
                 Origin::Outside { .. } => self.is_foreign(flow.source) && !self.is_on_loopback(to),
@@ -236,6 +226,11 @@ impl Space {
                 },
             }
     }
+}
+
+/// The numbers before and after each.
+fn beside(numbers: impl Iterator<Item = u32>) -> impl Iterator<Item = u32> {
+    numbers.flat_map(|it| [it.checked_sub(1), it.checked_add(1)].into_iter().flatten())
 }
 
 fn dedup(addresses: &mut Vec<IpAddr>) {

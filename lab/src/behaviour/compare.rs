@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::changes::Change;
-use super::course::{Course, End, Hop};
+use super::course::{Course, End, Hop, Place};
 use super::flow::Flow;
 use super::seen::{Seen, SeenEnd};
 use super::subject::Subject;
@@ -61,15 +61,13 @@ pub struct Explained {
     pub changes: Vec<Change>,
     /// Where the kernel took it.
     pub end: SeenEnd,
-    /// The last rule it matched where the two ways part; none when no rule matched there.
+    /// The rule that explains it best, held against the other side; none when no rule matched where the two part.
     pub decided: Option<Decided>,
 }
 
 /// A rule with its text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Decided {
-    /// The hook.
-    pub hook: Hook,
     /// The rule.
     pub rule: RuleId,
     /// As `iptables-save` prints it.
@@ -190,29 +188,28 @@ pub fn compare(a: &Subject, b: &Subject, flows: &[Flow], ran: &[(Ran, Ran)]) -> 
 
 fn difference(flow: &Flow, a: (&Subject, &Ran), b: (&Subject, &Ran)) -> Difference {
     let hook = parting(&a.1.course, &b.1.course);
-    let explained = |(subject, ran): (&Subject, &Ran)| {
-        let hops = &ran.seen.hops;
-        let there = hops
+    let met = |ran: &Ran| -> Vec<RuleId> {
+        let there = ran
+            .seen
+            .hops
             .iter()
             .filter(|hop| hook.is_none_or(|it| it == hop.hook));
-        let last = there
-            .filter_map(|hop| Some((hop.hook, hop.rules.last()?)))
-            .next_back();
-        Explained {
-            hops: hops.clone(),
-            changes: ran.course.changes.clone(),
-            end: ran.seen.end.clone(),
-            decided: last.map(|(hook, rule)| Decided {
-                hook,
-                rule: rule.clone(),
-                text: text_of(subject, rule),
-            }),
-        }
+        there.flat_map(|hop| hop.rules.clone()).collect()
+    };
+    let (of_a, of_b) = (met(a.1), met(b.1));
+    let explained = |(subject, ran): (&Subject, &Ran), decided: Option<&RuleId>| Explained {
+        hops: ran.seen.hops.clone(),
+        changes: ran.course.changes.clone(),
+        end: ran.seen.end.clone(),
+        decided: decided.map(|rule| Decided {
+            rule: rule.clone(),
+            text: text_of(subject, rule),
+        }),
     };
     Difference {
         flow: flow.clone(),
-        a: explained(a),
-        b: explained(b),
+        a: explained(a, deciding((a.0, &of_a), (b.0, &of_b))),
+        b: explained(b, deciding((b.0, &of_b), (a.0, &of_a))),
     }
 }
 
@@ -225,6 +222,36 @@ fn parting(a: &Course, b: &Course) -> Option<Hook> {
         (Some(one), Some(other)) => Some(one.min(other)),
         (one, other) => one.or(other),
     }
+}
+
+/// The rule that explains a way best, held against another: the first it does not share, unless that asks for nothing
+/// and only leads on to another chain.
+fn deciding<'a>(
+    here: (&Subject, &'a [RuleId]),
+    there: (&Subject, &[RuleId]),
+) -> Option<&'a RuleId> {
+    let spec =
+        |subject: &'a Subject, id: &RuleId| subject.rules(id.family)?.rule(id).map(|it| &it.spec);
+    let shared = here.1.iter().zip(there.1).take_while(|(one, other)| {
+        match (
+            spec(here.0, one),
+            there.0.rules(other.family).and_then(|it| it.rule(other)),
+        ) {
+            (Some(one), Some(other)) => {
+                let (target, others) = (&one.target, &other.spec.target);
+                *one == other.spec || (target.chain().is_some() && target == others)
+            }
+            _ => false,
+        }
+    });
+    let own = here.1.get(shared.count()..)?;
+    let chooses = |id: &&RuleId| {
+        spec(here.0, id).is_none_or(|it| {
+            let asks = !it.matches.is_catch_all(it.matches.only_protocol());
+            asks || it.target.chain().is_none()
+        })
+    };
+    own.iter().find(chooses).or(own.last()).or(here.1.last())
 }
 
 fn text_of(subject: &Subject, rule: &RuleId) -> String {
@@ -267,14 +294,20 @@ fn same_kind(one: &Difference, other: &Difference) -> bool {
             it.b.decided.as_ref().map(|it| it.rule.clone()),
         )
     };
-    let shape = |it: &SeenEnd| match it {
-        SeenEnd::Reached(at) => Some((
-            at.place,
-            Some(at.port).filter(|_| at.original != Some(at.local)),
-        )),
+    // Which port was asked for makes no other kind; to which one it was turned does.
+    let shape = |flow: &Flow, it: &SeenEnd| match it {
+        SeenEnd::Reached(at) => {
+            let turned = match at.place {
+                Place::Pod => at
+                    .original
+                    .map_or(at.port != flow.to.port(), |it| it != at.local),
+                Place::Outside => at.local != flow.to,
+            };
+            Some((at.place, turned.then_some(at.port)))
+        }
         _ => None,
     };
-    let ends = |it: &Difference| (shape(&it.a.end), shape(&it.b.end));
+    let ends = |it: &Difference| (shape(&it.flow, &it.a.end), shape(&it.flow, &it.b.end));
     let kinds = |one: &SeenEnd, other: &SeenEnd| {
         std::mem::discriminant(one) == std::mem::discriminant(other)
     };
