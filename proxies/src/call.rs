@@ -29,6 +29,8 @@ pub(crate) struct Call {
     /// Accepted connection on whose behalf it is sent.
     pub(crate) parent: Option<u64>,
     pub(crate) to: SocketAddr,
+    /// `SO_MARK`; none leaves the socket alone.
+    pub(crate) mark: Option<u32>,
     /// Value of the `Host` header.
     pub(crate) host: String,
     pub(crate) path: String,
@@ -47,7 +49,11 @@ pub(crate) async fn get(log: &Log, call: Call) -> CallOutcome {
     };
     let request_id = call.request_id.as_deref();
     let conn = log.next_conn();
-    let (stream, event) = Dial::<TcpStream>::start(Way::to(call.to))
+    let way = Way {
+        mark: call.mark,
+        ..Way::to(call.to)
+    };
+    let (stream, event) = Dial::<TcpStream>::start(way)
         .finish(call.parent, call.limit)
         .await;
     log.connect(conn, request_id, event).await;

@@ -104,6 +104,10 @@ pub(crate) async fn play(
     mut commands: mpsc::Receiver<Next>,
 ) -> Result<(), StubError> {
     let pod = config.pod;
+    let mark = match &config.part {
+        Part::Proxy(proxy) => proxy.upstream_mark,
+        Part::App(_) | Part::Probe | Part::Dns(_) => None,
+    };
     // Ready goes out after the last bind and before the first accept, so no record can precede it.
     match config.part {
         Part::App(app) => {
@@ -124,13 +128,13 @@ pub(crate) async fn play(
         Part::Probe => ready(&log, &pod, [].into_iter()).await,
     }
     while let Some(command) = commands.recv().await {
-        obey(command?, &log).await;
+        obey(command?, mark, &log).await;
     }
     Ok(())
 }
 
-/// Starts what takes time in the background.
-async fn obey(command: Command, log: &Log) {
+/// Starts what takes time in the background. `mark` is that of the process's own connections.
+async fn obey(command: Command, mark: Option<u32>, log: &Log) {
     match command {
         Command::Call {
             id,
@@ -143,6 +147,7 @@ async fn obey(command: Command, log: &Log) {
             let call = Call {
                 parent: None,
                 to,
+                mark,
                 host,
                 path,
                 request_id: Some(request_id),
@@ -161,6 +166,7 @@ async fn obey(command: Command, log: &Log) {
         } => {
             let wanted = Lookup {
                 to,
+                mark,
                 transport,
                 name,
                 request_id,

@@ -227,7 +227,7 @@ fn parting(a: &Course, b: &Course) -> Option<Hook> {
 /// The rule that explains a way best, held against another: the first it does not share, unless that asks for nothing
 /// and only leads on to another chain.
 fn deciding<'a>(
-    here: (&Subject, &'a [RuleId]),
+    here: (&'a Subject, &'a [RuleId]),
     there: (&Subject, &[RuleId]),
 ) -> Option<&'a RuleId> {
     let spec =

@@ -36,6 +36,8 @@ Examples:
   hoplab run bookinfo --rules profile:kuma   under Kuma's rules, its proxy included
   hoplab run bookinfo --istio 1.32           under the rules injection gives a pod with Istio 1.32
   hoplab run bookinfo --istio 1.32 --inbound-interception-mode TPROXY --redirect-dns --dual-stack
+  hoplab run bookinfo --native-nftables      the same rules in Istio's other language, applied by nft
+  hoplab run bookinfo --ambient --redirect-dns --dual-stack
   hoplab run bookinfo --istio 1.24 --annotation traffic.sidecar.istio.io/excludeInboundPorts=9080
   hoplab run bookinfo --flow app-to-own-ip -v
   hoplab run ./my-lab.toml --out out --junit junit.xml")]

@@ -46,9 +46,6 @@ pub enum ProbeError {
         /// Possible.
         most: usize,
     },
-    /// nft's own rules can't be read back.
-    #[error("could not read {0}")]
-    Unreadable(Box<crate::diagnostic::Diagnostic>),
 }
 
 impl ProbeError {
@@ -61,7 +58,7 @@ impl ProbeError {
 impl Explain for ProbeError {
     fn class(&self) -> Class {
         match self {
-            Self::Refused { .. } | Self::TooMany { .. } | Self::Unreadable(_) => Class::Input,
+            Self::Refused { .. } | Self::TooMany { .. } => Class::Input,
             Self::Socket { .. } | Self::Owner { .. } => Class::Machine,
         }
     }

@@ -22,22 +22,10 @@ pub use pool::Pool;
 pub(crate) use run::run_inside;
 
 use crate::{
-    apply::Texts,
     behaviour::{Flow, Stage},
     netfilter::BackendChoice,
-    rules::{Family, OwnerNames},
+    rules::{Family, OwnerNames, Written},
 };
-
-/// Rules as they are given to the kernel.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ProbeRules {
-    /// For iptables-restore and ip6tables-restore.
-    Iptables(Texts),
-    /// For `nft -f`.
-    Nft(String),
-    /// For `nft -j -f`.
-    NftJson(String),
-}
 
 /// What is to be tried.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +33,7 @@ pub struct ProbePlan {
     /// Which iptables, for rules of iptables.
     pub backend: BackendChoice,
     /// The rules.
-    pub rules: ProbeRules,
+    pub rules: Written,
     /// What names in the rules stand for.
     pub names: OwnerNames,
     /// Marks that `ip rule` routes to the pod: family, value, mask.

@@ -3,7 +3,7 @@
 use std::{sync::OnceLock, time::Instant};
 
 use super::{
-    ProbePlan, ProbeRules,
+    ProbePlan,
     drive::{Ears, Sender, drive},
     ports,
     scene::Scene,
@@ -15,7 +15,7 @@ use crate::{
     failure::Failure,
     netfilter::Backend,
     plan::Files,
-    rules::RuleSet,
+    rules::{RuleSet, Written},
     sandbox::prepare_mounts,
     trace::{Options, TraceWatch},
 };
@@ -35,8 +35,8 @@ pub(crate) fn run_inside(plan: &ProbePlan) -> Result<ProbeReport, Failure> {
         MOUNTED.get_or_init(|| ());
     }
     let chosen = match plan.rules {
-        ProbeRules::Iptables(_) => Some(plan.backend.settle()?),
-        ProbeRules::Nft(_) | ProbeRules::NftJson(_) => None,
+        Written::Iptables(_) => Some(plan.backend.settle()?),
+        Written::Nft { .. } => None,
     };
     let backend = chosen.as_ref().map(|it| it.backend);
     let listened = ports::listened(plan);
@@ -67,7 +67,7 @@ pub(crate) fn run_inside(plan: &ProbePlan) -> Result<ProbeReport, Failure> {
             outside: scene.outside.job(move |_| there()).wait()??,
         }
     };
-    let mut told = Told::new(&scene.rules);
+    let mut told = Told::new(scene.rules.clone());
     let batch = match watch.room() < ROOM_FOR_A_BATCH {
         true => SMALL_BATCH,
         false => BATCH,

@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeMap, fs::File, net::IpAddr, os::fd::AsFd};
 
-use super::{ProbeError, ProbePlan, ProbeRules, prefix_of};
+use super::{ProbeError, ProbePlan, prefix_of};
 use crate::{
     failure::Failure,
     net::{self, Inside, MarkRule, Namespace, NetError, write_sysctls},
     netfilter::{self, Backend},
     plan::Mac,
-    rules::{self, Family, OwnerNames, RuleSet},
+    rules::{Family, RuleSet, Written},
 };
 
 const POD: &str = "pod";
@@ -75,9 +75,9 @@ impl Scene {
         outside
             .job(move |inside| ready(inside, &[FAR_END, BRIDGE], &peers))
             .wait()??;
-        let (text, names, marks) = (plan.rules.clone(), plan.names.clone(), plan.marks.clone());
+        let (text, marks) = (plan.rules.clone(), plan.marks.clone());
         let rules = pod.job(move |inside| {
-            let rules = apply(&text, &names, backend)?;
+            let rules = apply(&text, backend)?;
             route_marked(inside, &marks)?;
             Ok::<_, Failure>(rules)
         });
@@ -172,13 +172,9 @@ fn route_marked(inside: &Inside, marks: &[(Family, u32, u32)]) -> Result<(), net
 }
 
 /// Applies the rules in the namespace of the calling thread, and reads them back.
-fn apply(
-    rules: &ProbeRules,
-    names: &OwnerNames,
-    backend: Option<Backend>,
-) -> Result<BTreeMap<Family, RuleSet>, Failure> {
+fn apply(rules: &Written, backend: Option<Backend>) -> Result<BTreeMap<Family, RuleSet>, Failure> {
     match (rules, backend) {
-        (ProbeRules::Iptables(texts), Some(backend)) => {
+        (Written::Iptables(texts), Some(backend)) => {
             for (family, text) in texts {
                 accepted(netfilter::restore(backend, *family, text, POD)?)?;
             }
@@ -187,14 +183,11 @@ fn apply(
                 families.map(|family| Ok((*family, netfilter::save(backend, *family, POD)?)));
             saved.collect()
         }
-        (ProbeRules::Iptables(_), None) => Ok(BTreeMap::new()),
-        (ProbeRules::Nft(text), _) => {
-            accepted(netfilter::nft(text, false, POD)?)?;
-            read(text, names)
-        }
-        (ProbeRules::NftJson(text), _) => {
-            accepted(netfilter::nft(text, true, POD)?)?;
-            read(text, names)
+        (Written::Iptables(_), None) => Ok(BTreeMap::new()),
+        (Written::Nft { nft: text }, _) => {
+            accepted(netfilter::transaction(text, POD)?)?;
+            let found = netfilter::native_rules(POD)?.into_iter();
+            Ok(found.map(|set| (set.family, set)).collect())
         }
     }
 }
@@ -207,14 +200,4 @@ fn accepted(ended: netfilter::Ended) -> Result<(), ProbeError> {
             words: ended.stderr,
         }),
     }
-}
-
-fn read(text: &str, names: &OwnerNames) -> Result<BTreeMap<Family, RuleSet>, Failure> {
-    let unreadable = |it| ProbeError::Unreadable(Box::new(it));
-    let document = rules::read(text, "the rules", Family::V4).map_err(unreadable)?;
-    let sets = document.rules().map_err(unreadable)?;
-    Ok(sets
-        .iter()
-        .map(|set| (set.family, names.resolve(set)))
-        .collect())
 }

@@ -5,22 +5,23 @@ use std::collections::{BTreeMap, HashMap};
 use crate::{
     behaviour::{Flow, Hop},
     model::Hook,
-    rules::{Family, Protocol, RuleId, RuleSet, Table},
-    traced::{ChainName, Ordinal, RulePlace, Source, Step, TracedPacket},
+    rules::{Family, Protocol, RuleId, RuleSet},
+    traced::{RulePlace, Source, Station, Step, TracedPacket},
 };
 
 /// First packets by what names a flow: protocol number and source port.
 #[derive(Default)]
 pub(super) struct Told {
     packets: HashMap<(u8, u16), TracedPacket>,
-    chains: Chains,
+    /// The rules as the kernel has them: a trace names places, which are theirs.
+    rules: BTreeMap<Family, RuleSet>,
 }
 
 impl Told {
-    pub fn new(rules: &BTreeMap<Family, RuleSet>) -> Self {
+    pub fn new(rules: BTreeMap<Family, RuleSet>) -> Self {
         Self {
             packets: HashMap::new(),
-            chains: Chains::of(rules),
+            rules,
         }
     }
 
@@ -49,15 +50,27 @@ impl Told {
 
     /// What dropped the flow's first packet, in words.
     pub fn dropped(&self, flow: &Flow, port: u16) -> Option<String> {
-        let step = self.packet(flow, port)?.dropped()?;
+        let packet = self.packet(flow, port)?;
+        let mut steps = packet
+            .stations
+            .iter()
+            .flat_map(|station| station.steps.iter().map(move |it| (station, it)));
+        let (station, step) = steps.find(|(_, step)| step.drops())?;
         Some(match step {
-            Step::Rule { place, .. } => match self.chains.rule(place, flow.family()) {
-                Some(rule) => rule.to_string(),
-                None => place.to_string(),
+            Step::Rule { place, .. } => match self.rule(station, place, flow.family()) {
+                Ok(rule) => rule.to_string(),
+                Err(_) => place.to_string(),
             },
             Step::Policy { chain, .. } => format!("the policy of {chain}"),
             Step::End { chain, .. } => format!("the end of {chain}"),
         })
+    }
+
+    fn rule(&self, station: &Station, place: &RulePlace, family: Family) -> Result<RuleId, String> {
+        match self.rules.get(&family) {
+            Some(rules) => station.rule_id(place, rules),
+            None => Err(format!("rules that hold {place}")),
+        }
     }
 
     /// The last hook it was seen at.
@@ -86,9 +99,9 @@ impl Told {
                 let Step::Rule { place, .. } = step else {
                     continue;
                 };
-                match self.chains.rule(place, flow.family()) {
-                    Some(rule) => rules.push(rule),
-                    None => doubts.push(format!("{place} is no rule of the set")),
+                match self.rule(station, place, flow.family()) {
+                    Ok(rule) => rules.push(rule),
+                    Err(missing) => doubts.push(format!("the trace lacks {missing}")),
                 }
             }
             match hops.last_mut().filter(|last| last.hook == station.hook) {
@@ -100,55 +113,5 @@ impl Told {
             }
         }
         (hops, doubts)
-    }
-}
-
-/// Which table each chain of native nft counts for: the view that `rules` makes of it.
-#[derive(Default)]
-struct Chains {
-    /// By family, nft's table and chain: our table and the chain's name there.
-    native: HashMap<(Family, String, String), (Table, String)>,
-}
-
-impl Chains {
-    fn of(rules: &BTreeMap<Family, RuleSet>) -> Self {
-        let mut native = HashMap::new();
-        for (family, set) in rules {
-            for (table, chains) in &set.tables {
-                let bases = chains.chains().iter().filter_map(|it| it.nft.as_ref());
-                let tables: Vec<String> = bases.map(|it| it.table.clone()).collect();
-                for chain in chains.chains() {
-                    let own = |name: &str| (*table, name.to_owned());
-                    match &chain.nft {
-                        Some(base) => {
-                            let key = (*family, base.table.clone(), base.chain.clone());
-                            native.insert(key, own(&chain.name));
-                        }
-                        None => {
-                            for of in &tables {
-                                let key = (*family, of.clone(), chain.name.clone());
-                                native.entry(key).or_insert_with(|| own(&chain.name));
-                            }
-                        }
-                    }
-                }
-            }
-        }
-        Self { native }
-    }
-
-    fn rule(&self, place: &RulePlace, family: Family) -> Option<RuleId> {
-        let ChainName {
-            family: of,
-            table,
-            chain,
-        } = &place.chain;
-        let key = (family, format!("{of} {table}"), chain.clone());
-        if let (Some((table, name)), Ordinal::Known(ordinal)) =
-            (self.native.get(&key), &place.ordinal)
-        {
-            return Some(RuleId::new(family, *table, name, *ordinal));
-        }
-        place.rule_id()
     }
 }

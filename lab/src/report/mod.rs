@@ -4,6 +4,7 @@ pub mod behaviour;
 mod counters;
 mod figures;
 mod files;
+mod heading;
 mod journey;
 mod junit;
 mod notes;

@@ -44,6 +44,7 @@ pub(super) async fn call(
         Call {
             parent: Some(parent),
             to,
+            mark: None,
             host: format!("{}:{}", call.service, call.port),
             path: call.path.clone(),
             request_id: request_id.map(str::to_owned),

@@ -3,14 +3,13 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use crate::{
-    apply::Texts,
     behaviour::{Choice, Flow, Stage, Subject},
     cli::source::{Source, Text, complaint},
     failure::{Class, Failure},
     lab_file::FIRST_NAMED_ID,
     netfilter::BackendChoice,
-    probe::{ProbePlan, ProbeRules},
-    rules::{self, Family, Form, OwnerNames, RuleSet},
+    probe::ProbePlan,
+    rules::{self, Family, Form, OwnerNames, RuleSet, Written},
 };
 
 /// Rules of one source.
@@ -18,7 +17,7 @@ pub(super) struct Tried {
     /// As the model reads them.
     pub subject: Subject,
     /// As the kernel is given them.
-    pub rules: ProbeRules,
+    pub rules: Written,
 }
 
 /// Reads each source; what names in their rules stand for is the same in all.
@@ -46,9 +45,10 @@ pub(super) fn read(
             .map(|it| it.form)
             .collect();
         let given = match forms.first() {
-            Some(Form::Nft) => ProbeRules::Nft(text.text.clone()),
-            Some(Form::NftJson) => ProbeRules::NftJson(text.text.clone()),
-            _ => ProbeRules::Iptables(texts(&sets)),
+            Some(Form::Nft | Form::NftJson) => Written::Nft {
+                nft: text.text.clone(),
+            },
+            _ => Written::Iptables(texts(&sets)),
         };
         let native = |it: &Form| matches!(it, Form::Nft | Form::NftJson);
         if forms.iter().any(native) && !forms.iter().all(|it| Some(it) == forms.first()) {
@@ -69,7 +69,7 @@ pub(super) fn read(
 }
 
 /// What is given to iptables-restore: what the text means, one file a family.
-pub(super) fn texts(sets: &[RuleSet]) -> Texts {
+pub(super) fn texts(sets: &[RuleSet]) -> BTreeMap<Family, String> {
     let sets = sets.iter().filter(|set| !set.is_empty());
     sets.map(|set| (set.family, rules::to_restore(&set.without_counters())))
         .collect()
