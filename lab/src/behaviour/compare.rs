@@ -115,7 +115,7 @@ impl Ran {
     }
 
     /// Whether the kernel, and the model where it can tell, treat the flow alike in both.
-    fn behaves_as(&self, other: &Self) -> bool {
+    pub fn behaves_as(&self, other: &Self) -> bool {
         let known = self.course.is_known() && other.course.is_known();
         (!known || self.course.behaves_as(&other.course))
             && same_end(&self.seen.end, &other.seen.end)

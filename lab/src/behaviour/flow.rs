@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +53,68 @@ impl Flow {
     /// True when a process of the pod sends it.
     pub fn is_sent_by_pod(&self) -> bool {
         matches!(self.origin, Origin::Pod { .. })
+    }
+}
+
+impl FromStr for Flow {
+    type Err = String;
+
+    /// Reads what `Display` writes.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut words = text.split(' ');
+        let protocol = match words.next() {
+            Some("tcp") => Protocol::Tcp,
+            Some("udp") => Protocol::Udp,
+            other => return Err(format!("`{}` is not tcp or udp", other.unwrap_or_default())),
+        };
+        let (mut interface, mut ids, mut mark) = (None, [None; 2], 0);
+        let (mut source, mut to) = (None, None);
+        let number = |text: &str| text.parse().map_err(|_| format!("`{text}` is no number"));
+        for word in words {
+            let (key, value) = word
+                .split_once('=')
+                .ok_or_else(|| format!("`{word}` has no `=`"))?;
+            match key {
+                "in" => interface = Some(value.to_owned()),
+                "uid" => ids[0] = Some(number(value)?),
+                "gid" => ids[1] = Some(number(value)?),
+                "mark" => {
+                    let hex = value
+                        .strip_prefix("0x")
+                        .and_then(|it| u32::from_str_radix(it, 16).ok());
+                    mark = hex.ok_or_else(|| format!("`{value}` is no mark"))?;
+                }
+                "src" => {
+                    source = Some(
+                        value
+                            .parse()
+                            .map_err(|_| format!("`{value}` is no address"))?,
+                    )
+                }
+                "dst" => {
+                    to = Some(
+                        value
+                            .parse()
+                            .map_err(|_| format!("`{value}` is no address with a port"))?,
+                    )
+                }
+                _ => return Err(format!("`{key}` is no word of a flow")),
+            }
+        }
+        let origin = match (interface, ids) {
+            (Some(interface), [None, None]) => Origin::Outside { interface },
+            (None, [Some(uid), Some(gid)]) => Origin::Pod { uid, gid, mark },
+            _ => return Err("it needs either `in=`, or `uid=` and `gid=`".to_owned()),
+        };
+        match (source, to) {
+            (Some(source), Some(to)) => Ok(Self {
+                protocol,
+                origin,
+                source,
+                to,
+            }),
+            _ => Err("it needs `src=` and `dst=`".to_owned()),
+        }
     }
 }
 

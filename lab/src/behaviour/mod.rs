@@ -11,8 +11,12 @@ mod choice;
 mod compare;
 mod constants;
 mod course;
+mod coverage;
 mod flow;
+mod mutant;
+mod mutation;
 mod seen;
+mod snapshot;
 mod stage;
 mod subject;
 
@@ -21,8 +25,12 @@ pub use changes::{Change, Effect};
 pub use choice::{Choice, Sampling, choose};
 pub use compare::{Comparison, Decided, Difference, Disagreement, Explained, Group, Ran, compare};
 pub use course::{Arrival, Course, End, Hop, Place, course};
+pub use coverage::{Coverage, Covered, Met, Reach, cover};
 pub use flow::{Flow, Origin};
+pub use mutant::{Mutant, mutants};
+pub use mutation::{Fate, Judged, Score, judge};
 pub use seen::{ProbeReport, Seen, SeenEnd};
+pub use snapshot::{Entry, HookEntry, Snapshot, Verified};
 pub use stage::{INTERFACE, Stage};
 pub use subject::Subject;
 

@@ -64,6 +64,13 @@ impl Stage {
         self
     }
 
+    /// The same with another address for the other machine.
+    #[must_use]
+    pub fn with_peer(mut self, address: IpAddr) -> Self {
+        self.pair_mut(Family::of(address)).peer = address;
+        self
+    }
+
     /// The pod's address.
     pub fn pod(&self, family: Family) -> IpAddr {
         self.pair(family).pod

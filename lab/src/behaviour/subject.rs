@@ -72,6 +72,13 @@ impl Subject {
         other
     }
 
+    /// The same, one family alone.
+    #[must_use]
+    pub fn only(mut self, family: Family) -> Self {
+        self.sets.retain(|of, _| *of == family);
+        self
+    }
+
     /// The machine as the model knows it.
     pub(super) fn host(&self, stage: &Stage, family: Family) -> Host {
         Host {

@@ -60,10 +60,22 @@ impl Pool {
         plans: Vec<ProbePlan>,
         done: impl Fn(usize, &Result<ProbeReport, Failure>) + Sync,
     ) -> Vec<Result<ProbeReport, Failure>> {
+        let played = self.play_while(plans, || true, done).into_iter();
+        let no_answer = || Err(Failure::new(Class::State, "a sandbox gave no answer"));
+        played.map(|it| it.unwrap_or_else(no_answer)).collect()
+    }
+
+    /// The same, but begins none once `on` says no; those have no result.
+    pub fn play_while(
+        &self,
+        plans: Vec<ProbePlan>,
+        on: impl Fn() -> bool + Sync,
+        done: impl Fn(usize, &Result<ProbeReport, Failure>) + Sync,
+    ) -> Vec<Option<Result<ProbeReport, Failure>>> {
         let next = AtomicUsize::new(0);
         let results: Vec<Mutex<Option<Result<ProbeReport, Failure>>>> =
             plans.iter().map(|_| Mutex::new(None)).collect();
-        let (plans, results_of, done, next) = (&plans, &results, &done, &next);
+        let (plans, results_of, done, next, on) = (&plans, &results, &done, &next, &on);
         std::thread::scope(|scope| {
             for sandbox in &self.sandboxes {
                 scope.spawn(move || {
@@ -72,7 +84,9 @@ impl Pool {
                         .unwrap_or_else(std::sync::PoisonError::into_inner);
                     loop {
                         let at = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(plan) = plans.get(at) else { return };
+                        let Some(plan) = plans.get(at).filter(|_| on()) else {
+                            return;
+                        };
                         let result = ask(&mut sandbox, plan);
                         done(at, &result);
                         if let Ok(mut slot) = results_of[at].lock() {
@@ -82,13 +96,12 @@ impl Pool {
                 });
             }
         });
-        let over = results.into_iter().map(|slot| {
-            let inside = slot
-                .into_inner()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
-            inside.unwrap_or_else(|| Err(Failure::new(Class::State, "a sandbox gave no answer")))
-        });
-        over.collect()
+        let over = results.into_iter();
+        over.map(|slot| {
+            slot.into_inner()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+        })
+        .collect()
     }
 }
 

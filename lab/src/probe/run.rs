@@ -1,6 +1,6 @@
 //! A probe from beginning to end, in the supervisor of a sandbox that has no lab.
 
-use std::{sync::OnceLock, time::Instant};
+use std::{collections::BTreeSet, sync::OnceLock, time::Instant};
 
 use super::{
     ProbePlan,
@@ -42,6 +42,27 @@ pub(crate) fn run_inside(plan: &ProbePlan) -> Result<ProbeReport, Failure> {
     let listened = ports::listened(plan);
     let sources = ports::sources(plan, &listened)?;
     let scene = Scene::build(plan, backend)?;
+    let played = play(plan, &scene, backend, &listened, &sources);
+    scene.remove()?;
+    let (seen, lost, took_us) = played?;
+    Ok(ProbeReport {
+        backend: chosen,
+        seen,
+        lost,
+        took_us,
+    })
+}
+
+/// What each flow did, what was lost, and how long it took in microseconds.
+type Played = (Vec<Seen>, Option<String>, u64);
+
+fn play(
+    plan: &ProbePlan,
+    scene: &Scene,
+    backend: Option<Backend>,
+    listened: &BTreeSet<u16>,
+    sources: &[u16],
+) -> Result<Played, Failure> {
     let legacy: Vec<RuleSet> = match backend {
         Some(Backend::Legacy) => scene.rules.values().cloned().collect(),
         _ => Vec::new(),
@@ -54,7 +75,7 @@ pub(crate) fn run_inside(plan: &ProbePlan) -> Result<ProbeReport, Failure> {
     });
     let mut watch = watch.wait()??;
     let ears = {
-        let numbers: Vec<u16> = listened.into_iter().collect();
+        let numbers: Vec<u16> = listened.iter().copied().collect();
         let families: Vec<_> = plan.families().into_iter().collect();
         let open = move || {
             let each = families.iter().map(|family| listen(*family, &numbers));
@@ -73,7 +94,10 @@ pub(crate) fn run_inside(plan: &ProbePlan) -> Result<ProbeReport, Failure> {
         false => BATCH,
     };
     let started = Instant::now();
-    let numbered: Vec<_> = (0..).zip(&plan.flows).zip(sources).collect();
+    let numbered: Vec<_> = (0..)
+        .zip(&plan.flows)
+        .zip(sources.iter().copied())
+        .collect();
     let mut ends: Vec<SeenEnd> = Vec::new();
     for some in numbered.chunks(batch) {
         let senders = some.iter().map(|((number, flow), port)| {
@@ -101,12 +125,5 @@ pub(crate) fn run_inside(plan: &ProbePlan) -> Result<ProbeReport, Failure> {
         let (hops, doubts) = told.hops(flow, *port);
         Seen { hops, end, doubts }
     });
-    let seen = seen.collect();
-    scene.remove()?;
-    Ok(ProbeReport {
-        backend: chosen,
-        seen,
-        lost: lost.words(),
-        took_us,
-    })
+    Ok((seen.collect(), lost.words(), took_us))
 }

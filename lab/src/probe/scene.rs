@@ -34,59 +34,19 @@ impl Scene {
     /// Builds both and applies the rules; `backend` is there for rules of iptables.
     pub fn build(plan: &ProbePlan, backend: Option<Backend>) -> Result<Self, Failure> {
         let (pod, outside) = (Namespace::create(POD)?, Namespace::create(OUTSIDE)?);
-        let families: Vec<Family> = [Family::V4, Family::V6].into();
-        let addresses = |of: &dyn Fn(Family) -> IpAddr| -> Vec<(IpAddr, u8)> {
-            let all = families.iter().map(|family| of(*family));
-            all.map(|it| (it, prefix_of(it))).collect()
-        };
-        let ours = addresses(&|family| plan.stage.pod(family));
-        let theirs = addresses(&|family| plan.stage.peer(family));
-        let (our_mac, their_mac) = (Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2]));
-        let known = (neighbours(&theirs, their_mac), neighbours(&ours, our_mac));
-        let gateways: Vec<IpAddr> = theirs.iter().map(|(address, _)| *address).collect();
-        let far = outside
-            .job(move |inside| bridge(inside, &theirs, their_mac))
-            .wait()??;
-        let near = pod.job(move |inside| {
-            write_sysctls(&sysctls())?;
-            // Passthrough calls of IPv6 come from `::6`, which every mesh puts there.
-            inside
-                .netlink
-                .set_up("lo", &[(IpAddr::from([0, 0, 0, 0, 0, 0, 0, 6]), 128)])?;
-            inside.netlink.add_veth(LINK, our_mac, FAR_END, far.as_fd())
-        });
-        near.wait()??;
-        outside
-            .job(move |inside| attach(inside, &known.1))
-            .wait()??;
-        let own: Vec<IpAddr> = ours.iter().map(|(address, _)| *address).collect();
-        let peers = gateways.clone();
-        let known = known.0;
-        pod.job(move |inside| {
-            inside.netlink.set_up(LINK, &ours)?;
-            inside.netlink.add_neighbours(LINK, &known)?;
-            let routes = gateways.iter();
-            routes
-                .copied()
-                .try_for_each(|it| inside.netlink.add_default_route(it))?;
-            ready(inside, &[LINK], &own)
-        })
-        .wait()??;
-        outside
-            .job(move |inside| ready(inside, &[FAR_END, BRIDGE], &peers))
-            .wait()??;
-        let (text, marks) = (plan.rules.clone(), plan.marks.clone());
-        let rules = pod.job(move |inside| {
-            let rules = apply(&text, backend)?;
-            route_marked(inside, &marks)?;
-            Ok::<_, Failure>(rules)
-        });
-        let rules = rules.wait()??;
-        Ok(Self {
-            pod,
-            outside,
-            rules,
-        })
+        match furnish(plan, backend, &pod, &outside) {
+            Ok(rules) => Ok(Self {
+                pod,
+                outside,
+                rules,
+            }),
+            Err(failure) => {
+                // The next probe of this sandbox has a scene of the same names.
+                pod.remove()?;
+                outside.remove()?;
+                Err(failure)
+            }
+        }
     }
 
     /// Removes both; nothing of theirs may be in use any more.
@@ -94,6 +54,63 @@ impl Scene {
         self.pod.remove()?;
         self.outside.remove()
     }
+}
+
+/// Links, addresses and routes of both, then the rules; the rules as the kernel has them.
+fn furnish(
+    plan: &ProbePlan,
+    backend: Option<Backend>,
+    pod: &Namespace,
+    outside: &Namespace,
+) -> Result<BTreeMap<Family, RuleSet>, Failure> {
+    let families: Vec<Family> = [Family::V4, Family::V6].into();
+    let addresses = |of: &dyn Fn(Family) -> IpAddr| -> Vec<(IpAddr, u8)> {
+        let all = families.iter().map(|family| of(*family));
+        all.map(|it| (it, prefix_of(it))).collect()
+    };
+    let ours = addresses(&|family| plan.stage.pod(family));
+    let theirs = addresses(&|family| plan.stage.peer(family));
+    let (our_mac, their_mac) = (Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2]));
+    let known = (neighbours(&theirs, their_mac), neighbours(&ours, our_mac));
+    let gateways: Vec<IpAddr> = theirs.iter().map(|(address, _)| *address).collect();
+    let far = outside
+        .job(move |inside| bridge(inside, &theirs, their_mac))
+        .wait()??;
+    let near = pod.job(move |inside| {
+        write_sysctls(&sysctls())?;
+        // Passthrough calls of IPv6 come from `::6`, which every mesh puts there.
+        inside
+            .netlink
+            .set_up("lo", &[(IpAddr::from([0, 0, 0, 0, 0, 0, 0, 6]), 128)])?;
+        inside.netlink.add_veth(LINK, our_mac, FAR_END, far.as_fd())
+    });
+    near.wait()??;
+    outside
+        .job(move |inside| attach(inside, &known.1))
+        .wait()??;
+    let own: Vec<IpAddr> = ours.iter().map(|(address, _)| *address).collect();
+    let peers = gateways.clone();
+    let known = known.0;
+    pod.job(move |inside| {
+        inside.netlink.set_up(LINK, &ours)?;
+        inside.netlink.add_neighbours(LINK, &known)?;
+        let routes = gateways.iter();
+        routes
+            .copied()
+            .try_for_each(|it| inside.netlink.add_default_route(it))?;
+        ready(inside, &[LINK], &own)
+    })
+    .wait()??;
+    outside
+        .job(move |inside| ready(inside, &[FAR_END, BRIDGE], &peers))
+        .wait()??;
+    let (text, marks) = (plan.rules.clone(), plan.marks.clone());
+    let rules = pod.job(move |inside| {
+        let rules = apply(&text, backend)?;
+        route_marked(inside, &marks)?;
+        Ok::<_, Failure>(rules)
+    });
+    rules.wait()?
 }
 
 fn neighbours(addresses: &[(IpAddr, u8)], mac: Mac) -> Vec<(IpAddr, Mac)> {

@@ -1,21 +1,20 @@
 //! `hoplab rules diff`: what two rule sets do differently to traffic, with the kernel as judge.
 
-use std::{net::IpAddr, process::ExitCode};
+use std::process::ExitCode;
 
-use super::tried::{self, Tried};
+use super::tried::{self, ProbeArgs, Tried};
 use crate::{
-    behaviour::{Comparison, Ran, Sampling, choose, compare, course},
+    behaviour::{Comparison, Ran, choose, compare},
     cli::{
         Outcome,
         interrupt::Interrupt,
         source::{self, Source},
         stdout::say,
     },
-    failure::{Class, Failure},
+    failure::Class,
     netfilter::BackendChoice,
     probe::Pool,
     report::behaviour::{self, About},
-    rules::Family,
 };
 
 #[derive(clap::Args)]
@@ -30,6 +29,7 @@ Examples:
   hoplab rules diff git:HEAD~1:my.rules my.rules --markdown
   hoplab rules diff my.rules pid:4711 --text
   hoplab rules diff istio istio-nft                 iptables and native nft
+  hoplab rules diff my.rules my.rules --backend nft --backend-of-b legacy
 
 Exit codes: 0 they do the same to all flows tried, 1 they do not, 5 model and kernel are of two minds about a flow, or
 the kernel lost a report.")]
@@ -39,21 +39,11 @@ pub(super) struct Args {
     a: Source,
     #[arg(value_name = "B", help = format!("The rules after. {}", source::HELP))]
     b: Source,
-    /// Family of a form that does not tell it
-    #[arg(long, default_value = "ipv4", value_parser = crate::cli::family)]
-    family: Family,
-    /// Which iptables plays rules of iptables: nft, legacy or auto
-    #[arg(long, default_value = "auto")]
-    backend: BackendChoice,
-    /// Address of the pod, where rules name it (once per family) [default: one that no rule names]
-    #[arg(long, value_name = "ADDRESS")]
-    address: Vec<IpAddr>,
-    /// How many of the flows that the model calls alike run all the same
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    sample: usize,
-    /// Which ones: the same number picks the same flows
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    seed: u64,
+    #[command(flatten)]
+    probe: ProbeArgs,
+    /// Which iptables plays B, where it is another one than A's
+    #[arg(long, value_name = "BACKEND")]
+    backend_of_b: Option<BackendChoice>,
     /// Show how the rules themselves differ, too
     #[arg(long)]
     text: bool,
@@ -66,49 +56,44 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    let (tried, names) = tried::read(&[&args.a, &args.b], args.family)?;
+    let (tried, names) = tried::read(&[&args.a, &args.b], &args.probe)?;
     let [a, b] = &tried[..] else {
         unreachable!("two sources were read");
     };
-    let stage = tried::stage(&tried, &args.address);
-    let sampling = Sampling {
-        flows: args.sample,
-        seed: args.seed,
-    };
+    let stage = tried::stage(&tried, &args.probe.address);
     let subjects = [&a.subject, &b.subject];
-    let choice = choose(&subjects, &stage, sampling).ok_or_else(too_much)?;
+    let choice = choose(&subjects, &stage, args.probe.sampling()).ok_or_else(tried::too_much)?;
+    let flows = &choice.flows;
     let pool = Pool::for_work(2)?;
     let interrupt = Interrupt::watch_pool(&pool)?;
-    let plan = |it: &Tried| it.plan(args.backend, &names, stage, &choice.flows, &choice);
-    let mut reports = pool.play(vec![plan(a), plan(b)], |_, _| {}).into_iter();
+    let backends = (
+        args.probe.backend,
+        args.backend_of_b.unwrap_or(args.probe.backend),
+    );
+    let plans = [(a, backends.0), (b, backends.1)]
+        .map(|(it, backend)| it.plan(backend, &names, stage, flows, &choice.landings));
+    let mut reports = pool.play(plans.into(), |_, _| {}).into_iter();
     if let Some(code) = interrupt.exit_code() {
         return Ok(code);
     }
+    let mut took_us = 0;
     let mut next = |it: &Tried| {
-        let report = reports.next().expect("one for each plan")?;
-        match &report.lost {
-            Some(lost) => Err(Failure::new(Class::Incomplete, lost.clone())),
-            None => {
-                let courses = choice
-                    .flows
-                    .iter()
-                    .map(|flow| course(&it.subject, &stage, flow));
-                let ran = courses
-                    .zip(report.seen)
-                    .map(|(course, seen)| Ran { course, seen });
-                Ok((ran.collect::<Vec<_>>(), report.took_us))
-            }
-        }
+        let report = reports.next().expect("one for each plan");
+        let report = report.map_err(|failure| {
+            failure.cause(format!("these are the rules of {}", it.subject.name))
+        })?;
+        took_us = took_us.max(report.took_us);
+        tried::ran(&it.subject, &stage, flows, report)
     };
-    let ((of_a, took_a), (of_b, took_b)) = (next(a)?, next(b)?);
+    let (of_a, of_b) = (next(a)?, next(b)?);
     let ran: Vec<(Ran, Ran)> = of_a.into_iter().zip(of_b).collect();
-    let comparison = compare(&a.subject, &b.subject, &choice.flows, &ran);
+    let comparison = compare(&a.subject, &b.subject, flows, &ran);
     let about = About {
         a: &a.subject,
         b: &b.subject,
         choice: &choice,
         stage: &stage,
-        took_us: took_a.max(took_b),
+        took_us,
         text: args.text,
     };
     say(&match (args.json, args.markdown) {
@@ -117,12 +102,6 @@ pub(super) fn run(args: &Args) -> Outcome {
         _ => behaviour::text(&about, &comparison),
     })?;
     Ok(code(&comparison))
-}
-
-pub(super) fn too_much() -> Failure {
-    let what =
-        "the rules name too many ports, addresses and owners to try every combination of them";
-    Failure::new(Class::Input, what).hint("this is for the rules of a pod, not for those of a node")
 }
 
 /// A difference is one whoever is right about it.
