@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 pub use crate::evidence::Down;
 use crate::{
     apply::ApplyPlan,
+    behaviour::ProbeReport,
     evidence::{Machine, Up, Window},
     failure::Failure,
     plan::Plan,
+    probe::ProbePlan,
     rules::{CounterSnapshot, Family},
     topology::{Ask, Sender},
 };
@@ -32,6 +34,8 @@ pub enum Request {
     Attach,
     /// Apply rules to a throwaway pod; answered by [`Message::Applied`].
     Apply(Box<ApplyPlan>),
+    /// Play flows under a rule set in throwaway namespaces; answered by [`Message::Probed`].
+    Probe(Box<ProbePlan>),
     /// Try what a lab needs in this sandbox; answered by [`Message::Checks`].
     Doctor,
 }
@@ -85,6 +89,8 @@ pub enum Message {
     Down(Down),
     /// What was done to a throwaway pod.
     Applied(Box<crate::apply::Report>),
+    /// What a rule set did to flows.
+    Probed(Box<ProbeReport>),
     /// What a doctor found.
     Checks(Vec<crate::doctor::Check>),
     /// A request could not be carried out.

@@ -35,6 +35,7 @@ use crate::{
     apply, doctor,
     evidence::{Machine, Up},
     failure::{Class, Failure},
+    probe,
     process::Report,
     sandbox::{
         CONTROL_FD, LISTEN_ARG, LISTENER_FD, prepare_mounts,
@@ -275,6 +276,12 @@ fn answer(
         }
         Request::Apply(plan) => {
             apply::run_inside(*plan).map(|report| Message::Applied(Box::new(report)))
+        }
+        Request::Probe(_) if live.is_some() => {
+            Err(Failure::new(Class::State, "the lab is up already"))
+        }
+        Request::Probe(plan) => {
+            probe::run_inside(&plan).map(|report| Message::Probed(Box::new(report)))
         }
         Request::Doctor => Ok(Message::Checks(doctor::examine_inside())),
     };
