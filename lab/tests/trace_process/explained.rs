@@ -222,7 +222,10 @@ fn rules_of_native_nft_are_explained_once_they_are_traced() {
         let _client = pod.client_connects(9080);
         let ended = running.ended();
         ended.failed_with(0, &[]);
-        for wanted in ["istio-inbound", "meta l4proto tcp redirect to :15006"] {
+        for wanted in [
+            "nat istio-inbound      ✗  1",
+            "-p tcp -j REDIRECT --to-ports 15006",
+        ] {
             assert!(ended.stdout.contains(wanted), "{}", ended.stdout);
         }
         assert_eq!(pod.tables(), Vec::<String>::new());
