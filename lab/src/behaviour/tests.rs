@@ -1,0 +1,212 @@
+//! What the model makes of flows, and what is called different.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use rstest::rstest;
+
+use super::{
+    Arrival, Choice, Comparison, End, Flow, Place, Ran, Sampling, Seen, SeenEnd, Stage, Subject,
+    choose, compare, course,
+};
+use crate::profiles::{self, Rules};
+use crate::rules::{Family, RuleSet, parse};
+
+fn subject(name: &str, text: &str) -> Subject {
+    let set = parse(text, Family::V4, name).expect("valid rules");
+    Subject::new(name, [set], |_| None)
+}
+
+fn profile(name: &str) -> Subject {
+    let profile = profiles::find(name).expect("a profile");
+    match profile.rules {
+        Rules::Iptables { v4, .. } => subject(name, &v4),
+        Rules::Nft(text) => {
+            let read = crate::rules::read(&text, name, Family::V4).expect("valid rules");
+            let sets: Vec<RuleSet> = read.rules().expect("valid rules");
+            let v4 = sets.into_iter().filter(|it| it.family == Family::V4);
+            Subject::new(name, v4, |_| None)
+        }
+    }
+}
+
+const NO_SAMPLE: Sampling = Sampling { flows: 0, seed: 1 };
+
+fn chosen(a: &Subject, b: &Subject) -> (Stage, Choice) {
+    let stage = Stage::away_from(a.sets().chain(b.sets()));
+    let choice = choose(&[a, b], &stage, NO_SAMPLE).expect("few enough");
+    (stage, choice)
+}
+
+/// A comparison in a kernel that does what the model says.
+fn compared(a: &Subject, b: &Subject) -> Comparison {
+    let (stage, choice) = chosen(a, b);
+    let ran = |of: &Subject, flow: &Flow| obedient(course(of, &stage, flow));
+    let both = choice.flows.iter().map(|flow| (ran(a, flow), ran(b, flow)));
+    compare(a, b, &choice.flows, &both.collect::<Vec<_>>())
+}
+
+fn obedient(course: super::Course) -> Ran {
+    let end = match &course.end {
+        End::Reached(arrival) => SeenEnd::Reached(*arrival),
+        End::Unanswered { .. } | End::Unknown { .. } => SeenEnd::Silent { last: None },
+        End::Dropped => SeenEnd::Dropped {
+            by: "a rule".into(),
+        },
+        End::Rejected { .. } => SeenEnd::Refused {
+            error: "refused".into(),
+        },
+    };
+    let seen = Seen {
+        hops: course.hops.clone(),
+        end,
+        doubts: Vec::new(),
+    };
+    Ran { course, seen }
+}
+
+fn words(comparison: &Comparison) -> Vec<String> {
+    let groups = comparison.groups.iter();
+    groups
+        .flat_map(|it| std::iter::once(&it.shown.flow).chain(&it.others))
+        .map(ToString::to_string)
+        .collect()
+}
+
+#[test]
+fn the_proxy_of_linkerd_1_calling_its_own_pod_is_all_that_differs() {
+    let found = compared(&profile("linkerd"), &profile("linkerd-1"));
+    assert_eq!(found.groups.len(), 1, "{found:#?}");
+    for flow in words(&found) {
+        assert!(flow.starts_with("tcp uid=2102 gid="), "{flow}");
+        assert!(flow.contains(" src=192.0.2.2 dst=192.0.2.2:"), "{flow}");
+    }
+    let decided = found.groups[0].shown.b.decided.as_ref().expect("a rule");
+    assert_eq!(decided.rule.to_string(), "nat PROXY_INIT_OUTPUT 1");
+}
+
+#[test]
+fn since_istio_1_18_the_proxy_calls_the_tunnel_port_of_its_own_pod_directly() {
+    let found = compared(&profile("istio-1.13"), &profile("istio"));
+    assert_eq!(found.groups.len(), 1, "{found:#?}");
+    for flow in words(&found) {
+        assert!(flow.starts_with("tcp uid=1337 gid="), "{flow}");
+        assert!(
+            flow.ends_with(" src=192.0.2.2 dst=192.0.2.2:15008"),
+            "{flow}"
+        );
+    }
+    let Arrival { place, port, .. } = match found.groups[0].shown.a.end {
+        SeenEnd::Reached(arrival) => arrival,
+        ref other => panic!("{other}"),
+    };
+    assert_eq!((place, port), (Place::Pod, 15006));
+}
+
+#[rstest]
+#[case::native_nft("istio", "istio-nft")]
+#[case::generations_without_a_difference_by_default("istio-1.25", "istio-1.18")]
+#[case::itself("istio-tproxy", "istio-tproxy")]
+fn sets_that_do_the_same_are_alike(#[case] a: &str, #[case] b: &str) {
+    let found = compared(&profile(a), &profile(b));
+    assert_eq!(words(&found), Vec::<String>::new());
+    assert!(found.flows > 20, "{} flows", found.flows);
+}
+
+#[rstest]
+#[case::a_port("-p tcp --dport 22", "-p tcp --dport 23")]
+#[case::the_end_of_a_range("-p tcp --dport 100:200", "-p tcp --dport 100:199")]
+#[case::a_list(
+    "-p tcp -m multiport --dports 1,2,3",
+    "-p tcp -m multiport --dports 1,2"
+)]
+#[case::a_network("-d 10.0.0.0/8 -p tcp", "-d 10.0.0.0/9 -p tcp")]
+#[case::the_other_side_of_it("! -d 10.0.0.0/8 -p tcp", "-d 10.0.0.0/8 -p tcp")]
+#[case::a_source("-s 127.0.0.6/32 -p tcp", "-s 127.0.0.7/32 -p tcp")]
+#[case::a_user("-p tcp -m owner --uid-owner 7", "-p tcp -m owner --uid-owner 8")]
+#[case::users("-p tcp -m owner --uid-owner 7-9", "-p tcp -m owner --uid-owner 7-10")]
+#[case::a_group("-p tcp -m owner --gid-owner 7", "-p tcp -m owner ! --gid-owner 7")]
+#[case::an_interface("-o lo -p tcp", "! -o lo -p tcp")]
+#[case::a_mark("-p tcp -m mark --mark 0x1", "-p tcp -m mark --mark 0x2")]
+#[case::a_protocol("-p tcp", "-p udp")]
+#[case::nothing_at_all("-p tcp", "-p icmp")]
+fn a_rule_that_asks_for_something_else_is_found(#[case] one: &str, #[case] other: &str) {
+    let set = |asks: &str| {
+        let text = format!(
+            "*nat\n-A OUTPUT {asks} -j RETURN\n-A OUTPUT -p tcp -j REDIRECT --to-ports 15001\n-A OUTPUT -p udp -j REDIRECT --to-ports 15053\nCOMMIT\n"
+        );
+        subject(asks, &text)
+    };
+    let found = compared(&set(one), &set(other));
+    assert!(!found.groups.is_empty(), "{one} against {other}");
+    let same = compared(&set(one), &set(one));
+    assert!(same.groups.is_empty(), "{same:#?}");
+}
+
+#[test]
+fn every_edge_of_what_rules_name_is_tried_on_both_sides() {
+    let text = "*nat\n-A OUTPUT -d 10.1.0.0/16 -p tcp --dport 100:200 -m owner --uid-owner 7 -j RETURN\nCOMMIT\n";
+    let rules = subject("edges", text);
+    let (_, choice) = chosen(&rules, &rules);
+    let sample = Sampling {
+        flows: usize::MAX,
+        seed: 1,
+    };
+    let stage = Stage::away_from(rules.sets());
+    let all = choose(&[&rules], &stage, sample).expect("few enough").flows;
+    let ports: BTreeSet<u16> = all.iter().map(|it| it.to.port()).collect();
+    for port in [99, 100, 200, 201] {
+        assert!(ports.contains(&port), "{port} of {ports:?}");
+    }
+    let to: BTreeSet<String> = all.iter().map(|it| it.to.ip().to_string()).collect();
+    for address in ["10.0.255.255", "10.1.0.0", "10.1.255.255", "10.2.0.0"] {
+        assert!(to.contains(address), "{address} of {to:?}");
+    }
+    assert!(choice.flows.len() < all.len(), "some are alike");
+}
+
+#[test]
+fn a_kernel_that_does_something_else_is_a_disagreement() {
+    let rules = profile("istio");
+    let (stage, choice) = chosen(&rules, &rules);
+    let flow = &choice.flows[0];
+    let right = obedient(course(&rules, &stage, flow));
+    assert_eq!(right.disagreement(), None);
+
+    let mut elsewhere = right.clone();
+    elsewhere.seen.end = SeenEnd::Reached(Arrival {
+        place: Place::Pod,
+        port: 1,
+        local: SocketAddr::new(flow.to.ip(), 1),
+        original: Some(flow.to),
+    });
+    assert!(elsewhere.disagreement().is_some());
+
+    let mut another_way = right.clone();
+    another_way.seen.hops.pop();
+    another_way.seen.hops.retain(|hop| hop.rules.is_empty());
+    let (model, kernel) = another_way.disagreement().expect("no rule matched");
+    assert_eq!(kernel, "no rule matched");
+    assert_ne!(model, kernel);
+}
+
+#[test]
+fn the_answer_of_a_tproxy_connection_needs_the_mark_of_its_connection() {
+    let whole = profile("istio-tproxy");
+    let restore = whole.rules(Family::V4).expect("IPv4").clone();
+    let lost: Vec<_> = restore
+        .rules(crate::rules::Table::Mangle)
+        .filter(|(_, rule)| rule.spec.target.name() == "CONNMARK")
+        .map(|(id, _)| id)
+        .collect();
+    assert_eq!(lost.len(), 2, "save and restore");
+    let without = whole.with_rules("without the restore", restore.without(&lost[1]));
+    let found = compared(&whole, &without);
+    assert!(
+        words(&found)
+            .iter()
+            .any(|it| it.contains("mark=0x539 src=192.0.2.3")),
+        "{:#?}",
+        words(&found)
+    );
+}
