@@ -28,7 +28,7 @@ pub use course::{Arrival, Course, End, Hop, Place, course};
 pub use coverage::{Coverage, Covered, Met, Reach, cover};
 pub use flow::{Flow, Origin};
 pub use mutant::{Mutant, mutants};
-pub use mutation::{Fate, Judged, Score, judge};
+pub use mutation::{Expected, Fate, Judged, Score, expected, judge};
 pub use seen::{ProbeReport, Seen, SeenEnd};
 pub use snapshot::{Entry, HookEntry, Snapshot, Verified};
 pub use stage::{INTERFACE, Stage};
