@@ -1,10 +1,11 @@
 //! The handle of a lab: from a lab file to a running lab, flow by flow, and down again.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-};
+mod held;
+mod order;
 
+use std::collections::BTreeMap;
+
+use self::{held::Held, order::order};
 use crate::{
     evidence::{Down, Evidence, Machine, SCHEMA, Up, Window},
     failure::{Class, Failure},
@@ -14,10 +15,10 @@ use crate::{
     plan,
     rules::{CounterSnapshot, Family},
     sandbox::{
-        SandboxError, Supervisor, Visitor,
-        protocol::{Message, Order, Request},
+        Supervisor, Visitor,
+        protocol::{Message, Request},
     },
-    topology::{Flow, Target, Topology},
+    topology::Flow,
     traced::Tracing,
 };
 
@@ -57,31 +58,6 @@ pub struct Lab {
     sent: u64,
     /// What was observed of the flows sent so far.
     windows: Vec<Window>,
-}
-
-/// How this process holds on to the supervisor.
-#[derive(Debug)]
-enum Held {
-    /// It started it.
-    Own(Supervisor),
-    /// Another command did.
-    Visited(Visitor),
-}
-
-impl Held {
-    fn send(&mut self, request: &Request) -> Result<(), SandboxError> {
-        match self {
-            Self::Own(supervisor) => supervisor.send(request),
-            Self::Visited(visitor) => visitor.send(request),
-        }
-    }
-
-    fn receive(&mut self) -> Result<Message, SandboxError> {
-        match self {
-            Self::Own(supervisor) => supervisor.receive(),
-            Self::Visited(visitor) => visitor.receive(),
-        }
-    }
 }
 
 impl Lab {
@@ -306,7 +282,10 @@ impl Lab {
     pub fn keep(self) -> Result<(), Failure> {
         if let Held::Own(mut supervisor) = self.supervisor {
             supervisor.send(&Request::LetGo)?;
-            supervisor.let_go();
+            match supervisor.receive()? {
+                Message::Kept => supervisor.let_go(),
+                other => return Err(unexpected(other)),
+            }
         }
         Ok(())
     }
@@ -319,45 +298,5 @@ fn unexpected(message: Message) -> Failure {
             Class::State,
             format!("the supervisor answered something else: {other:?}"),
         ),
-    }
-}
-
-fn order(
-    topology: &Topology,
-    flow: &Flow,
-    family: Family,
-    options: &Options,
-    number: u64,
-) -> Order {
-    let ip = match &flow.to {
-        Target::Pod { pod, .. } => topology.pod(pod).map(|p| p.addr.of(family)),
-        Target::Service { service, .. } => topology.service(service).map(|s| s.vip.of(family)),
-        Target::Localhost { .. } => None,
-        Target::Dns => topology.dns.as_ref().map(|dns| dns.addr.of(family)),
-        Target::Address(address) => Some(address.ip()),
-    };
-    let host = match &flow.to {
-        Target::Pod { pod: name, .. } | Target::Service { service: name, .. } => name,
-        Target::Localhost { .. } | Target::Dns | Target::Address(_) => "localhost",
-    };
-    let to = SocketAddr::new(ip.unwrap_or(localhost(family)), flow.to.port());
-    Order {
-        flow: flow.name.clone(),
-        family,
-        pod: flow.from.pod.clone(),
-        sender: flow.from.sender,
-        to,
-        host: host.to_string(),
-        ask: flow.ask.clone(),
-        request_id: format!("{}-{number}", flow.name),
-        watch: flow.nat.keys().cloned().collect(),
-        deadline_ms: options.deadline_ms,
-    }
-}
-
-fn localhost(family: Family) -> IpAddr {
-    match family {
-        Family::V4 => Ipv4Addr::LOCALHOST.into(),
-        Family::V6 => Ipv6Addr::LOCALHOST.into(),
     }
 }

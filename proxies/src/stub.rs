@@ -1,5 +1,7 @@
 //! Life of a stub process: configuration, runtime, commands from standard input, end.
 
+use std::collections::HashMap;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::panic;
@@ -10,6 +12,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::runtime;
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 
 use crate::app;
 use crate::call::{self, Call};
@@ -127,14 +130,33 @@ pub(crate) async fn play(
         }
         Part::Probe => ready(&log, &pod, [].into_iter()).await,
     }
+    let mut calls = Calls::default();
     while let Some(command) = commands.recv().await {
-        obey(command?, mark, &log).await;
+        obey(command?, mark, &log, &mut calls).await;
     }
     Ok(())
 }
 
+/// What was asked for and takes time, by id, so that it can be called off.
+#[derive(Default)]
+struct Calls(HashMap<u64, AbortHandle>);
+
+impl Calls {
+    fn start(&mut self, id: u64, work: impl Future<Output = ()> + Send + 'static) {
+        self.0.retain(|_, call| !call.is_finished());
+        self.0.insert(id, tokio::spawn(work).abort_handle());
+    }
+
+    /// Drops it where it waits, and its connection with it.
+    fn cancel(&mut self, id: u64) {
+        if let Some(call) = self.0.remove(&id) {
+            call.abort();
+        }
+    }
+}
+
 /// Starts what takes time in the background. `mark` is that of the process's own connections.
-async fn obey(command: Command, mark: Option<u32>, log: &Log) {
+async fn obey(command: Command, mark: Option<u32>, log: &Log, calls: &mut Calls) {
     match command {
         Command::Call {
             id,
@@ -154,7 +176,9 @@ async fn obey(command: Command, mark: Option<u32>, log: &Log) {
                 limit: Duration::from_millis(timeout_ms),
             };
             let log = log.clone();
-            tokio::spawn(async move { reply(&log, id, call::get(&log, call).await).await });
+            calls.start(id, async move {
+                reply(&log, id, call::get(&log, call).await).await;
+            });
         }
         Command::Lookup {
             id,
@@ -173,8 +197,11 @@ async fn obey(command: Command, mark: Option<u32>, log: &Log) {
                 limit: Duration::from_millis(timeout_ms),
             };
             let log = log.clone();
-            tokio::spawn(async move { reply(&log, id, lookup(&log, wanted).await).await });
+            calls.start(id, async move {
+                reply(&log, id, lookup(&log, wanted).await).await;
+            });
         }
+        Command::Cancel { id } => calls.cancel(id),
         Command::Sync { id } => log.output().send(Line::Synced { id }).await,
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     topology::{Ask, Sender},
 };
 
-/// To the supervisor. Every request but `LetGo` gets one answer, or [`Message::Failed`].
+/// To the supervisor. Every request gets one answer, or [`Message::Failed`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Request {
     /// Build the lab; answered by [`Message::Up`].
@@ -27,7 +27,7 @@ pub enum Request {
     Totals,
     /// Take the lab down; answered by [`Message::Down`], then the supervisor ends.
     Down,
-    /// Live on after the caller ends; the end of the socket no longer ends the lab.
+    /// Live on after the caller ends; the end of the socket no longer ends the lab. Answered by [`Message::Kept`].
     LetGo,
     /// From a command that comes later: start from now. What nobody has asked for is forgotten, and rules and counters
     /// are read again; answered by [`Message::Up`].
@@ -83,6 +83,8 @@ pub enum Message {
     Window(Box<Window>),
     /// Counters of every sidecar pod.
     Totals(BTreeMap<String, Vec<CounterSnapshot>>),
+    /// The lab lives on by itself; nothing of hoplab's own is among the rules of its pods.
+    Kept,
     /// The lab is down.
     Down(Down),
     /// What was done to a throwaway pod.

@@ -7,10 +7,7 @@ use std::{
 
 use hoplab_proxies::record::Role;
 
-use super::{
-    Event, drive,
-    live::{Live, held_here},
-};
+use super::{Event, counters::held_here, drive, live::Live};
 use crate::{evidence::Up, failure::Failure, net::Inside, process::ProcessError};
 
 /// Time for processes to hand over what they still have to say.
@@ -28,7 +25,7 @@ impl Live {
         let deadline = Instant::now() + SETTLE;
         for stub in 0..self.stubs.len() {
             let left = &self.stubs[stub];
-            if left.role == Role::Probe && left.input.is_some() {
+            if left.role == Role::Probe && left.exit.is_none() {
                 drive::dismiss(self, stub, deadline, queue)?;
             }
         }
@@ -63,9 +60,11 @@ impl Live {
         let mut now = came_up.clone();
         for (up, job) in now.pods.iter_mut().zip(jobs) {
             let Some(job) = job else { continue };
-            (up.rules, up.counters) = job.wait()??;
+            let held = job.wait()??;
+            (up.rules, up.counters) = (held.rules, held.counters);
             if let Some(pod) = self.pods.get_mut(&up.name) {
                 pod.counters.clone_from(&up.counters);
+                pod.legacy = held.legacy;
             }
         }
         Ok(now)

@@ -5,10 +5,12 @@
 
 mod attach;
 mod clients;
+mod counters;
 mod down;
 mod drive;
 mod live;
 mod observers;
+mod pod;
 mod quiet;
 mod up;
 
@@ -196,9 +198,7 @@ fn serve(events: Sender<Event>, queue: &Receiver<Event>) -> ExitCode {
                 let last = matches!(request, Request::Down);
                 idle = matches!(request, Request::LetGo);
                 kept |= idle;
-                let Some(message) = answer(request, &mut lab, &events, queue) else {
-                    continue;
-                };
+                let message = answer(request, &mut lab, &events, queue);
                 let heard = say(&mut client, &message).is_ok();
                 drop(dealt_with);
                 if last {
@@ -229,13 +229,16 @@ fn answer(
     lab: &mut Lab,
     events: &Sender<Event>,
     queue: &Receiver<Event>,
-) -> Option<Message> {
+) -> Message {
     let not_up = || Failure::new(Class::State, "the lab is not up");
     let Lab { live, came_up } = lab;
     let result = match request {
         Request::LetGo => {
             leave_the_terminal();
-            return None;
+            if let Some(live) = live {
+                live.keep();
+            }
+            Ok(Message::Kept)
         }
         Request::Up(plan) if live.is_none() => prepare_mounts(&plan.files)
             .map_err(Failure::from)
@@ -282,7 +285,7 @@ fn answer(
         }
         Request::Doctor => Ok(Message::Checks(doctor::examine_inside())),
     };
-    Some(result.unwrap_or_else(Message::Failed))
+    result.unwrap_or_else(Message::Failed)
 }
 
 /// A kept lab must not hold its caller's output open: `hoplab run --keep | tail` would wait for its end.

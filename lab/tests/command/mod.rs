@@ -74,8 +74,12 @@ pub fn run(command: &mut Command) -> Ended {
 
 impl Running {
     pub fn start(command: &mut Command) -> Self {
+        Self::start_with_input(command, Stdio::null())
+    }
+
+    pub fn start_with_input(command: &mut Command, stdin: Stdio) -> Self {
         let mut child = command
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
