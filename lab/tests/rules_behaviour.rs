@@ -69,7 +69,7 @@ fn what_does_the_same_is_alike(#[case] sets: &str) {
 
 #[test]
 fn rules_in_another_order_and_spelling_are_alike() {
-    let scratch = Scratch::new("alike");
+    let scratch = Scratch::new();
     let one = scratch.file(
         "one",
         "*nat\n:MINE - [0:0]\n-A PREROUTING -p tcp -j MINE\n-A MINE -p tcp --dport 22 -j RETURN\n\
@@ -131,7 +131,7 @@ fn linkerd_0_and_1_differ_in_calls_of_the_proxy_to_its_own_pod() {
 
 #[test]
 fn kuma_captures_dns_over_tcp_when_it_inserts_its_jump() {
-    let scratch = Scratch::new("kuma");
+    let scratch = Scratch::new();
     let append = rendered(&scratch, "append", "render kuma --redirect-all-dns-traffic");
     let insert = rendered(
         &scratch,
@@ -152,7 +152,7 @@ fn kuma_captures_dns_over_tcp_when_it_inserts_its_jump() {
 
 #[test]
 fn the_kernel_tells_apart_what_the_model_cannot() {
-    let scratch = Scratch::new("unmodelled");
+    let scratch = Scratch::new();
     let text =
         |rule: &str| format!("*nat\n{rule}-A OUTPUT -p tcp -j REDIRECT --to-ports 15001\nCOMMIT\n");
     let with = scratch.file(
@@ -201,7 +201,7 @@ fn what_can_not_be_tried_is_an_input_error(#[case] words: &str, #[case] why: &st
 
 #[test]
 fn rules_that_the_kernel_refuses_are_an_input_error_in_its_words() {
-    let scratch = Scratch::new("refused");
+    let scratch = Scratch::new();
     let bad = scratch.file(
         "bad",
         "*nat\n-A OUTPUT -p tcp -j TPROXY --on-port 1\nCOMMIT\n",
@@ -224,7 +224,7 @@ fn rules_that_the_kernel_refuses_are_an_input_error_in_its_words() {
 
 #[test]
 fn a_snapshot_holds_for_its_rules_and_not_for_others() {
-    let scratch = Scratch::new("snapshot");
+    let scratch = Scratch::new();
     let taken = rules("snapshot linkerd --only ipv4", &[]);
     assert_eq!(taken.status.code(), Some(0), "{}", taken.stderr);
     let file = scratch.file("linkerd.snapshot", &taken.stdout);
@@ -267,7 +267,7 @@ fn a_snapshot_holds_for_its_rules_and_not_for_others() {
 
 #[test]
 fn a_file_that_is_no_snapshot_is_told_with_its_place() {
-    let scratch = Scratch::new("no-snapshot");
+    let scratch = Scratch::new();
     let file = scratch.file(
         "odd",
         "hoplab snapshot 1\n\ntcp uid=x gid=1 src=1.1.1.1 dst=1.1.1.2:1\n",
@@ -310,7 +310,7 @@ fn of_the_eighteen_deletions_fifteen_are_noticed_and_istios_probe_notices_three(
 
 #[test]
 fn a_suite_that_misses_a_mistake_is_told_the_flow_that_would_notice() {
-    let scratch = Scratch::new("suite");
+    let scratch = Scratch::new();
     let taken = rules("snapshot istio-1.13 --only ipv4", &[]);
     // Of all flows those from outside.
     let mut flows = taken.stdout.split("\n\n");
