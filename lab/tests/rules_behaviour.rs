@@ -384,3 +384,92 @@ fn what_a_run_did_not_meet_is_told_with_a_flow_that_would() {
         ended.stdout
     );
 }
+
+#[test]
+fn no_difference_is_claimed_where_no_flow_looks() {
+    let scratch = Scratch::new();
+    let text = |rule: &str| {
+        format!("*nat\n{rule}-A PREROUTING -p tcp -j REDIRECT --to-ports 15006\nCOMMIT\n")
+    };
+    let with = scratch.file("with", &text("-A PREROUTING -i net7 -j RETURN\n"));
+    let without = scratch.file("without", &text(""));
+    let ended = rules("diff", &[&without, &with]);
+    assert_eq!(
+        ended.status.code(),
+        Some(5),
+        "{}{}",
+        ended.stdout,
+        ended.stderr
+    );
+    assert!(
+        ended.stdout.contains("asks for another interface"),
+        "{}",
+        ended.stdout
+    );
+    let same = rules("diff", &[&with, &with]);
+    assert_eq!(
+        same.status.code(),
+        Some(0),
+        "{}{}",
+        same.stdout,
+        same.stderr
+    );
+}
+
+fn snapshots() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/snapshots")
+}
+
+#[rstest]
+fn a_profile_does_what_its_snapshot_says(
+    #[values(
+        "istio-1.12",
+        "istio-1.13",
+        "istio-1.18",
+        "istio-1.20",
+        "istio-1.23",
+        "istio-1.24",
+        "istio-1.25",
+        "istio-tproxy",
+        "istio-nft",
+        "ambient",
+        "ambient-nft",
+        "ztunnel",
+        "ztunnel-dedicated",
+        "kuma",
+        "linkerd",
+        "linkerd-1"
+    )]
+    profile: &str,
+) {
+    let file = snapshots().join(format!("{profile}.snapshot"));
+    let source = format!("profile:{profile}");
+    let ended = rules("verify --against", &[&file.display().to_string(), &source]);
+    assert_eq!(
+        ended.status.code(),
+        Some(0),
+        "{}{}",
+        ended.stdout,
+        ended.stderr
+    );
+}
+
+#[test]
+fn every_profile_has_a_snapshot() {
+    let mut files: Vec<String> = std::fs::read_dir(snapshots())
+        .expect("a directory")
+        .map(|it| {
+            it.expect("readable")
+                .file_name()
+                .to_string_lossy()
+                .replace(".snapshot", "")
+        })
+        .collect();
+    files.sort();
+    let mut profiles: Vec<String> = hoplab::profiles::all()
+        .into_iter()
+        .map(|it| it.name)
+        .collect();
+    profiles.sort();
+    assert_eq!(files, profiles);
+}

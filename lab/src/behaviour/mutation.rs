@@ -1,5 +1,7 @@
 //! Whether flows notice a mistake: killed, equivalent, survived.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::choice::{Told, told};
@@ -137,6 +139,20 @@ pub fn expected(whole: &Subject, mutant: &Mutant, stage: &Stage, flows: &[Flow])
         Told::Alike { asked, kinds } => Expected::Alike { asked, kinds },
         Told::Open(why) => Expected::Open(why),
     }
+}
+
+/// A suite with the flows it lacks: one for each mutant that none of its flows would notice and another one would.
+pub fn completed(suite: &[Flow], expected: &[Expected]) -> Vec<Flow> {
+    let mut flows = suite.to_vec();
+    let mut known: BTreeSet<Flow> = flows.iter().cloned().collect();
+    for it in expected {
+        if let Expected::ToldBy(flow) = it
+            && known.insert(flow.clone())
+        {
+            flows.push(flow.clone());
+        }
+    }
+    flows
 }
 
 /// Judges a mutant by what ran under the whole set and under it, flow by flow.

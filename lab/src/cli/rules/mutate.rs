@@ -1,7 +1,7 @@
 //! `hoplab rules mutate`: mistakes in a rule set, one at a time, and which flows notice them.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fmt::Write as _,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
@@ -16,8 +16,8 @@ use serde_json::json;
 use super::tried::{self, ProbeArgs, Tried};
 use crate::{
     behaviour::{
-        self, Expected, Fate, Flow, Judged, Mutant, Origin, Ran, Score, SeenEnd, choose, judge,
-        mutants,
+        self, Expected, Fate, Flow, Judged, Mutant, Origin, Ran, Score, SeenEnd, choose, completed,
+        judge, mutants,
     },
     cli::{
         Outcome,
@@ -132,15 +132,15 @@ pub(super) fn run(args: &Args) -> Outcome {
     let mut expected = side_by_side(&all, |it| {
         behaviour::expected(&one.subject, it, &stage, &base)
     });
-    let mut flows = base.clone();
+    let mut flows = match given {
+        Some(_) => base.clone(),
+        None => completed(&base, &expected),
+    };
     if given.is_none() {
-        let mut known: BTreeSet<Flow> = flows.iter().cloned().collect();
-        for it in &mut expected {
-            if let Expected::ToldBy(flow) = it {
-                flows.extend(Some(flow.clone()).filter(|it| known.insert(it.clone())));
-                *it = Expected::Noticed;
-            }
-        }
+        let noticed = expected
+            .iter_mut()
+            .filter(|it| matches!(it, Expected::ToldBy(_)));
+        noticed.for_each(|it| *it = Expected::Noticed);
     }
     let suite = flows.len();
     // The scored probe goes last, and kills nothing.
