@@ -23,6 +23,12 @@ pub fn text(about: &About<'_>, comparison: &Comparison) -> String {
             let _ = writeln!(out, "{disagreement}");
         }
     }
+    if !about.spots.is_empty() {
+        out.push_str("\nNo flow tells what these rules do:\n");
+        for spot in about.spots {
+            let _ = writeln!(out, "{spot}");
+        }
+    }
     if about.text {
         let lines = about.rules();
         let _ = match lines.is_empty() {

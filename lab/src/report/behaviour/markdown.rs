@@ -59,6 +59,14 @@ pub fn markdown(about: &About<'_>, comparison: &Comparison) -> String {
             words.collect::<Vec<_>>().join("\n")
         );
     }
+    if !about.spots.is_empty() {
+        let words = about.spots.iter().map(ToString::to_string);
+        let _ = writeln!(
+            out,
+            "\nNo flow tells what these rules do:\n\n```\n{}\n```",
+            words.collect::<Vec<_>>().join("\n")
+        );
+    }
     if about.text {
         let lines = about.rules();
         let _ = writeln!(

@@ -9,7 +9,7 @@ pub use json::json;
 pub use markdown::markdown;
 
 use crate::{
-    behaviour::{Choice, Comparison, Hop, Stage, Subject},
+    behaviour::{BlindSpot, Choice, Comparison, Hop, Stage, Subject},
     rules::{Family, RuleSet, Table, diff},
 };
 
@@ -26,6 +26,8 @@ pub struct About<'a> {
     pub stage: &'a Stage,
     /// Time the slower side took for them, microseconds.
     pub took_us: u64,
+    /// Rules that only one side has and that ask for what no flow varies.
+    pub spots: &'a [BlindSpot],
     /// Show how the rules themselves differ.
     pub text: bool,
 }
