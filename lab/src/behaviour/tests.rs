@@ -7,8 +7,8 @@ use rstest::rstest;
 
 use super::{
     Arrival, Choice, Comparison, End, Entry, Expected, Flow, Met, Mutant, Place, Ran, Reach,
-    Sampling, Seen, SeenEnd, Snapshot, Stage, Subject, Verified, choose, compare, course, cover,
-    expected, mutants,
+    Sampling, Seen, SeenEnd, Snapshot, Stage, Subject, Verified, blind_spots, choose, compare,
+    course, cover, expected, mutants,
 };
 use crate::profiles::{self, Rules};
 use crate::rules::{Family, RuleSet, parse};
@@ -360,4 +360,43 @@ fn what_no_run_met_is_reachable_or_dead() {
     );
     assert!(found.misses());
     assert_eq!(found.unmet().count(), 18);
+}
+
+#[rstest]
+#[case::another_interface("-A PREROUTING -i net7 -p tcp -j RETURN", "another interface")]
+#[case::a_source_port("-A PREROUTING -p udp --sport 53 -j RETURN", "a source port")]
+#[case::a_state(
+    "-A PREROUTING -m conntrack --ctstate INVALID -j RETURN",
+    "the state of a connection"
+)]
+#[case::another_protocol("-A PREROUTING -p icmp -j RETURN", "another protocol")]
+#[case::an_extension(
+    "-A PREROUTING -m length --length 1:2 -j RETURN",
+    "what is not modelled"
+)]
+fn what_no_flow_varies_is_named_where_one_side_has_it(#[case] rule: &str, #[case] asks: &str) {
+    let set = |rule: &str| {
+        subject(
+            "a set",
+            &format!("*nat\n{rule}\n-A PREROUTING -p tcp -j REDIRECT --to-ports 1\nCOMMIT\n"),
+        )
+    };
+    let (with, without) = (set(rule), set(""));
+    let found = blind_spots(&without, &with);
+    assert_eq!(found.len(), 1);
+    assert!(found[0].asks.starts_with(asks), "{}", found[0]);
+    assert_eq!(blind_spots(&with, &with), []);
+}
+
+#[test]
+fn no_mutant_is_one_that_iptables_can_not_say() {
+    let text = "*nat\n-A OUTPUT -p tcp -j REDIRECT --to-ports 15001\nCOMMIT\n";
+    let set = parse(text, Family::V4, "a test").expect("valid rules");
+    for mutant in mutants(&set) {
+        let text = crate::rules::to_restore(&mutant.set);
+        assert!(
+            parse(&text, Family::V4, "a mutant").is_ok(),
+            "{mutant}: {text}"
+        );
+    }
 }

@@ -15,6 +15,9 @@ pub fn markdown(about: &About<'_>, comparison: &Comparison) -> String {
         about.tried(),
         about.addresses()
     );
+    for line in about.one_sided() {
+        let _ = writeln!(out, "\n{line}.");
+    }
     for group in &comparison.groups {
         let shown = &group.shown;
         let _ = writeln!(out, "\n#### `{}`\n", shown.flow);

@@ -51,6 +51,20 @@ impl About<'_> {
         )
     }
 
+    /// Families that only one side has rules for, one line each.
+    fn one_sided(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for family in [Family::V4, Family::V6] {
+            let has = |it: &Subject| it.families().any(|of| of == family);
+            match (has(self.a), has(self.b)) {
+                (true, false) => lines.push(format!("B has no {family} rules")),
+                (false, true) => lines.push(format!("A has no {family} rules")),
+                _ => {}
+            }
+        }
+        lines
+    }
+
     /// The addresses that flows name.
     fn addresses(&self) -> String {
         let families: std::collections::BTreeSet<Family> =
