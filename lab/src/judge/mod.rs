@@ -9,6 +9,7 @@ mod agreement;
 mod claim;
 pub(crate) mod connections;
 mod flow;
+mod gaps;
 mod hops;
 mod leg;
 pub(crate) mod matching;

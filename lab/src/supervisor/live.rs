@@ -18,7 +18,7 @@ use nix::{
 
 use super::{observers::PodWatch, quiet};
 use crate::{
-    evidence::{ConntrackEntry, ProcessUp},
+    evidence::{ConntrackEntry, Loss, Observer, ProcessUp},
     failure::{Class, Failure},
     net::Namespace,
     netfilter::{ConntrackWatch, RuleTool as Tool},
@@ -51,6 +51,8 @@ pub(super) struct Live {
     pub broken: Option<ProcessError>,
     /// How much is traced.
     pub tracing: Tracing,
+    /// Bytes that each socket of an observer may hold of what nobody has read yet; none: the usual.
+    pub event_room: Option<usize>,
     /// It outlives the command that brought it up: observers are there only while a flow is sent.
     pub is_kept: bool,
 }
@@ -63,8 +65,6 @@ pub(super) struct LivePod {
     pub counters: Vec<CounterSnapshot>,
     /// Every conntrack entry since the rules were applied; none in a pod without rules, where conntrack sleeps.
     pub conntrack: Option<ConntrackWatch>,
-    /// Events of conntrack were lost since it was last taken.
-    pub overrun: bool,
     /// Rules that the kernel held when they were last read. Legacy iptables only, whose trace tells no more than places.
     pub legacy: Vec<RuleSet>,
     /// None while nothing is traced.
@@ -121,8 +121,8 @@ impl LiveStub {
 #[derive(Default)]
 pub(super) struct NewEntries {
     pub entries: BTreeMap<String, Vec<ConntrackEntry>>,
-    /// What was lost, in words.
-    pub lost: Vec<String>,
+    /// What was lost.
+    pub lost: Vec<Loss>,
 }
 
 impl Live {
@@ -203,7 +203,6 @@ impl Live {
                 Ok(open) => words.extend(open.iter().map(|source| {
                     format!("for conntrack of {name} the connection from {source} is not over")
                 })),
-                Err(error) if error.is_overrun() => pod.overrun = true,
                 Err(error) => return Err(error.into()),
             }
         }
@@ -217,16 +216,17 @@ impl Live {
             mut lost,
         } = NewEntries::default();
         for (name, pod) in &mut self.pods {
-            if std::mem::take(&mut pod.overrun) {
-                lost.push(overrun(name));
-            }
-            match pod.conntrack.as_mut().map(ConntrackWatch::take) {
-                None => {}
-                Some(Ok(taken)) => {
-                    entries.insert(name.clone(), taken);
-                }
-                Some(Err(error)) if error.is_overrun() => lost.push(overrun(name)),
-                Some(Err(error)) => return Err(error.into()),
+            let Some(watch) = &mut pod.conntrack else {
+                continue;
+            };
+            entries.insert(name.clone(), watch.take()?);
+            match watch.newly_lost() {
+                0 => {}
+                events => lost.push(Loss {
+                    of: Observer::Conntrack,
+                    pod: name.clone(),
+                    what: format!("{events} messages dropped by the kernel (ENOBUFS)"),
+                }),
             }
         }
         Ok(NewEntries { entries, lost })
@@ -240,14 +240,18 @@ impl Live {
         Ok(())
     }
 
-    /// Packets traced in every pod since the last call, and what was lost, in words.
-    pub fn traces(&mut self) -> Result<(BTreeMap<String, PodTrace>, Vec<String>), Failure> {
+    /// Packets traced in every pod since the last call, and what was lost.
+    pub fn traces(&mut self) -> Result<(BTreeMap<String, PodTrace>, Vec<Loss>), Failure> {
         let (mut traces, mut lost) = (BTreeMap::new(), Vec::new());
         for (name, pod) in &mut self.pods {
             if let Some(watch) = &mut pod.trace {
                 let (trace, words) = watch.take()?;
                 traces.insert(name.clone(), trace);
-                lost.extend(words.map(|it| format!("the trace of {name}: {it}")));
+                lost.extend(words.map(|what| Loss {
+                    of: Observer::Trace,
+                    pod: name.clone(),
+                    what,
+                }));
             }
         }
         Ok((traces, lost))
@@ -260,10 +264,6 @@ impl Live {
             None => Ok(()),
         }
     }
-}
-
-fn overrun(pod: &str) -> String {
-    format!("conntrack events of {pod} (ENOBUFS)")
 }
 
 fn ready(role: Role, listeners: Vec<std::net::SocketAddr>, pid: u32, owner: Owner) -> ProcessUp {

@@ -31,8 +31,8 @@ pub(super) struct PodWatch {
 }
 
 impl PodWatch {
-    /// Puts observers into the namespace of the calling thread, whose rules are `saved`; none with tracing off.
-    /// Of these only those of legacy iptables matter.
+    /// Puts observers into the namespace of the calling thread, whose rules are `saved`; none with tracing off. Of these
+    /// only those of legacy iptables matter. `room` is that of each socket, where it is not the usual.
     ///
     /// # Errors
     /// As [`TraceWatch::open`].
@@ -40,6 +40,7 @@ impl PodWatch {
         tracing: Tracing,
         tool: Tool,
         saved: &[RuleSet],
+        room: Option<usize>,
     ) -> Result<Option<Self>, TraceError> {
         let packets = match tracing {
             Tracing::Off => return Ok(None),
@@ -50,13 +51,14 @@ impl PodWatch {
             Tool::Iptables(Backend::Legacy) => saved.to_vec(),
             Tool::Iptables(Backend::Nft) | Tool::Nft => Vec::new(),
         };
+        let usual = Options::default();
         let watch = TraceWatch::open(Options {
             selection: Selection {
                 packets,
                 ..Selection::default()
             },
             legacy,
-            ..Options::default()
+            room: room.unwrap_or(usual.room),
         })?;
         Ok(Some(Self {
             watch,
@@ -101,13 +103,13 @@ impl Live {
     /// # Errors
     /// As [`TraceWatch::open`], for the first pod; others may have observers then.
     pub fn observe(&mut self) -> Result<(), Failure> {
-        let (tracing, tool) = (self.tracing, self.tool);
+        let (tracing, tool, room) = (self.tracing, self.tool, self.event_room);
         let mut jobs = Vec::new();
         for pod in self.pods.values_mut().filter(|pod| pod.trace.is_none()) {
             let rules = pod.legacy.clone();
             let job = pod
                 .namespace
-                .job(move |_| PodWatch::open(tracing, tool, &rules));
+                .job(move |_| PodWatch::open(tracing, tool, &rules, room));
             jobs.push((pod, job));
         }
         // All have begun: one that fails leaves nothing that is still to come.

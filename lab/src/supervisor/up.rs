@@ -58,6 +58,7 @@ pub(super) fn up(
         tool,
         rules: plan.rules.clone(),
         tracing: plan.tracing,
+        event_room: plan.event_room,
         bridge: plan.node.bridge.clone(),
         neighbours: plan.neighbours.clone(),
         node: node.sender(),
@@ -80,6 +81,7 @@ pub(super) fn up(
         unsynced: (0, 0),
         broken: None,
         tracing: plan.tracing,
+        event_room: plan.event_room,
         is_kept: false,
     };
     start_in_node(&plan, &mut live)?;
@@ -212,7 +214,6 @@ fn build(plan: &Plan, shared: &Arc<Shared>, live: &mut Live) -> Result<Vec<PodUp
             intercepted: pod.intercepted,
             counters: up.counters.clone(),
             conntrack: built.conntrack,
-            overrun: false,
             legacy,
             trace: built.trace,
         };

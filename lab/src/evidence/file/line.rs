@@ -6,7 +6,7 @@ use hoplab_proxies::{record::Record, wire::CallOutcome};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    evidence::{ConntrackEntry, Down, Machine, PodUp, ProcessUp, Quiet},
+    evidence::{ConntrackEntry, Down, Loss, Machine, PodUp, ProcessUp, Quiet},
     lab_file::SavedLab,
     rules::{CounterSnapshot, Family},
     traced::{PodTrace, Tracing},
@@ -86,7 +86,7 @@ pub(super) enum Line {
         trace: PodTrace,
     },
     /// By whoever lost something.
-    Lost { what: String },
+    Lost(Loss),
     /// By the sender.
     Answer { outcome: CallOutcome },
     /// The flow's observations are complete.
@@ -118,7 +118,7 @@ impl Line {
             Self::Counters { .. } => "counters",
             Self::Conntrack { .. } => "conntrack",
             Self::Trace { .. } => "trace",
-            Self::Lost { .. } => "lost",
+            Self::Lost(_) => "lost",
             Self::Answer { .. } => "answer",
             Self::FlowOver { .. } => "flow-over",
             Self::Totals { .. } => "totals",
