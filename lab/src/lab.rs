@@ -208,6 +208,19 @@ impl Lab {
         self.drive_flow(&flow, family)
     }
 
+    /// Sends every flow of the lab file, over each family, in the order of the file.
+    ///
+    /// # Errors
+    /// As [`Self::drive_over`].
+    pub fn play(&mut self) -> Result<(), Failure> {
+        for family in self.options.families.iter() {
+            for flow in self.file.topology.flows.clone() {
+                self.drive_flow(&flow, family)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Sends any flow over a family and returns what was observed.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ use crate::call::{self, Call};
 use crate::dns::cluster::{self, DnsError};
 use crate::dns::lookup::{Lookup, lookup};
 use crate::errno::errno_name;
+use crate::held::HeldConnections;
 use crate::listen::BindError;
 use crate::log::Log;
 use crate::log_level::LogLevel;
@@ -123,14 +124,15 @@ pub(crate) async fn play(
         }
         Part::Probe => ready(&log, &pod, [].into_iter()).await,
     }
+    let held = HeldConnections::default();
     while let Some(command) = commands.recv().await {
-        obey(command?, &log).await;
+        obey(command?, &log, &held).await;
     }
     Ok(())
 }
 
 /// Starts what takes time in the background.
-async fn obey(command: Command, log: &Log) {
+async fn obey(command: Command, log: &Log, held: &HeldConnections) {
     match command {
         Command::Call {
             id,
@@ -139,8 +141,11 @@ async fn obey(command: Command, log: &Log) {
             path,
             request_id,
             timeout_ms,
+            source_port,
+            hold,
         } => {
             let call = Call {
+                source_port,
                 parent: None,
                 to,
                 host,
@@ -149,7 +154,14 @@ async fn obey(command: Command, log: &Log) {
                 limit: Duration::from_millis(timeout_ms),
             };
             let log = log.clone();
-            tokio::spawn(async move { reply(&log, id, call::get(&log, call).await).await });
+            let held = held.clone();
+            tokio::spawn(async move {
+                let outcome = match hold {
+                    None => call::get(&log, call).await,
+                    Some(name) => held.open(&log, name, call).await,
+                };
+                reply(&log, id, outcome).await;
+            });
         }
         Command::Lookup {
             id,
@@ -158,8 +170,10 @@ async fn obey(command: Command, log: &Log) {
             name,
             request_id,
             timeout_ms,
+            source_port,
         } => {
             let wanted = Lookup {
+                source_port,
                 to,
                 transport,
                 name,
@@ -168,6 +182,30 @@ async fn obey(command: Command, log: &Log) {
             };
             let log = log.clone();
             tokio::spawn(async move { reply(&log, id, lookup(&log, wanted).await).await });
+        }
+        Command::Resume {
+            id,
+            held: name,
+            host,
+            path,
+            request_id,
+            timeout_ms,
+        } => {
+            let (log, held) = (log.clone(), held.clone());
+            tokio::spawn(async move {
+                let request = call::Request {
+                    host: &host,
+                    path: &path,
+                    request_id: Some(&request_id),
+                    last: false,
+                };
+                let limit = Duration::from_millis(timeout_ms);
+                reply(&log, id, held.resume(&log, name, &request, limit).await).await;
+            });
+        }
+        Command::Release { id, held: name } => {
+            let (log, held) = (log.clone(), held.clone());
+            tokio::spawn(async move { reply(&log, id, held.release(&log, &name).await).await });
         }
         Command::Sync { id } => log.output().send(Line::Synced { id }).await,
     }

@@ -20,4 +20,5 @@ pub use configured::{INJECTED, configured, listed};
 pub use fixtures::{bookinfo, bookinfo_file, bookinfo_text, up, with_pod_setting};
 pub use hoplab::{Lab, LabFile, Options, netfilter::Backend, rules::Family};
 pub use observed::Observed;
+pub use reexec::assert_possible as assert_labs_possible;
 pub use process::{kill_and_wait, outer_pid, status_field};

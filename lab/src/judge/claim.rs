@@ -150,7 +150,11 @@ impl Check {
         if wanted == had {
             Self::agrees(witness)
         } else {
-            Self::contradicts(witness, format!("{what} {wanted}"), format!("{what} {had}"))
+            let words = |it: &T| match what {
+                "" => it.to_string(),
+                what => format!("{what} {it}"),
+            };
+            Self::contradicts(witness, words(wanted), words(had))
         }
     }
 }

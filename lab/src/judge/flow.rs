@@ -90,6 +90,9 @@ impl Case<'_> {
                 .checks
                 .extend(model_on_answer(&of_file, &predicted));
         }
+        if self.expect == Expect::File {
+            claims.extend(self.seen_claims(flow, &legs, &ends));
+        }
         let of_legs = matching.legs.iter().map(|leg| self.leg_claim(leg, &moves));
         let of_legs: Vec<Claim> = of_legs.collect();
         let hops = of_legs.iter().map(Hops::of).sum();

@@ -8,6 +8,7 @@
 mod agreement;
 mod claim;
 pub(crate) mod connections;
+mod expected;
 mod flow;
 mod hops;
 mod leg;
@@ -15,6 +16,7 @@ pub(crate) mod matching;
 mod notes;
 mod packets;
 mod pods;
+mod seen;
 mod totals;
 pub(crate) mod traces;
 mod tracing;
@@ -23,6 +25,7 @@ use serde::Serialize;
 
 pub use agreement::Agreement;
 pub use claim::{Check, Claim, Finding, Verdict, Witness};
+pub use expected::unexpected;
 pub use flow::FlowVerdict;
 pub(crate) use flow::answer_words;
 pub use hops::Hops;

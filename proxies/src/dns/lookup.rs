@@ -22,6 +22,8 @@ pub(crate) struct Lookup {
     pub(crate) request_id: String,
     /// Time for everything: connect, query, answer.
     pub(crate) limit: Duration,
+    /// Source port; none leaves it to the kernel.
+    pub(crate) source_port: Option<u16>,
 }
 
 /// Sends the query. When this returns its connect and close records are with the writer.
@@ -43,7 +45,7 @@ pub(crate) async fn lookup(log: &Log, lookup: Lookup) -> CallOutcome {
         query: &query.bytes,
         limit: lookup.limit,
     };
-    let way = Way::to(lookup.to);
+    let way = Way::from_port(lookup.to, lookup.source_port);
     let answer = match lookup.transport {
         Transport::Udp => ask(log, Dial::<UdpSocket>::start(way), asked, read, ()).await,
         Transport::Tcp => ask(log, Dial::<TcpStream>::start(way), asked, read, ()).await,
