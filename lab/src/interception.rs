@@ -9,9 +9,16 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    istio::{Config, InterceptionMode, Owner},
+    istio::{
+        Config, InterceptionMode, Owner,
+        ambient::{self, Ambient},
+        routes::Mark,
+    },
     ports,
-    rules::{Family, Match, Matches, OwnerId, Protocol, RuleSet, Table, TableRules, Target},
+    rules::{
+        ConnmarkAction, Family, MarkValue, Match, Matches, OwnerId, Protocol, Rule, RuleSet, Table,
+        TableRules, Target,
+    },
     topology::Proxy,
 };
 
@@ -26,6 +33,9 @@ pub struct Interception {
     pub inbound_source: [IpAddr; 2],
     /// Present in TPROXY mode.
     pub tproxy: Option<Tproxy>,
+    /// Present in ambient mode, where the proxy plays ztunnel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ztunnel: Option<Ztunnel>,
     /// Port of the DNS listener, UDP and TCP, when DNS is captured.
     pub dns: Option<u16>,
     /// User and group of the proxy; none leaves them to the lab file.
@@ -39,6 +49,18 @@ pub struct Tproxy {
     pub mark: u32,
     /// Routing table that takes them to lo.
     pub route_table: u32,
+}
+
+/// What ambient mode needs beside the rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ztunnel {
+    /// Mark of every connection that ztunnel opens. Those to the pod's own app keep the client's address.
+    pub mark: u32,
+    /// Source that the host gives to what its own sockets send to a captured pod over TCP, IPv4 and IPv6: pods leave it
+    /// alone, so that kubelet's probes reach them. None where the host has no such rules.
+    pub probes: Option<[IpAddr; 2]>,
+    /// Mark of the packets that routes bring to ztunnel: answers to calls it made with an address of somebody else.
+    pub routed: Mark,
 }
 
 /// Source of inbound upstream connections, IPv4 and IPv6 (Istio's InboundPassthroughBindIpv4 and -Ipv6).
@@ -61,6 +83,7 @@ impl Default for Interception {
             inbound: ports::INBOUND,
             inbound_source: INBOUND_SOURCE,
             tproxy: None,
+            ztunnel: None,
             dns: None,
             owner: None,
         }
@@ -93,6 +116,52 @@ impl Interception {
         }
     }
 
+    /// What goes with the rules of ambient mode.
+    ///
+    /// ztunnel runs as root with group 1337 (its chart's `runAsUser` and `runAsGroup`), and no rule asks for either.
+    pub fn of_ambient(config: &Ambient) -> Self {
+        let probes = config.host_probe_snat;
+        Self {
+            outbound: ambient::OUTBOUND_PORT,
+            inbound: ambient::INBOUND_PORT,
+            ztunnel: Some(Ztunnel {
+                mark: ambient::ZTUNNEL_MARK,
+                probes: Some([probes.v4.into(), probes.v6.into()]),
+                routed: Mark::Masked(ambient::CONNECTION_MARK, ambient::MASK),
+            }),
+            dns: config.redirect_dns.then_some(ambient::DNS_PORT),
+            owner: Some((0, PROXY_GROUP)),
+            ..Self::default()
+        }
+    }
+
+    /// Mark of inbound upstream connections, where these keep the client's address.
+    pub fn keeps_client(&self) -> Option<u32> {
+        let of_ztunnel = self.ztunnel.map(|it| it.mark);
+        self.tproxy.map(|it| it.mark).or(of_ztunnel)
+    }
+
+    /// Mark of every other connection that the proxy of a sidecar opens; 0 is none.
+    pub fn upstream_mark(&self) -> u32 {
+        self.ztunnel.map_or(0, |it| it.mark)
+    }
+
+    /// Marks of packets that routes bring to lo.
+    pub fn local_marks(&self) -> Vec<MarkValue> {
+        let of_tproxy = self.tproxy.map(|it| Mark::Whole(it.mark));
+        let marks = of_tproxy
+            .into_iter()
+            .chain(self.ztunnel.map(|it| it.routed));
+        let value = |mark| match mark {
+            Mark::Whole(value) => MarkValue {
+                value,
+                mask: u32::MAX,
+            },
+            Mark::Masked(value, mask) => MarkValue { value, mask },
+        };
+        marks.map(value).collect()
+    }
+
     /// User and group of a pod's proxy. A gateway is not intercepted, and stays who it is.
     pub fn owner_of(&self, proxy: &Proxy) -> (u32, u32) {
         match proxy {
@@ -114,7 +183,8 @@ impl Interception {
     /// - outbound: the port of a REDIRECT that nat OUTPUT reaches, other than inbound;
     /// - DNS: the port of a REDIRECT for port 53;
     /// - TPROXY: the mark it gives; the routing table is Istio's;
-    /// - owner: with TPROXY root, and the first group that the rules let out. Without, the lab file says.
+    /// - ztunnel: the mark that a REDIRECT leaves alone, if connections with it get a mark, too. The host has no rules;
+    /// - owner: with TPROXY root, and the first group that the rules let out; ztunnel is root. Else the lab file says.
     ///
     /// Of several ports, Istio's is taken where it is among them, else the lowest.
     pub fn of_rules(sets: &[RuleSet]) -> Self {
@@ -134,6 +204,8 @@ impl Interception {
             ));
         }
         let tproxy = tproxies.first();
+        let ztunnel = ztunnel(sets);
+        let of_ztunnel = ztunnel.map(|_| (0, PROXY_GROUP));
         let pick = |ports: &BTreeSet<u16>, usual: u16| match ports.first() {
             Some(first) if !ports.contains(&usual) => *first,
             _ => usual,
@@ -148,7 +220,10 @@ impl Interception {
                 route_table: ROUTE_TABLE,
             }),
             dns: (!dns.is_empty()).then(|| pick(&dns, ports::DNS)),
-            owner: tproxy.map(|_| (0, let_out(sets).unwrap_or(PROXY_GROUP))),
+            owner: tproxy
+                .map(|_| (0, let_out(sets).unwrap_or(PROXY_GROUP)))
+                .or(of_ztunnel),
+            ztunnel,
             ..usual
         }
     }
@@ -188,6 +263,32 @@ fn is_for_dns(matches: &Matches) -> bool {
         })
 }
 
+/// ztunnel, where the rules know it by a mark.
+fn ztunnel(sets: &[RuleSet]) -> Option<Ztunnel> {
+    let mark_asked = |rule: &Rule, wanted: bool| {
+        let mut asked = rule.spec.matches.extensions().iter();
+        asked.find_map(|it| match it {
+            Match::Mark(mark) if mark.negated != wanted => Some(mark.value),
+            _ => None,
+        })
+    };
+    let rules = |table| sets.iter().flat_map(move |set| set.rules(table));
+    let known = rules(Table::Nat).find_map(|(_, rule)| match &rule.spec.target {
+        Target::Redirect { .. } => mark_asked(rule, false),
+        _ => None,
+    })?;
+    rules(Table::Mangle).find_map(|(_, rule)| match &rule.spec.target {
+        Target::Connmark(ConnmarkAction::Set(mark)) if mark_asked(rule, true) == Some(known) => {
+            Some(Ztunnel {
+                mark: known.value,
+                probes: None,
+                routed: Mark::Masked(mark.value, mark.mask),
+            })
+        }
+        _ => None,
+    })
+}
+
 /// The first group whose traffic the rules let out.
 fn let_out(sets: &[RuleSet]) -> Option<u32> {
     let rules = sets.iter().flat_map(|set| set.rules(Table::Nat));
@@ -211,9 +312,10 @@ fn let_out(sets: &[RuleSet]) -> Option<u32> {
 /// `TPROXY, DNS captured`.
 impl fmt::Display for Interception {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.tproxy {
-            Some(_) => "TPROXY",
-            None => "REDIRECT",
+        f.write_str(match (self.ztunnel, self.tproxy) {
+            (Some(_), _) => "ambient",
+            (None, Some(_)) => "TPROXY",
+            (None, None) => "REDIRECT",
         })?;
         match self.dns {
             Some(_) => f.write_str(", DNS captured"),

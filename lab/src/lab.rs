@@ -111,6 +111,7 @@ impl Lab {
         file: LabFile,
         options: Options,
     ) -> Result<Self, Failure> {
+        file.allows(options.backend)?;
         let texts = file.texts_to_apply(options.families)?;
         let plan = plan::plan(
             &file.topology,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     interception::Interception,
     istio::routes::Step,
-    rules::{BackendChoice, Family, OwnerNames},
+    rules::{BackendChoice, OwnerNames, Written},
     topology::{Dns, Pod, Topology},
     traced::Tracing,
 };
@@ -26,7 +26,7 @@ use processes::{dns_server, processes};
 pub struct Plan {
     /// Name of the lab.
     pub lab: String,
-    /// Which iptables to run.
+    /// Which iptables to run, where rules are for iptables.
     pub backend: BackendChoice,
     /// Which packets are traced in the pods.
     #[serde(default)]
@@ -43,29 +43,28 @@ pub struct Plan {
     pub neighbours: Vec<(IpAddr, Mac)>,
 }
 
-/// Restore texts, as they are given to the kernel.
+/// Rules as they are given to the kernel, and what goes with them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleTexts {
-    /// For iptables-restore.
-    pub v4: String,
-    /// For ip6tables-restore; none writes an empty file, as istio-init does with IPv6 off.
-    pub v6: Option<String>,
+    /// The texts. Of iptables one without IPv6 has that half off, and writes an empty file, as istio-init does.
+    pub written: Written,
     /// What users and groups that the rules name are in the pods.
     pub names: OwnerNames,
     /// What goes beside the rules in each pod that gets them: policy rules, routes, an address.
     pub routes: Vec<Step>,
+    /// What the node gets, in ambient mode.
+    pub host: Option<HostRules>,
     /// Variables that the istio-init log shows, by name; none for a file of a person's own.
     pub variables: Option<Vec<(String, String)>>,
 }
 
-impl RuleTexts {
-    /// The text of one family.
-    pub fn of(&self, family: Family) -> Option<&str> {
-        match family {
-            Family::V4 => Some(&self.v4),
-            Family::V6 => self.v6.as_deref(),
-        }
-    }
+/// The rules ambient mode sets on the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostRules {
+    /// The texts.
+    pub written: Written,
+    /// Addresses of the captured pods, members of the sets that the rules name.
+    pub pods: Vec<IpAddr>,
 }
 
 /// Files of /etc that pods have of their own, as containers do; none leaves the machine's in place.

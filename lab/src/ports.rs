@@ -10,6 +10,8 @@ pub const AGENT: u16 = 15020;
 pub const READINESS: u16 = 15021;
 /// Prometheus metrics of the proxy.
 pub const METRICS: u16 = 15090;
+/// ztunnel's listener for HBONE, and a sidecar's.
+pub const TUNNEL: u16 = 15008;
 /// DNS, at a server.
 pub const DNS_SERVER: u16 = 53;
 /// DNS listener, when DNS is captured.

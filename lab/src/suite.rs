@@ -52,14 +52,25 @@ pub fn cases(file: &LabFile) -> Vec<Case> {
             continue;
         }
         for family in file.families() {
-            cases.extend(variants.iter().map(|variant| Case {
+            let of = |variant: &Option<String>| Case {
                 variant: variant.clone(),
                 family,
                 backend,
-            }));
+            };
+            let all = variants.iter().map(of);
+            // Rules of nft's own run on one backend alone.
+            cases.extend(all.filter(|it| backend == Backend::Nft || !is_native(file, it)));
         }
     }
     cases
+}
+
+fn is_native(file: &LabFile, case: &Case) -> bool {
+    let variant = case
+        .variant
+        .as_ref()
+        .and_then(|it| file.clone().variant(it).ok());
+    variant.as_ref().unwrap_or(file).is_native_nft()
 }
 
 /// Brings a lab up, plays its script, judges, takes it down.
@@ -83,7 +94,10 @@ pub fn play(file: LabFile, case: &Case) -> Result<Played, Failure> {
     let usual = Options::default();
     let refuted = variant.as_ref().is_some_and(|it| !it.holds);
     let options = Options {
-        backend: BackendChoice::Fixed(case.backend),
+        backend: match file.is_native_nft() {
+            true => BackendChoice::Auto,
+            false => BackendChoice::Fixed(case.backend),
+        },
         families: Families::One(case.family),
         deadline_ms: match refuted {
             true => DEADLINE_OF_REFUTED_MS,

@@ -163,3 +163,62 @@ fn what_makes_no_sense_is_refused(#[case] args: &[&str], #[case] complaint: &str
     let ended = run(&mut hoplab(&[&["rules", "apply"], args].concat()));
     ended.failed_with(2, &[complaint]);
 }
+
+/// Without a backend, which native nft has none of.
+fn apply_native(more: &[&str]) -> (Ended, Value) {
+    let args = [&["rules", "apply", "--json", "--native-nftables"], more].concat();
+    let ended = run(&mut hoplab(&args));
+    let report = serde_json::from_str(&ended.stdout);
+    let report = report.unwrap_or_else(|error| panic!("{error}: {ended:#?}"));
+    (ended, report)
+}
+
+/// Per round: rules in the pod afterwards.
+fn left(report: &Value) -> Vec<u64> {
+    let rounds = report["rounds"].as_array().expect("a list").iter();
+    rounds
+        .map(|it| it["rules"].as_u64().expect("a number"))
+        .collect()
+}
+
+#[test]
+fn native_nft_rules_applied_twice_are_the_rules_applied_once() {
+    let (ended, report) = apply_native(&["--times", "2"]);
+    assert!(ended.status.success(), "{ended:#?}");
+    assert_eq!(left(&report), [18, 18]);
+    assert_eq!(report["backend"]["backend"], "native-nft");
+    let second = &report["rounds"][1]["steps"][0];
+    assert_eq!(second["changes"], Value::Array(Vec::new()));
+}
+
+#[rstest]
+#[case::dns("--redirect-dns --capture-all-dns", "istio-proxy-raw", "raw")]
+#[case::tproxy("--inbound-interception-mode TPROXY", "istio-proxy-mangle", "mangle")]
+fn native_nft_leaves_the_table_of_a_feature_that_is_off_now(
+    #[case] feature: &str,
+    #[case] table: &str,
+    #[case] kind: &str,
+) {
+    let mut render = vec!["rules", "render", "--native-nftables", "-b", "*", "-i", "*"];
+    render.extend(feature.split(' '));
+    let old = run(&mut hoplab(&render)).stdout;
+    assert!(old.contains(table), "{old}");
+    let dir = Scratch::new();
+    let path = dir.file("old.nft", &old);
+    let (ended, report) = apply_native(&["--over", &path]);
+    assert!(ended.status.success(), "{ended:#?}");
+    let of_table = old
+        .lines()
+        .filter(|it| it.contains(&format!(" rule inet {table} ")));
+    let rest = u64::try_from(of_table.count()).expect("a few");
+    assert_eq!(left(&report)[1], 18 + rest, "what is in {table} stays");
+    let changes = report["rounds"][1]["steps"][0]["changes"].to_string();
+    assert!(!changes.contains(&format!("- {kind} ")), "{changes}");
+}
+
+#[test]
+fn cleaning_up_native_nft_rules_takes_every_table() {
+    let (ended, report) = apply_native(&["--over-istio", "1.32", "--cleanup-only"]);
+    assert!(ended.status.success(), "{ended:#?}");
+    assert_eq!(left(&report), [18, 0]);
+}

@@ -184,7 +184,7 @@ fn over_a_profile_another_one_is_applied() {
 }
 
 #[rstest]
-#[case::known_by_a_mark("ambient", "by a mark alone")]
+#[case::brings_nothing_in("ztunnel-dedicated", "bring nothing in")]
 #[case::calls_its_app_at_loopback("linkerd-1", "not at loopback")]
 fn a_run_under_a_proxy_that_no_lab_plays_is_refused(#[case] profile: &str, #[case] why: &str) {
     let ended = run(&mut hoplab(&["run", "bookinfo", "--rules", profile]));

@@ -29,6 +29,8 @@ pub(crate) struct Call {
     /// Accepted connection on whose behalf it is sent.
     pub(crate) parent: Option<u64>,
     pub(crate) to: SocketAddr,
+    /// `SO_MARK`; none leaves the socket alone.
+    pub(crate) mark: Option<u32>,
     /// Value of the `Host` header.
     pub(crate) host: String,
     pub(crate) path: String,
@@ -93,8 +95,13 @@ pub(crate) async fn get(log: &Log, call: Call) -> CallOutcome {
 /// Connects, and writes the connect record. The number of the connection in the log comes with its stream.
 pub(crate) async fn connect(log: &Log, call: &Call) -> Result<(u64, TcpStream), CallOutcome> {
     let conn = log.next_conn();
-    let way = Way::from_port(call.to, call.source_port);
-    let (stream, event) = Dial::<TcpStream>::start(way).finish(call.parent, call.limit).await;
+    let way = Way {
+        mark: call.mark,
+        ..Way::from_port(call.to, call.source_port)
+    };
+    let (stream, event) = Dial::<TcpStream>::start(way)
+        .finish(call.parent, call.limit)
+        .await;
     log.connect(conn, call.request_id.as_deref(), event).await;
     match stream {
         Ok(stream) => Ok((conn, stream)),

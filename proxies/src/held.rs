@@ -158,6 +158,12 @@ impl Held {
             }
             (None, _) => CloseOutcome::Done,
         };
-        log.close(self.conn, self.request_id.as_deref(), &self.traffic, outcome).await;
+        log.close(
+            self.conn,
+            self.request_id.as_deref(),
+            &self.traffic,
+            outcome,
+        )
+        .await;
     }
 }

@@ -105,6 +105,10 @@ pub(crate) async fn play(
     mut commands: mpsc::Receiver<Next>,
 ) -> Result<(), StubError> {
     let pod = config.pod;
+    let mark = match &config.part {
+        Part::Proxy(proxy) => proxy.upstream_mark,
+        Part::App(_) | Part::Probe | Part::Dns(_) => None,
+    };
     // Ready goes out after the last bind and before the first accept, so no record can precede it.
     match config.part {
         Part::App(app) => {
@@ -126,13 +130,13 @@ pub(crate) async fn play(
     }
     let held = HeldConnections::default();
     while let Some(command) = commands.recv().await {
-        obey(command?, &log, &held).await;
+        obey(command?, mark, &log, &held).await;
     }
     Ok(())
 }
 
-/// Starts what takes time in the background.
-async fn obey(command: Command, log: &Log, held: &HeldConnections) {
+/// Starts what takes time in the background. `mark` is that of the process's own connections.
+async fn obey(command: Command, mark: Option<u32>, log: &Log, held: &HeldConnections) {
     match command {
         Command::Call {
             id,
@@ -148,6 +152,7 @@ async fn obey(command: Command, log: &Log, held: &HeldConnections) {
                 source_port,
                 parent: None,
                 to,
+                mark,
                 host,
                 path,
                 request_id: Some(request_id),
@@ -175,6 +180,7 @@ async fn obey(command: Command, log: &Log, held: &HeldConnections) {
             let wanted = Lookup {
                 source_port,
                 to,
+                mark,
                 transport,
                 name,
                 request_id,

@@ -95,16 +95,21 @@ pub struct ProxyConfig {
     pub gateway: Option<GatewayRoute>,
     /// Plain HTTP health ports: 15020 and 15021.
     pub health_ports: Vec<u16>,
-    /// Prometheus metrics: 15090.
-    pub metrics_port: u16,
-    /// Admin, loopback only: 15000.
-    pub admin_port: u16,
+    /// Prometheus metrics: 15090. Absent where the proxy plays ztunnel, which has this port in a pod of its own.
+    pub metrics_port: Option<u16>,
+    /// Admin, loopback only: 15000. Absent where the proxy plays ztunnel.
+    pub admin_port: Option<u16>,
+    /// Where the proxy plays ztunnel, its HBONE listener: 15008. It takes connections and ends them, as ztunnel does with
+    /// those that do not speak TLS: this proxy has no tunnel to offer.
+    #[serde(default)]
+    pub tunnel_port: Option<u16>,
     /// Service addresses it balances over their endpoints, in turn.
     pub services: Vec<ServiceRoute>,
     /// Present when DNS is captured.
     #[serde(default)]
     pub dns: Option<DnsProxy>,
-    /// `SO_MARK` of every upstream connection (ztunnel's is 0x539); needs CAP_NET_ADMIN. [`SidecarPorts::tproxy_mark`]
+    /// `SO_MARK` of every connection of the proxy's own (ztunnel's is 0x539), calls it is told to make among them; needs
+    /// CAP_NET_ADMIN. [`SidecarPorts::tproxy_mark`]
     /// goes before it.
     #[serde(default)]
     pub upstream_mark: Option<u32>,
@@ -121,8 +126,8 @@ pub struct SidecarPorts {
     pub inbound: u16,
     /// Source of inbound upstream connections: 127.0.0.6 and `::6` in Istio.
     pub inbound_source: [IpAddr; 2],
-    /// In TPROXY mode, the mark of inbound upstream connections, which then keep the client's source address in place
-    /// of [`Self::inbound_source`]; the inbound listener is transparent.
+    /// In TPROXY mode and as ztunnel, the mark of inbound upstream connections, which then keep the client's source
+    /// address in place of [`Self::inbound_source`]; the inbound listener is transparent.
     #[serde(default)]
     pub tproxy_mark: Option<u32>,
 }

@@ -12,6 +12,7 @@
 
 mod configured;
 mod fixtures;
+mod nft;
 mod observed;
 mod process;
 mod reexec;
@@ -19,6 +20,7 @@ mod reexec;
 pub use configured::{INJECTED, configured, listed};
 pub use fixtures::{bookinfo, bookinfo_file, bookinfo_text, up, with_pod_setting};
 pub use hoplab::{Lab, LabFile, Options, netfilter::Backend, rules::Family};
+pub use nft::nft_without;
 pub use observed::Observed;
-pub use reexec::assert_possible as assert_labs_possible;
 pub use process::{kill_and_wait, outer_pid, status_field};
+pub use reexec::assert_possible as assert_labs_possible;

@@ -8,7 +8,7 @@ use hoplab::{
     judge::{self, Check, Claim, Finding, Judgement, Verdict},
     netfilter::Backend,
     report::{self, Detail, Run},
-    rules::{CounterSnapshot, Family},
+    rules::{CounterSnapshot, Family, Holder},
 };
 
 /// Evidence and verdict. `Display` is the report of `hoplab run --quiet`: the verdict, and what is wrong.
@@ -107,7 +107,7 @@ impl Observed {
     /// Fails unless the lab ran on this backend and its flows over this family.
     #[track_caller]
     pub fn ran_on(&self, backend: Backend, family: Family) -> &Self {
-        assert_eq!(self.evidence.machine.backend.backend, backend);
+        assert_eq!(self.evidence.machine.backend.backend, Holder::from(backend));
         let mut families = self.evidence.windows.iter().map(|window| window.family);
         assert!(
             families.all(|it| it == family),
@@ -164,6 +164,23 @@ impl Observed {
         self
     }
 
+    /// What `hoplab run` prints, without colours.
+    pub fn report(&self) -> String {
+        self.summary(Detail::Normal)
+    }
+
+    fn summary(&self, detail: Detail) -> String {
+        let run = Run {
+            topology: &self.file.topology,
+            evidence: &self.evidence,
+            judgement: &self.judgement,
+            down: None,
+            took_us: None,
+        };
+        let report = report::summary(&run, detail);
+        anstream::adapter::strip_str(&report).to_string()
+    }
+
     /// Claims about the flows and the run; those about the notes are not among them.
     pub fn claims(&self) -> impl Iterator<Item = &Claim> {
         let flows = self.judgement.flows.iter().flat_map(|flow| &flow.claims);
@@ -179,14 +196,6 @@ fn last_counters(windows: &[Window], pod: &str) -> Option<Vec<CounterSnapshot>> 
 
 impl fmt::Display for Observed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let run = Run {
-            topology: &self.file.topology,
-            evidence: &self.evidence,
-            judgement: &self.judgement,
-            down: None,
-            took_us: None,
-        };
-        let report = report::summary(&run, Detail::Quiet);
-        write!(f, "{}", anstream::adapter::strip_str(&report))
+        f.write_str(&self.summary(Detail::Quiet))
     }
 }

@@ -34,7 +34,7 @@ fn run_without(rule: &RuleId, file: LabFile, backend: Backend) -> Observed {
     for pod in &lab.came_up().pods {
         let held = pod
             .rules
-            .get(&rule.family)
+            .of(rule.family)
             .map(|text| text.matches("\n-A ").count());
         assert!(
             held.is_none_or(|it| it == whole.len() - 1),

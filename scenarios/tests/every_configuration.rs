@@ -17,13 +17,27 @@ use rstest::rstest;
 const GOLDENS: &str = include_str!("../configurations/goldens.txt");
 const GAPS: &str = include_str!("../configurations/gaps.txt");
 
+/// What the rules are written for, and applied by.
+#[derive(Debug, Clone, Copy)]
+enum By {
+    IptablesNft,
+    IptablesLegacy,
+    /// Istio has native nft rules for sidecars since 1.27.
+    Nft,
+}
+
 /// All flows over both families.
-fn holds(title: &str, lab: LabFile, words: &str, release: &str, backend: Backend) {
+fn holds(title: &str, lab: LabFile, words: &str, release: &str, by: By) {
     let release: Release = release.parse().expect("a release");
-    let file = configured(lab, words, release, Families::Dual);
+    let (backend, native) = match by {
+        By::IptablesNft => (BackendChoice::Fixed(Backend::Nft), ""),
+        By::IptablesLegacy => (BackendChoice::Fixed(Backend::Legacy), ""),
+        By::Nft => (BackendChoice::Auto, "--native-nftables"),
+    };
+    let file = configured(lab, &format!("{words} {native}"), release, Families::Dual);
     let options = Options {
         families: Families::Dual,
-        backend: BackendChoice::Fixed(backend),
+        backend,
         // Refused and unreachable calls may take a while where nothing is captured.
         deadline_ms: 10_000,
         ..Options::default()
@@ -31,7 +45,7 @@ fn holds(title: &str, lab: LabFile, words: &str, release: &str, backend: Backend
     let mut lab = up(file, options);
     let observed = Observed::of_all_flows_over_both(&mut lab);
     let found = observed.judgement.agreement;
-    count(title, &format!("{backend:?}"), &found);
+    count(title, &format!("{by:?}"), &found);
     observed.is(Verdict::Holds);
     assert_eq!(observed.judgement.families.len(), 2);
     assert!(found.moved > 0 && found.disagreed == 0, "{found:?}");
@@ -57,11 +71,11 @@ macro_rules! each {
         #[rstest]
         fn $holds(
             #[values($($name),*)] name: &str,
-            #[values(Backend::Nft, Backend::Legacy)] backend: Backend,
+            #[values(By::IptablesNft, By::IptablesLegacy, By::Nft)] by: By,
             bookinfo_file: LabFile,
         ) {
             let (_, words) = listed($list).find(|(known, _)| *known == name).expect("it is listed");
-            holds(name, bookinfo_file, &format!("{} {words}", $base), "1.32", backend);
+            holds(name, bookinfo_file, &format!("{} {words}", $base), "1.32", by);
         }
 
         #[test]
@@ -94,7 +108,7 @@ each! {
 fn the_model_is_right_about_every_generation(
     #[values("1.12", "1.13", "1.17", "1.18", "1.20", "1.23", "1.24", "1.25", "1.32")] release: &str,
     #[values("", "--redirect-dns", "-m TPROXY", "-m TPROXY --redirect-dns")] mode: &str,
-    #[values(Backend::Nft, Backend::Legacy)] backend: Backend,
+    #[values(By::IptablesNft, By::IptablesLegacy)] by: By,
     bookinfo_file: LabFile,
 ) {
     let words = format!("{INJECTED} {mode}");
@@ -103,6 +117,6 @@ fn the_model_is_right_about_every_generation(
         bookinfo_file,
         &words,
         release,
-        backend,
+        by,
     );
 }

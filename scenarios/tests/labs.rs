@@ -1,42 +1,84 @@
-//! Every lab file of `scenarios/labs`, over each backend and family it makes sense on, as it is and in each variant.
+//! Every lab file of `scenarios/labs`, as many tests as there are ways in which it makes sense: backends, families, the
+//! lab as it is and each of its variants.
 
-use std::path::Path;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
-use hoplab::{report::{self, Detail, Run}, suite};
-use hoplab_scenarios::{Backend, Family, LabFile, assert_labs_possible};
-use rstest::rstest;
+use hoplab::{
+    report::{self, Detail, Run},
+    suite::{self, Case},
+};
+use hoplab_scenarios::{LabFile, assert_labs_possible};
+use libtest_mimic::{Arguments, Failed, Trial};
 
-#[rstest]
-fn a_lab_file_comes_out_as_it_says(
-    #[files("labs/*.toml")]
-    #[exclude("bookinfo")]
-    path: std::path::PathBuf,
-    #[values(Backend::Nft, Backend::Legacy)] backend: Backend,
-    #[values(Family::V4, Family::V6)] family: Family,
-) {
+fn main() -> ExitCode {
     assert_labs_possible();
-    let file = open(&path);
-    let cases = suite::cases(&file);
-    let cases = cases.iter().filter(|it| (it.backend, it.family) == (backend, family));
-    let mut wrong = Vec::new();
-    for case in cases {
-        let played = suite::play(file.clone(), case).unwrap_or_else(|failure| panic!("{case:?}: {failure}"));
-        if !played.unexpected.is_empty() {
-            let run = Run {
-                topology: &played.file.topology,
-                evidence: &played.evidence,
-                judgement: &played.judgement,
-                down: None,
-                took_us: None,
-            };
-            let report = report::summary(&run, Detail::Quiet);
-            let report = anstream::adapter::strip_str(&report);
-            wrong.push(format!("{case:?}: {}\n{report}", played.unexpected.join("\n")));
+    let arguments = Arguments::from_args();
+    let labs = Path::new(env!("CARGO_MANIFEST_DIR")).join("labs");
+    let mut trials = Vec::new();
+    for path in lab_files(&labs) {
+        let file = LabFile::open(&path.to_string_lossy()).unwrap_or_else(|it| panic!("{it}"));
+        // Bookinfo has tests of its own.
+        if file.topology.name != "bookinfo" {
+            trials.push(has_a_variant_that_is_refuted(&file));
+            let cases = suite::cases(&file).into_iter();
+            trials.extend(cases.map(|case| comes_out_as_it_says(file.clone(), case)));
         }
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-fn open(path: &Path) -> LabFile {
-    LabFile::open(&path.to_string_lossy()).unwrap_or_else(|failure| panic!("{failure}"))
+fn lab_files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).expect("the folder is there") {
+        let path = entry.expect("the folder is readable").path();
+        match path.is_dir() {
+            true => found.extend(lab_files(&path)),
+            false => found.push(path),
+        }
+    }
+    found.sort();
+    found
+}
+
+fn comes_out_as_it_says(file: LabFile, case: Case) -> Trial {
+    let Case {
+        variant,
+        family,
+        backend,
+    } = &case;
+    let side = variant.as_deref().unwrap_or("as_it_is");
+    let name = format!("{}::{side}::{backend}::{family}", file.topology.name);
+    Trial::test(name, move || {
+        let played = suite::play(file, &case).map_err(|failure| failure.to_string())?;
+        if played.unexpected.is_empty() {
+            return Ok(());
+        }
+        let run = Run {
+            topology: &played.file.topology,
+            evidence: &played.evidence,
+            judgement: &played.judgement,
+            down: None,
+            took_us: None,
+        };
+        let report = report::summary(&run, Detail::Quiet);
+        let report = anstream::adapter::strip_str(&report);
+        Err(Failed::from(format!(
+            "{}\n{report}",
+            played.unexpected.join("\n")
+        )))
+    })
+}
+
+/// A lab that nothing can turn red proves nothing.
+fn has_a_variant_that_is_refuted(file: &LabFile) -> Trial {
+    let name = format!("{}::has_a_variant_that_is_refuted", file.topology.name);
+    let refuted = file.topology.variants.iter().any(|variant| !variant.holds);
+    Trial::test(name, move || match refuted {
+        true => Ok(()),
+        false => Err(Failed::from("every variant of it holds")),
+    })
 }

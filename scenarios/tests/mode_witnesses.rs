@@ -1,21 +1,36 @@
 //! What the judge makes of a gap or a lie in evidence of TPROXY mode and of DNS capture: marks, zones, the counters of
-//! raw and mangle, queries over UDP. One lab runs for the whole file, the tests judge changed copies.
+//! raw and mangle, queries over UDP. One lab runs for the whole file, and one more with every packet traced; the tests
+//! judge changed copies.
 
 use std::sync::LazyLock;
 
-use hoplab::{Families, evidence::Window, istio::Release, judge::Verdict, rules::Table};
+use hoplab::{
+    Families,
+    evidence::Window,
+    istio::Release,
+    judge::Verdict,
+    rules::{RuleId, Table},
+    traced::Tracing,
+};
 use hoplab_proxies::record::{Event, Record, Transport};
 use hoplab_scenarios::{Family, INJECTED, Observed, Options, bookinfo_file, configured, up};
 use rstest::rstest;
 
-static RECORDED: LazyLock<Observed> = LazyLock::new(|| {
+static RECORDED: LazyLock<Observed> = LazyLock::new(|| recorded(Tracing::default()));
+static EVERY_PACKET: LazyLock<Observed> = LazyLock::new(|| recorded(Tracing::All));
+
+fn recorded(tracing: Tracing) -> Observed {
     let words = format!("{INJECTED} -m TPROXY --redirect-dns");
     let families = Families::One(Family::V4);
     let file = configured(bookinfo_file(), &words, Release::NEWEST, families);
-    let observed = Observed::of_all_flows(&mut up(file, Options::default()));
+    let options = Options {
+        tracing,
+        ..Options::default()
+    };
+    let observed = Observed::of_all_flows(&mut up(file, options));
     observed.holds();
     observed
-});
+}
 
 fn judged(flow: &str, change: impl FnOnce(&mut Window)) -> Observed {
     RECORDED.changed(flow, flow, change)
@@ -115,6 +130,7 @@ each_flow! {
         for (pod, read) in &RECORDED.window(flow).counters {
             for rule in read.after.rules.keys() {
                 // Once is enough in nat. Elsewhere the packets of a socket that is gone may or may not match.
+                // How many there were only a trace of every packet knows, see below.
                 let more = if rule.table == Table::Nat { 1 } else { 1_000 };
                 let observed = judged(flow, |window| {
                     let read = window.counters.get_mut(pod).expect("as recorded");
@@ -136,10 +152,45 @@ each_flow! {
                     let before = read.before.rules[rule];
                     read.after.rules.insert(rule.clone(), before);
                 });
-                observed.is(Verdict::Refuted).contradicted(&format!("model: wanted {rule} +"));
+                observed.is(Verdict::Refuted).contradicted(&match is_moved_without_socket(flow, rule) {
+                    // The model can't tell that it moves, but the rules around it count what it lets through.
+                    true => "packets that entered ISTIO_INBOUND, expected ".to_owned(),
+                    false => format!("model: wanted {rule} +"),
+                });
             }
         }
     }
+
+    fn with_every_packet_traced_any_one_rule_counted_once_too_often_or_never_contradicts_the_trace(flow) {
+        for (pod, read) in &EVERY_PACKET.window(flow).counters {
+            let moved = read.after.since(&read.before).expect("counters of one lab");
+            for rule in read.after.rules.keys() {
+                let packets = moved.get(rule).map_or(0, |it| it.packets);
+                let lies = [Some(packets + 1), (packets > 0).then_some(0)];
+                for lie in lies.into_iter().flatten() {
+                    let observed = EVERY_PACKET.changed(flow, flow, |window| {
+                        let read = window.counters.get_mut(pod).expect("as recorded");
+                        let before = read.before.rules[rule].packets;
+                        read.after.rules.get_mut(rule).expect("as recorded").packets = before + lie;
+                    });
+                    let name = if rule.table == Table::Nat { rule.short() } else { rule.to_string() };
+                    observed.is(Verdict::Refuted).contradicted(&format!(
+                        "trace {pod} and counters {pod} disagree: {name} matched {packets} packets, it counted {lie}"
+                    ));
+                }
+            }
+        }
+    }
+}
+
+/// Whether only packets move the rule that come from no socket any more.
+///
+/// A proxy's packets to its own pod go over lo, and those of its sockets are marked 1338 in mangle OUTPUT by their
+/// owner. The last ACK of a connection, and the FIN of an end that was closed first, may be sent when the socket has
+/// lost its owner: no mark, so rule 3 (`-i lo -m mark ! --mark 0x53a`) lets them through. Whether there are such packets
+/// is a matter of a few microseconds between close(2) and the other end's answer: about one run in three has one.
+fn is_moved_without_socket(flow: &str, rule: &RuleId) -> bool {
+    flow == "proxy-to-own-ip" && rule.to_string() == "mangle ISTIO_INBOUND 3"
 }
 
 fn other(transport: Transport) -> Transport {

@@ -2,26 +2,22 @@
 //!
 //! Up to 1.23 it restores and nothing else: over its own rules that fails, since chains exist, and changes nothing.
 //! Since 1.24 it looks first ([`State`]), applies where something is missing, and with `reconcile` cleans up before,
-//! behind guardrails. `cleanup-only` takes the planned rules away and nothing that is not planned.
+//! behind guardrails. Native nft rules are one transaction, whatever is there. `cleanup-only` takes the planned rules away and nothing that is not planned.
 
 mod cleanup;
+mod native;
 mod run;
 mod state;
 
 pub(crate) use run::run_inside;
 pub use state::State;
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use crate::{
     netfilter::{BackendChoice, Chosen},
-    rules::{Family, OwnerNames},
+    rules::{Holder, OwnerNames, Written},
 };
-
-/// Restore texts by family.
-pub type Texts = BTreeMap<Family, String>;
 
 /// What to do to one throwaway pod.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,9 +25,9 @@ pub struct ApplyPlan {
     /// Which iptables.
     pub backend: BackendChoice,
     /// Rules the pod has before.
-    pub before: Texts,
+    pub before: Written,
     /// Rules that are applied.
-    pub meant: Texts,
+    pub meant: Written,
     /// What names in the rules stand for.
     pub names: OwnerNames,
     /// How often.
@@ -46,6 +42,11 @@ pub struct ApplyPlan {
 pub enum Manner {
     /// iptables-restore, and nothing else: Istio up to 1.23, and any file of rules.
     Restore,
+    /// One transaction of nft, as Istio's native nft mode hands it over.
+    Native {
+        /// Takes Istio's tables away, and adds none.
+        cleanup_only: bool,
+    },
     /// As Istio does since 1.24.
     Checked {
         /// Cleans up first where there is something of Istio's and it is not what is planned.
@@ -60,8 +61,8 @@ pub enum Manner {
 /// What was done and what came of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// Backend and why.
-    pub backend: Chosen,
+    /// What holds the rules, and why.
+    pub backend: Chosen<Holder>,
     /// The rules there were before, then each time the rules were applied.
     pub rounds: Vec<Round>,
 }

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 use super::{
-    ApplyPlan, Manner, Report, Round, State, Step, Texts,
+    ApplyPlan, Manner, Report, Round, State, Step,
     cleanup::{Args, cleanup, guardrails},
+    native,
 };
 use crate::{
     failure::{Class, Failure},
     net::Namespace,
-    netfilter::{self, Backend, Ended},
+    netfilter::{self, Backend, Chosen, Ended, Holder},
     plan::Files,
-    rules::{self, Difference, Family, OwnerNames, RuleSet, Table},
+    rules::{self, Difference, Family, OwnerNames, RuleSet, Table, Written},
     sandbox::prepare_mounts,
 };
 
@@ -21,10 +22,21 @@ const POD: &str = "pod";
 /// Runs in the supervisor of a sandbox that has no lab.
 pub(crate) fn run_inside(plan: ApplyPlan) -> Result<Report, Failure> {
     prepare_mounts(&Files::naming(&plan.names))?;
-    let backend = plan.backend.settle()?;
     let namespace = Namespace::create(POD)?;
-    let tool = backend.backend;
-    let rounds = namespace.job(move |_| rounds(tool, &plan)).wait()?;
+    let (backend, rounds) = if let Manner::Native { cleanup_only } = plan.manner {
+        netfilter::find_program("nft")?;
+        let backend = Chosen {
+            backend: Holder::Nft,
+            why: "the rules are nft's own".into(),
+        };
+        let job = namespace.job(move |_| native::rounds(&plan, cleanup_only, POD));
+        (backend, job.wait()?)
+    } else {
+        let backend = plan.backend.settle()?;
+        let tool = backend.backend;
+        let job = namespace.job(move |_| rounds(tool, &plan));
+        (backend.into(), job.wait()?)
+    };
     namespace.remove()?;
     let rounds = rounds?;
     Ok(Report { backend, rounds })
@@ -44,7 +56,7 @@ fn rounds(backend: Backend, plan: &ApplyPlan) -> Result<Vec<Round>, Failure> {
     let meant = parsed(&plan.meant, &plan.names)?;
     for time in 1..=plan.times {
         let (found, steps) = match plan.manner {
-            Manner::Restore => (None, pod.restore_all(&plan.meant)?),
+            Manner::Restore | Manner::Native { .. } => (None, pod.restore_all(&plan.meant)?),
             manner @ Manner::Checked { .. } => {
                 pod.look()?;
                 let found = State::of(&meant, &pod.rules);
@@ -58,13 +70,14 @@ fn rounds(backend: Backend, plan: &ApplyPlan) -> Result<Vec<Round>, Failure> {
     Ok(rounds)
 }
 
-fn parsed(texts: &Texts, names: &OwnerNames) -> Result<BTreeMap<Family, RuleSet>, Failure> {
-    let sets = texts.iter().map(|(family, text)| {
-        let set = rules::parse(text, *family, "the rules")
-            .map_err(|e| Failure::new(Class::Input, e.to_string()))?;
-        Ok((*family, names.resolve(&set)))
-    });
-    sets.collect()
+fn parsed(texts: &Written, names: &OwnerNames) -> Result<BTreeMap<Family, RuleSet>, Failure> {
+    let mut sets = BTreeMap::new();
+    for family in [Family::V4, Family::V6] {
+        let set = texts.rules(family, "the rules");
+        let set = set.map_err(|e| Failure::new(Class::Input, e.to_string()))?;
+        sets.extend(set.map(|set| (family, names.resolve(&set))));
+    }
+    Ok(sets)
 }
 
 struct Pod {
@@ -135,10 +148,13 @@ impl Pod {
     }
 
     /// Restores one family after the other; the first failure ends it, as it ends istio-init.
-    fn restore_all(&mut self, texts: &Texts) -> Result<Vec<Step>, Failure> {
+    fn restore_all(&mut self, texts: &Written) -> Result<Vec<Step>, Failure> {
         let mut steps = Vec::new();
-        for (family, text) in texts {
-            let ended = netfilter::restore(self.backend, *family, text, POD)?;
+        for family in [Family::V4, Family::V6] {
+            let Some(text) = texts.of(family) else {
+                continue;
+            };
+            let ended = netfilter::restore(self.backend, family, text, POD)?;
             steps.push(self.step(ended, false)?);
             if steps.last().is_some_and(|step| !step.ok) {
                 break;
@@ -170,7 +186,10 @@ impl Pod {
     }
 }
 
-fn changes(before: &BTreeMap<Family, RuleSet>, after: &BTreeMap<Family, RuleSet>) -> Vec<String> {
+pub(super) fn changes(
+    before: &BTreeMap<Family, RuleSet>,
+    after: &BTreeMap<Family, RuleSet>,
+) -> Vec<String> {
     const TABLES: [Table; 4] = [Table::Raw, Table::Mangle, Table::Nat, Table::Filter];
     let mut words = Vec::new();
     for (family, now) in after {

@@ -50,7 +50,9 @@ pub(super) fn run(args: &Args) -> Outcome {
             }
         }
     }
-    Ok(bad.map_or(ExitCode::SUCCESS, |class: Class| ExitCode::from(class.exit_code())))
+    Ok(bad.map_or(ExitCode::SUCCESS, |class: Class| {
+        ExitCode::from(class.exit_code())
+    }))
 }
 
 /// Reads a lab file with its rules, and each of its variants.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::{evidence::Evidence, netfilter::Backend, sandbox, topology::Topology};
+use crate::{evidence::Evidence, rules::Holder, sandbox, topology::Topology};
 
 /// Lines that show how to enter each pod, and how to end the lab.
 pub(super) fn how_to_enter(
@@ -40,9 +40,11 @@ pub(super) fn how_to_enter(
             );
         }
     }
-    let program = match evidence.machine.backend.backend {
-        Backend::Nft => "iptables-nft",
-        Backend::Legacy => "iptables-legacy",
+    let list = match evidence.machine.backend.backend {
+        Holder::Nft => "nft list ruleset (iptables would add tables of its own)".to_owned(),
+        iptables => {
+            format!("{iptables} -t nat -L -v (the other backend would add tables of its own)")
+        }
     };
     if let Some(service) = topology.services.first() {
         let _ = writeln!(
@@ -53,7 +55,7 @@ pub(super) fn how_to_enter(
     }
     let _ = writeln!(
         out,
-        "rules and counters there: {program} -t nat -L -v (the other backend would add tables of its own)\n\
+        "rules and counters there: {list}\n\
          you enter as root, and the user decides what is intercepted; as an app add: -S 1000 -G 1000\n\
          end it: hoplab down {name}"
     );

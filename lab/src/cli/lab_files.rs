@@ -34,9 +34,10 @@ pub(super) fn of(path: &Path) -> Result<Vec<PathBuf>, Failure> {
     found.sort();
     match found.is_empty() {
         false => Ok(found),
-        true => Err(
-            Failure::new(Class::Input, format!("{} holds no lab file", path.display()))
-                .hint("lab files end in .toml"),
-        ),
+        true => Err(Failure::new(
+            Class::Input,
+            format!("{} holds no lab file", path.display()),
+        )
+        .hint("lab files end in .toml")),
     }
 }

@@ -11,11 +11,11 @@ mod istio;
 mod judge;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 mod keep;
+mod lab_files;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 mod live;
 #[cfg(not(all(feature = "kernel", target_os = "linux")))]
 mod needs_kernel;
-mod lab_files;
 mod predict;
 mod profiles;
 mod recorded;

@@ -38,6 +38,8 @@ Examples:
   hoplab run bookinfo --rules profile:kuma   under Kuma's rules, its proxy included
   hoplab run bookinfo --istio 1.32           under the rules injection gives a pod with Istio 1.32
   hoplab run bookinfo --istio 1.32 --inbound-interception-mode TPROXY --redirect-dns --dual-stack
+  hoplab run bookinfo --native-nftables      the same rules in Istio's other language, applied by nft
+  hoplab run bookinfo --ambient --redirect-dns --dual-stack
   hoplab run bookinfo --istio 1.24 --annotation traffic.sidecar.istio.io/excludeInboundPorts=9080
   hoplab run bookinfo --flow app-to-own-ip -v
   hoplab run ./my-lab.toml --out out --junit junit.xml
@@ -182,10 +184,14 @@ pub(super) fn run(args: &Args) -> Outcome {
 
 /// The variant to run.
 fn variant(args: &Args, lab: &LabFile) -> Result<Option<Variant>, Failure> {
-    let Some(name) = &args.variant else { return Ok(None) };
+    let Some(name) = &args.variant else {
+        return Ok(None);
+    };
     if args.rules.are_given_rules() {
-        return Err(Failure::new(Class::Input, "--variant does not go with --rules")
-            .hint("a variant brings its rules itself"));
+        return Err(
+            Failure::new(Class::Input, "--variant does not go with --rules")
+                .hint("a variant brings its rules itself"),
+        );
     }
     // Its complaint names the variants there are.
     lab.clone().variant(name)?;

@@ -1,5 +1,7 @@
 //! Whether iptables and the kernel take each piece of the lab's rules, and hold it afterwards.
 
+use std::collections::BTreeMap;
+
 use super::{
     check::NeededBy,
     pieces::{CHAIN, PIECES, Piece, table_fix},
@@ -10,7 +12,7 @@ use crate::{
     net::Namespace,
     netfilter::{self, Backend, NetfilterError, Tool},
     plan::RuleTexts,
-    rules::Family,
+    rules::{Family, Written},
 };
 
 /// The pieces that the traffic checks build on.
@@ -88,13 +90,10 @@ impl Place {
     /// A file for this family alone.
     pub fn file(self, rules: &str) -> RuleTexts {
         let text = format!("*nat\n-N {CHAIN}\n{rules}\nCOMMIT\n");
-        let (v4, v6) = match self.family {
-            Family::V4 => (text, None),
-            Family::V6 => (String::new(), Some(text)),
-        };
+        let mut texts = BTreeMap::from([(Family::V4, String::new())]);
+        texts.insert(self.family, text);
         RuleTexts {
-            v4,
-            v6,
+            written: Written::Iptables(texts),
             ..RuleTexts::default()
         }
     }

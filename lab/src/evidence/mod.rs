@@ -15,13 +15,13 @@ pub use down::Down;
 pub use window::{ConntrackEntry, ConntrackTuple, PodCounters, Quiet, Window};
 
 use crate::{
-    rules::{Chosen, CounterSnapshot, Family},
+    rules::{Chosen, CounterSnapshot, Holder, Written},
     traced::Tracing,
 };
 
 /// Version of the evidence file; a change of shape is a new version. 1 was one JSON value per run, which nothing read;
-/// 2 knew no UDP and no zones, 3 no traces.
-pub const SCHEMA: u32 = 4;
+/// 2 knew no UDP and no zones, 3 no traces, 4 no rules of nft and no ambient mode.
+pub const SCHEMA: u32 = 5;
 
 /// Everything one run observed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,10 +50,10 @@ pub struct Evidence {
 pub struct Machine {
     /// Kernel release.
     pub kernel: String,
-    /// Version line of the iptables in use.
+    /// Version line of the program that applied the rules: an iptables, or nft where the rules are its own.
     pub iptables: String,
-    /// Backend and why it was taken.
-    pub backend: Chosen,
+    /// What holds the rules, and why it was taken.
+    pub backend: Chosen<Holder>,
     /// True when the lab runs as root of the machine, false in a user namespace.
     pub root: bool,
 }
@@ -76,9 +76,10 @@ pub struct Up {
 pub struct PodUp {
     /// Name.
     pub name: String,
-    /// Per family with rules: what the kernel holds, as restore text.
-    pub rules: BTreeMap<Family, String>,
-    /// Counters before the first window, per family with rules.
+    /// What the kernel holds: per family with rules a restore text, or the listing of nft. Empty in pods without rules.
+    pub rules: Written,
+    /// Counters before the first window, per family with rules. In a listing of nft, those of one table may be the same
+    /// for both: [`RuleSet::counts_both_families`](crate::rules::RuleSet::counts_both_families).
     pub counters: Vec<CounterSnapshot>,
     /// istio-init log, in pods with rules.
     pub istio_init: Option<String>,

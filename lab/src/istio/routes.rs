@@ -142,10 +142,14 @@ pub fn sidecar_with(ipv6: bool, tproxy: Option<(u32, u32)>) -> Vec<Step> {
 
 /// What an ambient pod needs: replies to ztunnel's spoofed calls stay in the pod.
 pub fn ambient(config: &Ambient) -> Vec<Step> {
+    ambient_with(config.enable_ipv6, Mark::Masked(CONNECTION_MARK, MASK))
+}
+
+/// The same without a configuration: IPv6 rules or none, and the mark of the replies.
+pub fn ambient_with(ipv6: bool, mark: Mark) -> Vec<Step> {
     const TABLE: u32 = 100;
     const PREFERENCE: u32 = 32764;
     let steps = |family| {
-        let mark = Mark::Masked(CONNECTION_MARK, MASK);
         let rule = Step::Rule {
             family,
             mark,
@@ -160,7 +164,7 @@ pub fn ambient(config: &Ambient) -> Vec<Step> {
             },
         ]
     };
-    families(config.enable_ipv6).flat_map(steps).collect()
+    families(ipv6).flat_map(steps).collect()
 }
 
 fn families(ipv6: bool) -> impl Iterator<Item = Family> {

@@ -85,7 +85,7 @@ pub enum Warning {
     DualStackAlone,
     /// The inet family catches IPv6 too.
     #[error(
-        "without --ipv6 nft still captures IPv6 where a rule names no address; a proxy that listens on IPv4 only refuses it"
+        "with IPv6 off nft still captures IPv6 where a rule names no address; a proxy that listens on IPv4 only refuses it"
     )]
     NftCatchesIpv6,
     /// Only REDIRECT mode exempts the tunnel port.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{Check, Witness};
 use crate::{
     predict::{Moves, Range},
-    rules::{CounterDelta, RuleId},
+    rules::{Counter, CounterDelta, RuleId},
 };
 
 /// By pod, what the model predicts of a window from the rules in the pods.
@@ -56,23 +56,19 @@ impl Sum for Agreement {
     }
 }
 
-/// Did the kernel count what the model predicts from the rules in the pod? A finding for every rule it did not.
-pub(super) fn checks(predicted: &Moves, counted: &BTreeMap<RuleId, u64>) -> Vec<Check> {
-    let count = |rule: &RuleId| counted.get(rule).copied().unwrap_or(0);
-    let silent = counted
-        .keys()
-        .filter(|rule| !predicted.0.contains_key(rule));
-    let wrong = predicted
-        .0
-        .keys()
-        .chain(silent)
-        .filter(|rule| !predicted.of(rule).contains(count(rule)));
-    let contradiction = |rule: &RuleId| {
+/// Did the kernel count what the model predicts from the rules in the pod? A finding for every rule it did not. Of a
+/// rule that has no counter, the kernel says nothing.
+pub(super) fn checks(predicted: &Moves, counted: &CounterDelta) -> Vec<Check> {
+    let wrong = counted
+        .rules()
+        .iter()
+        .filter(|(rule, counter)| !predicted.of(rule).contains(counter.packets));
+    let contradiction = |(rule, counter): (&RuleId, &Counter)| {
         let range: Range = predicted.of(rule);
         Check::contradicts(
             Witness::Model,
             format!("{rule} {range}, predicted from the rules in the pod"),
-            format!("+{} by the kernel", count(rule)),
+            format!("+{} by the kernel", counter.packets),
         )
     };
     let found: Vec<Check> = wrong.map(contradiction).collect();

@@ -19,11 +19,17 @@ pub fn unexpected(variant: Option<&Variant>, judgement: &Judgement) -> Vec<Strin
         };
         if flow.verdict != meant {
             let name = judgement.name_of(flow);
-            words.push(format!("flow {name}: {}, and {meant} was expected", flow.verdict));
+            words.push(format!(
+                "flow {name}: {}, and {meant} was expected",
+                flow.verdict
+            ));
         }
     }
     if let Some(rule) = &variant.rule {
-        let mut refuted = judgement.flows.iter().filter(|it| it.verdict == Verdict::Refuted);
+        let mut refuted = judgement
+            .flows
+            .iter()
+            .filter(|it| it.verdict == Verdict::Refuted);
         if !refuted.any(|flow| names(flow, rule)) {
             words.push(format!("no refuted flow names the rule {rule}"));
         }
@@ -47,7 +53,10 @@ fn must_hold(judgement: &Judgement) -> Vec<String> {
 fn names(flow: &FlowVerdict, rule: &str) -> bool {
     let checks = flow.claims.iter().flat_map(|claim| &claim.checks);
     let mut bad = checks.filter(|check| {
-        matches!(check.finding, Finding::Contradicts { .. } | Finding::Disagrees { .. })
+        matches!(
+            check.finding,
+            Finding::Contradicts { .. } | Finding::Disagrees { .. }
+        )
     });
     bad.any(|check| is_named(&check.to_string(), rule))
 }

@@ -209,13 +209,8 @@ fn accepter_check(matched: &Matched) -> Check {
     if accepted.listener.port() != *port {
         return Check::equal(witness, "listener", port, &accepted.listener.port());
     }
-    if accepted.peer.ip() != matched.leg.opener.source {
-        return Check::equal(
-            witness,
-            "peer",
-            &matched.leg.opener.source,
-            &accepted.peer.ip(),
-        );
+    if accepted.peer.ip() != matched.leg.seen_from {
+        return Check::equal(witness, "peer", &matched.leg.seen_from, &accepted.peer.ip());
     }
     if let Some(check) = original_dst_check(&witness, accepted, *original_dst) {
         return check;

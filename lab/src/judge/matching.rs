@@ -181,6 +181,7 @@ fn find_accepter<'a>(
     if opener.is_some() && local.is_none() {
         return None;
     }
+    let local = local.map(|local| seen(leg, local));
     let is_predicted = |end: &End| match &leg.end {
         LegEnd::Accepted {
             pod,
@@ -213,10 +214,18 @@ fn find_accepter<'a>(
     find(ends, used, |end| {
         is_predicted(end)
             && end.accepted().is_some_and(|a| {
-                a.peer.ip() == leg.opener.source
+                a.peer.ip() == leg.seen_from
                     && original_dst.is_none_or(|dst| a.original_dst.addr() == Some(dst))
             })
     })
+}
+
+/// The opener's address as the destination's pod has it: the host may change it, and keeps the port.
+fn seen(leg: &Leg, mut local: SocketAddr) -> SocketAddr {
+    if local.ip() == leg.opener.source {
+        local.set_ip(leg.seen_from);
+    }
+    local
 }
 
 /// New conntrack entries, each used once per pod.
@@ -261,8 +270,8 @@ impl<'a> Entries<'a> {
         let entry = entries.iter().find(|entry| {
             let (src, dst) = ends(entry);
             let from = match local {
-                Some(local) => src == local,
-                None => src.ip() == leg.opener.source,
+                Some(local) => src == local || (pod != &leg.opener.pod && src == seen(leg, local)),
+                None => src.ip() == leg.opener.source || src.ip() == leg.seen_from,
             };
             from && dst == to
                 && entry.transport == leg.transport

@@ -119,7 +119,7 @@ pub fn judge(file: &LabFile, evidence: &Evidence) -> Result<Judgement, Failure> 
     let (flows, predicted): (Vec<FlowVerdict>, Vec<Predicted>) = judged.into_iter().unzip();
     let mut run: Vec<Claim> = evidence.cut.iter().map(cut_claim).collect();
     if evidence.cut.as_ref().is_none_or(|cut| cut.totals) {
-        run.extend(totals::claims(&cases, evidence, &predicted));
+        run.extend(totals::claims(evidence, &predicted)?);
     }
     let notes = match (file.expect, cases.first()) {
         (Expect::File, Some(first)) => notes::judge(first, evidence, &flows, &predicted),
@@ -160,6 +160,16 @@ fn cut_claim(cut: &Cut) -> Claim {
     Claim::new("the evidence goes to the end of the run", vec![missing])
 }
 
+/// The rules of a family as the kernel holds them, the same in every pod with a sidecar; none in a lab without one.
+fn held_rules(evidence: &Evidence, family: Family) -> Result<RuleSet, Failure> {
+    let mut pods = evidence.up.pods.iter();
+    let ruled = pods.find(|pod| !pod.rules.is_empty());
+    let held = ruled.map(|pod| pod.rules.rules(family, "the rules in the evidence"));
+    let held = held.transpose();
+    let held = held.map_err(|e| Failure::new(Class::Input, e.to_string()))?;
+    Ok(held.flatten().unwrap_or_else(|| RuleSet::empty(family)))
+}
+
 impl<'a> Case<'a> {
     /// The rules of a family: those that were meant, and those the evidence says the pods held.
     ///
@@ -171,17 +181,7 @@ impl<'a> Case<'a> {
         family: Family,
     ) -> Result<Self, Failure> {
         let reference = file.reference(family)?;
-        let text = evidence
-            .up
-            .pods
-            .iter()
-            .find_map(|pod| pod.rules.get(&family));
-        // A lab without a sidecar has no rules anywhere.
-        let applied = match text {
-            Some(text) => rules::parse(text, family, "the rules in the evidence")
-                .map_err(|e| Failure::new(Class::Input, e.to_string()))?,
-            None => RuleSet::empty(family),
-        };
+        let applied = held_rules(evidence, family)?;
         Ok(Self {
             topology: &file.topology,
             interception: &file.interception,

@@ -6,7 +6,7 @@ use crate::{
     model::{Journey, JourneyEnd, Outcome, Packet},
     predict::ANY_PORT,
     rules::{Alignment, Hook, RuleId, RuleSet, spec_text},
-    traced::{Header, Ordinal, RulePlace, TracedPacket},
+    traced::{Header, Step, TracedPacket},
 };
 
 use super::pods::rule_name;
@@ -94,7 +94,7 @@ impl Way {
 
     /// Where the packet went another way.
     pub fn differs(&self, packet: &TracedPacket, names: &Names) -> Option<Difference> {
-        let had = match rules_of(packet) {
+        let had = match rules_of(packet, names.applied) {
             Ok(had) => had,
             Err(why) => return Some(Difference::Untold(why)),
         };
@@ -182,21 +182,23 @@ fn untouched(packet: &TracedPacket) -> Option<Difference> {
     })
 }
 
-/// Rules that matched, in order.
+/// Rules that matched, in order, by the names that the rules in the pod have.
 ///
 /// # Errors
 /// Why one of them can't be named.
-pub(super) fn rules_of(packet: &TracedPacket) -> Result<Vec<(Hook, RuleId)>, String> {
-    let named = |place: &RulePlace| match (place.rule_id(), &place.ordinal) {
-        (Some(rule), _) => Ok(rule),
-        (None, Ordinal::Unknown(why)) => {
-            Err(format!("the place of a rule of {}: {why}", place.chain))
-        }
-        (None, Ordinal::Known(_)) => Err(format!("a name for {place}")),
-    };
-    let rules = packet.rules();
-    rules
-        .map(|(hook, place, _)| Ok((hook, named(place)?)))
+pub(super) fn rules_of(
+    packet: &TracedPacket,
+    applied: &RuleSet,
+) -> Result<Vec<(Hook, RuleId)>, String> {
+    let matched = packet.stations.iter().flat_map(|station| {
+        let steps = station.steps.iter();
+        steps.filter_map(move |step| match step {
+            Step::Rule { place, .. } => Some((station, place)),
+            Step::End { .. } | Step::Policy { .. } => None,
+        })
+    });
+    matched
+        .map(|(station, place)| Ok((station.hook, station.rule_id(place, applied)?)))
         .collect()
 }
 

@@ -29,10 +29,10 @@ pub(super) struct PodMoves {
 }
 
 impl PodMoves {
-    /// Packets of an applied rule.
+    /// Packets of an applied rule; none where it has no counter.
     fn packets(&self, rule: &RuleId) -> Option<u64> {
         let delta = self.observed.as_ref().ok()?;
-        Some(delta.get(rule).map_or(0, |c| c.packets))
+        delta.get(rule).map(|c| c.packets)
     }
 
     /// Model and kernel, rule by rule.
@@ -166,8 +166,12 @@ impl Case<'_> {
             .keys()
             .filter_map(|rule| self.compare(&witness, rule, wanted(rule), of_pod));
         let mut checks: Vec<Check> = found.collect();
-        // A connection that moves no rule leaves counters nothing to say.
-        if checks.is_empty() && !on_its_way.is_empty() {
+        let counts = |rule: &RuleId| {
+            let applied = self.alignment.applied(rule);
+            applied.is_none_or(|applied| of_pod.packets(applied).is_some())
+        };
+        // A connection that moves no rule, or none that counts, leaves counters nothing to say.
+        if checks.is_empty() && on_its_way.keys().any(counts) {
             checks.push(Check::agrees(witness));
         }
         checks
@@ -193,7 +197,8 @@ impl Case<'_> {
                 Some(Check::contradicts(witness, wanted_words, had))
             }
             Some(applied) => {
-                let had = pod.packets(applied).unwrap_or(0);
+                // A rule without a counter is no witness.
+                let had = pod.packets(applied)?;
                 (!wanted.contains(had))
                     .then(|| Check::contradicts(witness, wanted_words, format!("+{had}")))
             }
@@ -233,9 +238,7 @@ impl Case<'_> {
                     imbalance.to_string(),
                 ));
             }
-            let moved = delta.moved();
-            let seen = moved.map(|(rule, c)| (rule.clone(), c.packets)).collect();
-            checks.extend(agreement::checks(&pod.predicted, &seen));
+            checks.extend(agreement::checks(&pod.predicted, delta));
         }
         if checks.iter().all(|c| c.witness != counters) {
             checks.push(Check::agrees(counters));

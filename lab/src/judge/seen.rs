@@ -49,7 +49,10 @@ impl Case<'_> {
         }
         if let Some(target) = &seen.original_dst {
             let wanted = self.destination(target);
-            let read = |it: &End| it.accepted().and_then(|accepted| accepted.original_dst.addr());
+            let read = |it: &End| {
+                it.accepted()
+                    .and_then(|accepted| accepted.original_dst.addr())
+            };
             let had = first.and_then(|it| Some((it, read(it)?)));
             let model = model_first.and_then(|leg| match &leg.end {
                 LegEnd::Accepted { original_dst, .. } => *original_dst,
@@ -217,10 +220,20 @@ fn loop_claim(legs: &[Leg], ends: &[End]) -> Claim {
     };
     let log = match ends.iter().find(refused) {
         Some(end) => Check::agrees(end.witness()),
-        None => Check::contradicts(Witness::Answer, "a loop that a proxy refuses", "none in any log"),
+        None => Check::contradicts(
+            Witness::Answer,
+            "a loop that a proxy refuses",
+            "none in any log",
+        ),
     };
     let is_loop = |leg: &Leg| {
-        matches!(leg.end, LegEnd::Accepted { refused_as_loop: true, .. })
+        matches!(
+            leg.end,
+            LegEnd::Accepted {
+                refused_as_loop: true,
+                ..
+            }
+        )
     };
     let model = match legs.iter().any(is_loop) {
         true => Check::agrees(Witness::Model),

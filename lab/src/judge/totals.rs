@@ -2,60 +2,83 @@
 
 use std::collections::BTreeMap;
 
-use super::{Case, Check, Claim, Witness, agreement, agreement::Predicted};
+use super::{Check, Claim, Witness, agreement, agreement::Predicted, held_rules};
 use crate::{
     evidence::{Evidence, Window},
+    failure::Failure,
     predict::Moves,
-    rules::{CounterSnapshot, Family, RuleId},
+    rules::{CounterSnapshot, Family, RuleId, RuleSet},
 };
 
-/// What the model predicts of one pod and family for the whole run.
-pub(super) fn predicted(
-    evidence: &Evidence,
-    predicted: &[Predicted],
+/// The counters of one family's rules in the pods.
+struct Counted {
     family: Family,
-    pod: &str,
-) -> Moves {
+    /// What the kernel holds.
+    rules: RuleSet,
+}
+
+impl Counted {
+    /// What a rule that a flow moved is called here, if its packets are counted here: rules of an inet table have one
+    /// counter for both families.
+    fn name(&self, moved: &RuleId) -> Option<RuleId> {
+        let rule = RuleId {
+            family: self.family,
+            ..moved.clone()
+        };
+        (rule == *moved || self.rules.counts_both_families(&rule)).then_some(rule)
+    }
+}
+
+/// What the model predicts of one pod for the whole run, in the counters of one family.
+fn predicted(predicted: &[Predicted], counted: &Counted, pod: &str) -> Moves {
     let mut sum = Moves::default();
-    for (window, of_window) in evidence.windows.iter().zip(predicted) {
-        if let Some(moves) = of_window.get(pod).filter(|_| window.family == family) {
-            sum.add_all(moves);
+    let moves = predicted.iter().filter_map(|of_window| of_window.get(pod));
+    for (rule, range) in moves.flat_map(|moves| &moves.0) {
+        if let Some(rule) = counted.name(rule) {
+            sum.add(&rule, range.least, range.most);
         }
     }
     sum
 }
 
-/// One claim per pod and family with rules. A family that no flow ran over must not have moved at all.
-pub(super) fn claims(cases: &[Case], evidence: &Evidence, predicted: &[Predicted]) -> Vec<Claim> {
+/// What the model predicts of one pod and family for the whole run, in rules of that family alone.
+pub(super) fn predicted_alone(all: &[Predicted], family: Family, pod: &str) -> Moves {
+    let rules = RuleSet::empty(family);
+    predicted(all, &Counted { family, rules }, pod)
+}
+
+/// One claim per pod and family with rules. A family that no flow ran over must not have moved at all, but for counters
+/// that it shares with the other.
+///
+/// # Errors
+/// The evidence holds rules that can't be read.
+pub(super) fn claims(evidence: &Evidence, all: &[Predicted]) -> Result<Vec<Claim>, Failure> {
+    let mut both = Vec::new();
+    for family in [Family::V4, Family::V6] {
+        let rules = held_rules(evidence, family)?;
+        both.push(Counted { family, rules });
+    }
     let mut claims = Vec::new();
     for pod in &evidence.up.pods {
         for first in &pod.counters {
-            let family = first.family;
-            let of_flows = cases.iter().any(|case| case.family == family);
-            let windows = evidence
-                .windows
-                .iter()
-                .filter(|w| of_flows && w.family == family);
-            let model = self::predicted(evidence, predicted, family, &pod.name);
+            let Some(counted) = both.iter().find(|it| it.family == first.family) else {
+                continue;
+            };
+            let model = predicted(all, counted, &pod.name);
             let totals = evidence.totals.get(&pod.name);
-            let last = totals.and_then(|t| t.iter().find(|c| c.family == family));
-            claims.push(claim(
-                &pod.name,
-                first,
-                last,
-                &windows.collect::<Vec<_>>(),
-                &model,
-            ));
+            let last = totals.and_then(|t| t.iter().find(|c| c.family == first.family));
+            let windows = &evidence.windows;
+            claims.push(claim(&pod.name, (first, last), windows, counted, &model));
         }
     }
-    claims
+    Ok(claims)
 }
 
 fn claim(
     pod: &str,
-    first: &CounterSnapshot,
-    last: Option<&CounterSnapshot>,
-    windows: &[&Window],
+    (first, last): (&CounterSnapshot, Option<&CounterSnapshot>),
+    windows: &[Window],
+    counted: &Counted,
     predicted: &Moves,
 ) -> Claim {
     let text = format!("{pod}: no {} rule moved outside the flows", first.family);
@@ -70,8 +93,11 @@ fn claim(
     for read in windows.iter().filter_map(|w| w.counters.get(pod)) {
         match read.after.since(&read.before) {
             Ok(delta) => {
-                for (rule, counter) in delta.moved() {
-                    let sum = sum.entry(rule.clone()).or_insert(0);
+                let moved = delta.moved();
+                for (rule, counter) in
+                    moved.filter_map(|(rule, it)| Some((counted.name(rule)?, it)))
+                {
+                    let sum = sum.entry(rule).or_insert(0);
                     *sum = sum.saturating_add(counter.packets);
                 }
             }
@@ -98,8 +124,6 @@ fn claim(
     if checks.is_empty() {
         checks.push(Check::agrees(counters));
     }
-    let moved = whole.moved();
-    let moved = moved.map(|(rule, c)| (rule.clone(), c.packets)).collect();
-    checks.extend(agreement::checks(predicted, &moved));
+    checks.extend(agreement::checks(predicted, &whole));
     Claim::new(text, checks)
 }

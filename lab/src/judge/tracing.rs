@@ -13,7 +13,7 @@ use crate::{
     evidence::{ConntrackEntry, Window},
     model::Journey,
     predict::{Crossing, Leg, LegEnd, NODE},
-    rules::{CounterDelta, RuleId, Table},
+    rules::{CounterDelta, RuleId, RuleSet, Table},
     traced::{Hook, Owner, TracedPacket, Tracing},
 };
 
@@ -172,10 +172,11 @@ impl Case<'_> {
                 });
             }
         }
+        let named = (&self.applied, &trace.packets[..]);
         checks.extend(
             counted
                 .into_iter()
-                .flat_map(|it| against_counters(&witness, pod, &trace.packets, it, self.tracing)),
+                .flat_map(|it| against_counters(&witness, pod, named, it, self.tracing)),
         );
         let strangers = held.unexplained_packets.get(pod).into_iter().flatten();
         checks.extend(strangers.map(|packet| stranger(&witness, packet)));
@@ -188,7 +189,7 @@ impl Case<'_> {
 
 /// Where a packet after the first took none of the ways there are.
 fn later(ways: &[Vec<RuleId>], packet: &TracedPacket, names: &Names) -> Option<Difference> {
-    let had = match rules_of(packet) {
+    let had = match rules_of(packet, names.applied) {
         Ok(had) => had,
         Err(why) => return Some(Difference::Untold(why)),
     };
@@ -328,14 +329,14 @@ fn entry_check(
 fn against_counters(
     witness: &Witness,
     pod: &str,
-    packets: &[TracedPacket],
+    (applied, packets): (&RuleSet, &[TracedPacket]),
     counted: &CounterDelta,
     tracing: Tracing,
 ) -> Vec<Check> {
     let mut matched: BTreeMap<RuleId, u64> = BTreeMap::new();
     for packet in packets {
         // What can't be named is told elsewhere.
-        for (_, rule) in rules_of(packet).unwrap_or_default() {
+        for (_, rule) in rules_of(packet, applied).unwrap_or_default() {
             *matched.entry(rule).or_insert(0) += 1;
         }
     }

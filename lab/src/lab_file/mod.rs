@@ -6,11 +6,7 @@ mod saved;
 mod source;
 mod variant;
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::Path,
-};
+use std::{fs, path::Path};
 
 use serde::{Deserialize, Serialize};
 
@@ -20,11 +16,13 @@ use crate::{
     failure::{Class, Failure},
     interception::Interception,
     istio::{
-        self, Config, DnsServers, Release, Settings,
+        self, Config, DnsServers, Emitted, Release, Settings,
+        ambient::{self, Ambient},
+        nft,
         routes::{self, Step},
     },
-    plan::RuleTexts,
-    rules::{self, Family, OwnerNames, RuleSet, Table},
+    plan::{HostRules, RuleTexts},
+    rules::{BackendChoice, Family, OwnerNames, RuleSet, Table, Written},
     topology::{Expected, RuleSource, Topology},
 };
 
@@ -34,13 +32,19 @@ pub const SCHEMA: &str = include_str!("../../../scenarios/lab.schema.json");
 pub use given::GivenRules;
 pub use saved::SavedLab;
 
-/// A restore text and where it comes from.
+/// A text of rules and where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleText {
     /// File name, for complaints.
     pub origin: String,
     /// The text.
     pub text: String,
+}
+
+impl AsRef<str> for RuleText {
+    fn as_ref(&self) -> &str {
+        &self.text
+    }
 }
 
 /// A lab file with its rules, not running yet.
@@ -58,10 +62,12 @@ pub struct LabFile {
     pub expect: Expect,
     /// Where the rules in the pods come from, for people.
     pub rules_from: String,
-    /// The rules that expectations name, per family.
-    texts: BTreeMap<Family, RuleText>,
-    /// Applied in place of those, per family.
-    given: BTreeMap<Family, RuleText>,
+    /// The rules that expectations name.
+    texts: Written<RuleText>,
+    /// Applied in place of those; none where it is empty.
+    given: Written<RuleText>,
+    /// What ambient mode sets on the host; else empty.
+    host: Written,
     /// What a mesh sets beside the rules of a configuration or profile; none: what goes with rules as such.
     routes: Option<Vec<Step>>,
     /// The rules are the lab's own.
@@ -112,6 +118,9 @@ impl From<Family> for Families {
 /// are sent as numbers.
 pub const FIRST_NAMED_ID: u32 = 3000;
 
+/// User that sends what the node sends, kubelet's probes among them.
+const KUBELET: u32 = 0;
+
 /// What flows are judged by, beside what the kernel did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -155,16 +164,19 @@ impl LabFile {
             interception: Interception::default(),
             expect: Expect::File,
             rules_from: String::new(),
-            texts: BTreeMap::new(),
-            given: BTreeMap::new(),
+            texts: Written::default(),
+            given: Written::default(),
+            host: Written::default(),
             routes: None,
             own_rules: true,
             variables: None,
             variant: None,
         };
         let lab = bare.ruled(&rules)?.edited(&edit)?;
-        for family in lab.texts.keys() {
-            let own = lab.reference(*family)?;
+        for family in [Family::V4, Family::V6] {
+            let Some(own) = parse_rules(&lab.texts, family)? else {
+                continue;
+            };
             let flows = lab.topology.flows.iter();
             for traversal in flows.flat_map(|f| f.nat.values().flatten()) {
                 known_places(traversal, &own, text, origin)?;
@@ -190,19 +202,20 @@ impl LabFile {
 
     /// The same lab under the rules that Istio writes for a configuration. What flows are to do is then what these
     /// rules say: the paths of the lab file are about the lab's own.
-    /// `settings` are those the configuration was made of: istio-init's log shows them.
+    /// `settings` are those the configuration was made of: istio-init's log shows them, and they say whether the rules
+    /// are nft's own.
     pub fn configured(mut self, settings: &Settings, config: &Config, release: Release) -> Self {
-        let rules = istio::iptables(config, release);
-        let text = |family| {
-            let text = istio::restore(&rules, family);
-            let origin = format!("Istio {release} ({family})");
-            (!text.is_empty()).then_some((family, RuleText { origin, text }))
+        self.texts = if settings.native_nftables {
+            let (layout, rules) = nft::sidecar(config);
+            one_text(
+                format!("Istio {release} (nft)"),
+                nft::transaction(layout, &rules),
+            )
+        } else {
+            restore_texts(&istio::iptables(config, release), release)
         };
-        self.texts = [Family::V4, Family::V6]
-            .into_iter()
-            .filter_map(text)
-            .collect();
-        self.given.clear();
+        self.given = Written::default();
+        self.host = Written::default();
         self.routes = Some(routes::sidecar(config));
         let variables = istio::variables(settings, config, release).into_iter();
         self.variables = Some(
@@ -213,23 +226,62 @@ impl LabFile {
         self.interception = Interception::of(config);
         self.expect = Expect::Rules;
         self.own_rules = false;
-        self.rules_from = format!("Istio {release}, {}", self.interception);
+        self.rules_from = format!("Istio {release}, {}{}", self.interception, self.by_nft());
         self
+    }
+
+    /// The same lab in ambient mode: what Istio's CNI agent puts into a captured pod, with ztunnel in place of a sidecar
+    /// in every pod that has one. `native_nftables` writes it in nft's own language. Flows are to do what the rules say.
+    pub fn ambient(mut self, config: &Ambient, native_nftables: bool, release: Release) -> Self {
+        let written = |(layout, rules): (nft::Layout, nft::Rules)| {
+            let text = nft::transaction(layout, &rules);
+            one_text(format!("Istio {release} (nft)"), text)
+        };
+        let (pod, host) = match native_nftables {
+            true => (
+                written(nft::ambient_pod(config)),
+                written(nft::ambient_host(config, KUBELET)),
+            ),
+            false => (
+                restore_texts(&ambient::pod(config), release),
+                restore_texts(&ambient::host(config, release), release),
+            ),
+        };
+        self.texts = pod;
+        self.host = host.map(|it| it.text.clone());
+        self.given = Written::default();
+        self.routes = Some(routes::ambient(config));
+        self.variables = None;
+        self.interception = Interception::of_ambient(config);
+        self.expect = Expect::Rules;
+        self.own_rules = false;
+        self.rules_from = format!("Istio {release}, {}{}", self.interception, self.by_nft());
+        self
+    }
+
+    /// What the way rules are written adds to where they come from.
+    fn by_nft(&self) -> &'static str {
+        match self.applied().is_nft() {
+            true => ", native nft",
+            false => "",
+        }
     }
 
     /// The same lab with other rules in its pods. The lab's own stay what expectations name, unless `expect` is
     /// [`Expect::Rules`].
     pub fn with_rules(mut self, given: GivenRules, expect: Expect) -> Self {
         self.interception = Interception::of_rules(&given.sets);
+        let origin = given.origin;
         self.routes = None;
         self.variables = None;
-        self.rules_from = format!("{}, {}", given.origin, self.interception);
+        self.host = Written::default();
         self.expect = expect;
         self.own_rules = false;
         match expect {
             Expect::File => self.given = given.texts,
             Expect::Rules => self.texts = given.texts,
         }
+        self.rules_from = format!("{origin}, {}{}", self.interception, self.by_nft());
         self
     }
 
@@ -246,19 +298,48 @@ impl LabFile {
     /// # Errors
     /// The lab has none for this family, or the file does not parse.
     pub fn reference(&self, family: Family) -> Result<RuleSet, Failure> {
-        let text = self
-            .texts
-            .get(&family)
-            .ok_or_else(|| self.no_rules(family))?;
-        parse_rules(text, family).map(|set| self.names().resolve(&set))
+        let set = parse_rules(&self.texts, family)?;
+        let set = set.ok_or_else(|| self.no_rules(family))?;
+        Ok(self.names().resolve(&set))
     }
 
     /// What users and groups that the rules name are in the pods, whatever the machine calls them.
     pub fn names(&self) -> OwnerNames {
-        let texts = self.texts.iter().chain(&self.given);
+        let families = [Family::V4, Family::V6].into_iter();
+        let both = families.flat_map(|family| [(&self.texts, family), (&self.given, family)]);
         // A text that does not parse is told where it is read.
-        let sets = texts.filter_map(|(family, text)| parse_rules(text, *family).ok());
+        let sets = both.filter_map(|(texts, family)| parse_rules(texts, family).ok().flatten());
         OwnerNames::of(&sets.collect::<Vec<_>>(), FIRST_NAMED_ID)
+    }
+
+    /// Whether the pods get rules of nft's own. No iptables of either backend runs there then.
+    pub fn is_native_nft(&self) -> bool {
+        self.applied().is_nft()
+    }
+
+    /// Does a backend go with the rules?
+    ///
+    /// # Errors
+    /// One of iptables was asked for, and the rules are nft's own.
+    pub fn allows(&self, backend: BackendChoice) -> Result<(), Failure> {
+        let BackendChoice::Fixed(asked) = backend else {
+            return Ok(());
+        };
+        if !self.is_native_nft() {
+            return Ok(());
+        }
+        let what = format!("the backend {asked} of iptables does not go with rules of nft's own");
+        Err(Failure::new(Class::Input, what)
+            .cause("nft applies them, and no iptables runs in the pods")
+            .hint("leave --backend out"))
+    }
+
+    /// The texts that are applied where both have one.
+    fn applied(&self) -> &Written<RuleText> {
+        match self.given.is_empty() {
+            true => &self.texts,
+            false => &self.given,
+        }
     }
 
     /// The same lab, judged by something else. Paths of the lab file name the lab's own rules, so [`Expect::File`]
@@ -276,25 +357,26 @@ impl LabFile {
         for family in families.iter() {
             // Expectations name these rules: without them there is nothing to judge by.
             self.reference(family)?;
-            if !self.given.is_empty() && !self.given.contains_key(&family) {
+            let given = parse_rules(&self.given, family)?;
+            if !self.given.is_empty() && given.is_none() {
                 return Err(self.no_rules(family));
             }
         }
-        let text = |family: &Family| {
-            let text = self.given.get(family).or(self.texts.get(family));
-            text.map(|it| it.text.clone())
-        };
-        let v6 = families.has(Family::V6) || self.given.contains_key(&Family::V6);
+        let v6 = families.has(Family::V6)
+            || matches!(&self.given, Written::Iptables(given) if given.contains_key(&Family::V6));
         let own = || match &self.topology.rules {
             RuleSource::Profile(name) if self.own_rules => profile_variables(name, v6),
             _ => None,
         };
         let tproxy = self.interception.tproxy;
-        let routes = || routes::sidecar_with(v6, tproxy.map(|it| (it.mark, it.route_table)));
+        let routes = || match self.interception.ztunnel {
+            Some(ztunnel) => routes::ambient_with(v6, ztunnel.routed),
+            None => routes::sidecar_with(v6, tproxy.map(|it| (it.mark, it.route_table))),
+        };
         Ok(RuleTexts {
-            v4: text(&Family::V4).unwrap_or_default(),
-            v6: text(&Family::V6).filter(|_| v6),
+            written: self.written(v6),
             names: self.names(),
+            host: self.host_rules(),
             routes: match &self.routes {
                 Some(steps) => {
                     let of_families = steps.iter().filter(|it| v6 || it.family() == Family::V4);
@@ -306,8 +388,40 @@ impl LabFile {
         })
     }
 
+    fn host_rules(&self) -> Option<HostRules> {
+        let pods = self.topology.pods.iter().filter(|pod| pod.is_sidecar());
+        (!self.host.is_empty()).then(|| HostRules {
+            written: self.host.clone(),
+            pods: pods
+                .flat_map(|pod| [pod.addr.v4.into(), pod.addr.v6.into()])
+                .collect(),
+        })
+    }
+
+    /// The texts to apply: of iptables each family for itself, so that one may be given and the other the lab's own.
+    fn written(&self, v6: bool) -> Written {
+        let applied = self.applied().map(|it| it.text.clone());
+        let (Written::Iptables(mut texts), Written::Iptables(own)) = (applied.clone(), &self.texts)
+        else {
+            return applied;
+        };
+        for (family, text) in own {
+            texts.entry(*family).or_insert_with(|| text.text.clone());
+        }
+        texts.retain(|family, _| *family == Family::V4 || v6);
+        // istio-init writes an IPv4 file even where it is empty.
+        texts.entry(Family::V4).or_default();
+        Written::Iptables(texts)
+    }
+
     fn no_rules(&self, family: Family) -> Failure {
-        let given = self.given.values().next();
+        let mut given = [Family::V4, Family::V6].iter();
+        let brought = if self.own_rules {
+            &self.given
+        } else {
+            &self.texts
+        };
+        let given = given.find_map(|family| self.given.of(*family).or(brought.of(*family)));
         let (what, hint) = match given {
             Some(text) => (
                 format!("{} has no {family} rules", text.origin),
@@ -371,9 +485,25 @@ fn known_places(
     Ok(())
 }
 
-fn parse_rules(text: &RuleText, family: Family) -> Result<RuleSet, Failure> {
-    rules::parse(&text.text, family, &text.origin)
-        .map_err(|e| Failure::new(Class::Input, e.to_string()))
+fn parse_rules(texts: &Written<RuleText>, family: Family) -> Result<Option<RuleSet>, Failure> {
+    let origin = texts.of(family).map_or("", |it| it.origin.as_str());
+    texts.rules(family, origin).map_err(complaint)
+}
+
+fn one_text(origin: String, text: String) -> Written<RuleText> {
+    let nft = RuleText { origin, text };
+    Written::Nft { nft }
+}
+
+/// A restore text for each family that has rules.
+fn restore_texts(rules: &[Emitted], release: Release) -> Written<RuleText> {
+    let text = |family| {
+        let text = istio::restore(rules, family);
+        let origin = format!("Istio {release} ({family})");
+        (!text.is_empty()).then_some((family, RuleText { origin, text }))
+    };
+    let families = [Family::V4, Family::V6].into_iter();
+    Written::Iptables(families.filter_map(text).collect())
 }
 
 fn read(path: &Path) -> Result<String, Failure> {

@@ -3,8 +3,9 @@
 use super::{Expect, LabFile, RuleText};
 use crate::{
     failure::{Class, Failure},
+    interception::Interception,
     profiles::{InboundSource, Profile, Rules},
-    rules::Family,
+    rules::{Family, Written},
 };
 
 impl LabFile {
@@ -18,34 +19,32 @@ impl LabFile {
             let what = format!("the lab can't run under profile {}", profile.name);
             Err(Failure::new(Class::Input, what).cause(why).hint(hint))
         };
-        if let Rules::Nft(_) = profile.rules {
-            return refused(
-                "it does not apply native nft rules yet",
-                "`hoplab predict` and `hoplab rules lint` take this profile too",
-            );
-        }
-        let Some(interception) = profile.interception() else {
+        let texts = match &profile.rules {
+            Rules::Nft(text) => super::one_text(format!("profile {}", profile.name), text.clone()),
+            Rules::Iptables { .. } => {
+                let text = |family| {
+                    let text = profile.rules.iptables(family)?.to_owned();
+                    let origin = format!("profile {} ({family})", profile.name);
+                    Some((family, RuleText { origin, text }))
+                };
+                let families = [Family::V4, Family::V6].into_iter();
+                Written::Iptables(families.filter_map(text).collect())
+            }
+        };
+        let Some(interception) = profile.interception().or_else(|| ztunnel(&texts)) else {
             return refused(
                 not_played(profile.proxy.inbound_source),
                 "`hoplab predict` and `hoplab rules lint` take this profile too",
             );
         };
-        let text = |family| {
-            let text = profile.rules.iptables(family)?.to_owned();
-            let origin = format!("profile {} ({family})", profile.name);
-            Some((family, RuleText { origin, text }))
-        };
-        let texts = [Family::V4, Family::V6]
-            .into_iter()
-            .filter_map(text)
-            .collect();
         match expect {
             Expect::File => self.given = texts,
             Expect::Rules => {
                 self.texts = texts;
-                self.given.clear();
+                self.given = Written::default();
             }
         }
+        self.host = Written::default();
         self.rules_from = format!("profile {}, {interception}", profile.name);
         self.interception = interception;
         self.routes = Some(profile.steps.clone());
@@ -56,6 +55,14 @@ impl LabFile {
     }
 }
 
+/// What goes with rules that know the proxy by a mark, and give one to the connections it makes.
+fn ztunnel(texts: &Written<RuleText>) -> Option<Interception> {
+    let families = [Family::V4, Family::V6].into_iter();
+    let sets = families.filter_map(|family| texts.rules(family, "the profile").ok().flatten());
+    let interception = Interception::of_rules(&sets.collect::<Vec<_>>());
+    interception.ztunnel.is_some().then_some(interception)
+}
+
 /// Why no lab plays the proxy behind these rules.
 fn not_played(source: InboundSource) -> &'static str {
     match source {
@@ -64,7 +71,7 @@ fn not_played(source: InboundSource) -> &'static str {
              at the pod's address, not at loopback"
         }
         InboundSource::Client | InboundSource::Kernel | InboundSource::Address(_) => {
-            "its rules know the proxy by a mark alone, and the lab plays no such proxy (ztunnel)"
+            "its rules bring nothing in to the proxy, and the lab's ztunnel serves the calls to its pod too"
         }
     }
 }
@@ -96,7 +103,8 @@ mod tests {
         let texts = texts.expect("it can run");
         let found: Vec<String> = texts.routes.iter().map(ToString::to_string).collect();
         assert_eq!(found, steps);
-        assert_eq!(texts.v6.is_some(), families.has(Family::V6));
+        let v6 = texts.written.of(Family::V6);
+        assert_eq!(v6.is_some(), families.has(Family::V6));
     }
 
     #[rstest]
@@ -107,7 +115,10 @@ mod tests {
         let texts = texts.expect("it can run");
         let profile = profiles::find("linkerd").expect("it is known");
         assert_eq!(
-            (Some(texts.v4.as_str()), texts.v6.as_deref()),
+            (
+                texts.written.of(Family::V4).map(String::as_str),
+                texts.written.of(Family::V6).map(String::as_str)
+            ),
             (
                 profile.rules.iptables(Family::V4),
                 profile.rules.iptables(Family::V6)
@@ -116,9 +127,27 @@ mod tests {
     }
 
     #[rstest]
-    #[case::known_by_a_mark("ambient", "by a mark alone")]
+    #[case("istio-nft", true, false)]
+    #[case("ambient", false, true)]
+    #[case("ambient-nft", true, true)]
+    #[case("ztunnel", false, true)]
+    fn rules_of_nft_and_those_for_ztunnel_can_run(
+        #[case] name: &str,
+        #[case] native: bool,
+        #[case] ztunnel: bool,
+    ) {
+        let file = under(name, Expect::Rules).expect("it can run");
+        assert_eq!(file.is_native_nft(), native);
+        assert_eq!(file.interception.ztunnel.is_some(), ztunnel);
+        assert_eq!(
+            file.interception.upstream_mark(),
+            if ztunnel { 0x539 } else { 0 }
+        );
+    }
+
+    #[rstest]
+    #[case::brings_nothing_in("ztunnel-dedicated", "bring nothing in")]
     #[case::calls_its_app_at_loopback("linkerd-1", "not at loopback")]
-    #[case::native_nft("istio-nft", "native nft")]
     fn a_proxy_that_no_lab_plays_is_refused_and_not_judged(#[case] name: &str, #[case] why: &str) {
         let failure = under(name, Expect::Rules).expect_err("it is refused");
         assert_eq!(failure.class, Class::Input);

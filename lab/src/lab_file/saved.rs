@@ -1,12 +1,13 @@
 //! A lab with its rules as one value that needs no other file: what an evidence file says of it.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::{Expect, LabFile, RuleText, complaint, parse_rules, variant::Owners};
 use crate::{
-    failure::Failure, interception::Interception, istio::routes::Step, rules::Family,
+    failure::Failure,
+    interception::Interception,
+    istio::routes::Step,
+    rules::{Family, Written},
     topology::Topology,
 };
 
@@ -17,10 +18,13 @@ pub struct SavedLab {
     origin: String,
     /// Text of the lab file.
     text: String,
-    /// Rules that expectations name, per family.
-    rules: BTreeMap<Family, RuleText>,
-    /// Rules that were applied in place of those, per family.
-    given: BTreeMap<Family, RuleText>,
+    /// Rules that expectations name.
+    rules: Written<RuleText>,
+    /// Rules that were applied in place of those.
+    given: Written<RuleText>,
+    /// What ambient mode sets on the host.
+    #[serde(default, skip_serializing_if = "Written::is_empty")]
+    host: Written,
     /// Where the rules in the pods come from, for people.
     rules_from: String,
     /// How the sidecars intercept.
@@ -67,7 +71,7 @@ impl SavedLab {
         }
         for family in [Family::V4, Family::V6] {
             let of = |lab: &Self| {
-                let text = lab.given.get(&family).or(lab.rules.get(&family));
+                let text = lab.given.of(family).or(lab.rules.of(family));
                 text.map(|it| it.text.clone()).unwrap_or_default()
             };
             if let Some(line) = first_difference(&of(self), &of(running)) {
@@ -108,13 +112,17 @@ impl LabFile {
             text: self.text.clone(),
             rules: self.texts.clone(),
             given: self.given.clone(),
+            host: self.host.clone(),
             rules_from: self.rules_from.clone(),
             interception: self.interception.clone(),
             expect: self.expect,
             routes: self.routes.clone(),
             own_rules: self.own_rules,
             variables: self.variables.clone(),
-            variant: self.variant.clone().map(|it| (it, Owners::of(&self.topology))),
+            variant: self
+                .variant
+                .clone()
+                .map(|it| (it, Owners::of(&self.topology))),
         }
     }
 
@@ -128,8 +136,9 @@ impl LabFile {
             owners.take_over(&mut topology);
             name
         });
-        for (family, text) in saved.rules.iter().chain(&saved.given) {
-            parse_rules(text, *family)?;
+        for family in [Family::V4, Family::V6] {
+            parse_rules(&saved.rules, family)?;
+            parse_rules(&saved.given, family)?;
         }
         Ok(Self {
             origin: saved.origin,
@@ -140,6 +149,7 @@ impl LabFile {
             rules_from: saved.rules_from,
             texts: saved.rules,
             given: saved.given,
+            host: saved.host,
             routes: saved.routes,
             own_rules: saved.own_rules,
             variables: saved.variables,
@@ -176,6 +186,17 @@ mod tests {
         lab.configured(&settings, &config, Release::default())
     }
 
+    fn native_nft() -> LabFile {
+        let lab = bookinfo();
+        let settings = Settings {
+            native_nftables: true,
+            ..Settings::default()
+        };
+        let host = lab.host(Families::Dual);
+        let config = Config::new(&settings, &host, &mut Vec::new()).expect("a configuration");
+        lab.configured(&settings, &config, Release::default())
+    }
+
     fn with_rules() -> LabFile {
         let text = "* nat\n# of my own\n-A OUTPUT -p tcp -j ACCEPT\nCOMMIT\n";
         let given = GivenRules::read(text, "my.rules", Family::V4).expect("rules");
@@ -185,6 +206,7 @@ mod tests {
     #[rstest]
     #[case::its_own_rules(bookinfo())]
     #[case::an_istio_configuration(configured())]
+    #[case::native_nft(native_nft())]
     #[case::rules_of_a_file(with_rules())]
     fn a_lab_that_was_saved_as_json_is_restored_whole(#[case] lab: LabFile) {
         let json = serde_json::to_string(&lab.save()).expect("it has a JSON form");
@@ -222,8 +244,10 @@ mod tests {
     #[test]
     fn rules_that_cannot_be_read_are_refused_with_their_place() {
         let mut saved = bookinfo().save();
-        let rules = saved.rules.get_mut(&Family::V4).expect("it has some");
-        rules.text = "* nat\n-A OUTPUT -j\nCOMMIT\n".to_owned();
+        saved.rules = saved.rules.map(|rules| RuleText {
+            text: "* nat\n-A OUTPUT -j\nCOMMIT\n".to_owned(),
+            ..rules.clone()
+        });
         let failure = LabFile::restore(saved).expect_err("not rules");
         assert!(
             failure.what.contains("profile istio-1.13 (IPv4):2:"),

@@ -1,14 +1,15 @@
 //! A lab's own rules, from where its file says, with all that goes with them.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
-use super::{Expect, Families, LabFile, RuleText, parse_rules, read};
+use super::{Expect, Families, LabFile, RuleText, complaint, read};
 use crate::{
     builtin,
+    diagnostic::Diagnostic,
     failure::{Class, Failure},
     interception::Interception,
     profiles,
-    rules::{self, Edit, Family},
+    rules::{self, Edit, Family, Written},
     topology::RuleSource,
 };
 
@@ -26,34 +27,32 @@ impl LabFile {
                     let origin = format!("profile {name} ({family})");
                     Some((family, RuleText { origin, text }))
                 });
-                self.texts = texts.collect();
+                self.texts = Written::Iptables(texts.collect());
                 self.interception = Interception::default();
                 self.rules_from = format!("{name}, the lab's own");
                 return Ok(self);
             }
             RuleSource::Files { v4, v6 } => {
+                let mut texts = BTreeMap::new();
                 for (family, file) in [(Family::V4, Some(v4)), (Family::V6, v6.as_ref())] {
                     if let Some(file) = file {
-                        let text = self.beside(file)?;
-                        parse_rules(&text, family)?;
-                        self.texts.insert(family, text);
+                        texts.insert(family, self.beside(file)?);
                     }
                 }
+                self.texts = Written::Iptables(texts);
+                self.parsed()?;
                 self.rules_from = "the lab's own".to_owned();
                 return Ok(self);
             }
             RuleSource::Text { v4, v6 } => {
-                let mut sets = Vec::new();
-                for (family, text) in [(Family::V4, Some(v4)), (Family::V6, v6.as_ref())] {
-                    if let Some(text) = text {
-                        let origin = format!("{} ({family} rules in it)", self.origin);
-                        let text = text.clone();
-                        let text = RuleText { origin, text };
-                        sets.push(parse_rules(&text, family)?);
-                        self.texts.insert(family, text);
-                    }
-                }
-                self.interception = Interception::of_rules(&sets);
+                let texts = [(Family::V4, Some(v4)), (Family::V6, v6.as_ref())];
+                let texts = texts.into_iter().filter_map(|(family, text)| {
+                    let origin = format!("{} ({family} rules in it)", self.origin);
+                    let text = text?.clone();
+                    Some((family, RuleText { origin, text }))
+                });
+                self.texts = Written::Iptables(texts.collect());
+                self.interception = Interception::of_rules(&self.parsed()?);
                 self.rules_from = format!("the lab's own, {}", self.interception);
                 return Ok(self);
             }
@@ -70,26 +69,71 @@ impl LabFile {
         Ok(lab)
     }
 
+    /// The lab's own rules, those of each family that has some.
+    fn parsed(&self) -> Result<Vec<rules::RuleSet>, Failure> {
+        let mut sets = Vec::new();
+        for family in [Family::V4, Family::V6] {
+            sets.extend(super::parse_rules(&self.texts, family)?);
+        }
+        Ok(sets)
+    }
+
     /// The same lab with its own rules changed.
     ///
     /// # Errors
-    /// The first change that can't be made.
+    /// The first change that can't be made, with its place in the lab file.
     pub(super) fn edited(mut self, edits: &[Edit]) -> Result<Self, Failure> {
         if edits.is_empty() {
             return Ok(self);
         }
-        for (family, text) in &mut self.texts {
-            let set = parse_rules(text, *family)?;
-            let edited = rules::edited(&set, edits).map_err(|bad| {
-                Failure::new(Class::Input, bad.to_string())
-                    .hint(format!("{} says so in `edit`", self.origin))
-            })?;
-            text.text = rules::to_restore(&edited);
-            text.origin = format!("{}, edited", text.origin);
-        }
+        self.texts = self.after_edits(&self.texts, edits)?;
         self.rules_from = format!("{}, edited", self.rules_from);
         self.variables = None;
         Ok(self)
+    }
+
+    /// Texts after edits.
+    ///
+    /// # Errors
+    /// The first change that can't be made, with its place in the lab file.
+    pub(super) fn after_edits(
+        &self,
+        texts: &Written<RuleText>,
+        edits: &[Edit],
+    ) -> Result<Written<RuleText>, Failure> {
+        let Written::Iptables(texts) = texts else {
+            return Err(self
+                .about(
+                    &edits[0],
+                    "rules of nft's own are not changed in the words of iptables",
+                )
+                .hint("write the changed rules as a text or file of their own"));
+        };
+        let mut changed = texts.clone();
+        for (family, text) in &mut changed {
+            let set = rules::parse(&text.text, *family, &text.origin).map_err(complaint)?;
+            let mut set = set.without_counters();
+            for edit in edits {
+                set = rules::edited(&set, std::slice::from_ref(edit)).map_err(|bad| {
+                    let failure = self.about(edit, &bad.message);
+                    match bad.help {
+                        Some(help) => failure.hint(help),
+                        None => failure,
+                    }
+                })?;
+            }
+            text.text = rules::to_restore(&set);
+            text.origin = format!("{}, edited", text.origin);
+        }
+        Ok(Written::Iptables(changed))
+    }
+
+    /// A complaint about a change of rules that the lab file asks for.
+    fn about(&self, edit: &Edit, message: &str) -> Failure {
+        let words = edit.to_string();
+        let at = self.text.find(&words).unwrap_or(0);
+        let place = at..at + words.len();
+        complaint(Diagnostic::at(&self.origin, &self.text, place, message))
     }
 
     /// A restore file beside the lab file.

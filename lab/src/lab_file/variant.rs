@@ -8,7 +8,7 @@ use super::{LabFile, RuleText};
 use crate::{
     diagnostic::did_you_mean,
     failure::{Class, Failure},
-    rules::Family,
+    rules::{Family, Written},
     topology::{Proxy, Topology},
 };
 
@@ -63,27 +63,35 @@ impl LabFile {
         let other = match &variant.rules {
             Some(source) => {
                 let mut bare = self.clone();
-                bare.texts.clear();
+                bare.texts = Written::default();
                 bare.ruled(source)?
             }
             None => self.clone(),
         };
         let other = other.edited(&variant.edit)?;
         if variant.rules.is_some() || !variant.edit.is_empty() {
-            for family in self.texts.keys() {
-                let none = || RuleText {
-                    origin: format!("no {family} rules in variant {name}"),
-                    text: String::new(),
-                };
-                let text = other.texts.get(family).cloned().unwrap_or_else(none);
-                self.given.insert(*family, text);
+            self.given = other.texts;
+            if let (Written::Iptables(own), Written::Iptables(given)) =
+                (&self.texts, &mut self.given)
+            {
+                // A family without rules is one whose rules are empty, and not the lab's own.
+                for family in own.keys() {
+                    given.entry(*family).or_insert_with(|| RuleText {
+                        origin: format!("no {family} rules in variant {name}"),
+                        text: String::new(),
+                    });
+                }
             }
+            self.host = other.host;
             self.interception = other.interception;
             self.routes = other.routes;
             self.variables = None;
             self.own_rules = false;
         }
-        let all = self.interception.owner.filter(|_| !variant.proxies.is_empty());
+        let all = self
+            .interception
+            .owner
+            .filter(|_| !variant.proxies.is_empty());
         let pods = self.topology.pods.iter().map(|pod| {
             let app = variant.apps.get(&pod.name).copied();
             let proxy = variant.proxies.get(&pod.name).copied().or(all);
@@ -102,8 +110,9 @@ impl LabFile {
     /// Families that this lab's flows make sense over: those its file names, else those it has rules for.
     pub fn families(&self) -> Vec<Family> {
         let named = &self.topology.families;
-        let rules = self.texts.keys().copied();
-        let has = |family: &Family| named.is_empty() || named.contains(family);
-        rules.filter(has).collect()
+        let has = |family: &Family| {
+            (named.is_empty() || named.contains(family)) && self.reference(*family).is_ok()
+        };
+        [Family::V4, Family::V6].into_iter().filter(has).collect()
     }
 }

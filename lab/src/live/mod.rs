@@ -251,7 +251,10 @@ impl RunningLab {
             visitor.greeting()?;
         }
         let options = Options {
-            backend: BackendChoice::Fixed(self.state.machine.backend.backend),
+            backend: match self.state.machine.backend.backend.iptables() {
+                Some(backend) => BackendChoice::Fixed(backend),
+                None => BackendChoice::Auto,
+            },
             families: self.state.families,
             // How much is traced was settled when the lab came up.
             ..Options::default()

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Version of the state file; a change of shape is a new version.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// Name of the state file in a lab's directory.
 pub(super) const FILE: &str = "state.json";

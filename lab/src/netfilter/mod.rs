@@ -1,10 +1,15 @@
-//! The kernel's packet filter as a lab uses it: apply rules as istio-init does, read counters, read conntrack.
+//! The kernel's packet filter as a lab uses it: apply rules as istio-init does, with iptables or with nft; read
+//! counters, read conntrack.
 
 mod backend;
 mod conntrack;
 mod error;
 mod held;
+mod host;
+mod init_log;
+mod ipset;
 mod istio_init;
+mod native;
 mod nft_tables;
 mod tables;
 
@@ -13,6 +18,22 @@ pub use backend::{Backend, BackendChoice, Chosen, Tool, find_program};
 pub use conntrack::ConntrackWatch;
 pub use error::NetfilterError;
 pub use held::{Held, rules_here, rules_of_process};
-pub use istio_init::{Applied, apply, restore};
+pub use host::{Tool as RuleTool, apply_host};
+pub use istio_init::{apply, restore};
+pub use native::{apply as apply_native, native_held, native_rules, nft_version, transaction};
 pub use nft_tables::{NftTable, nft_tables};
 pub use tables::{Ended, counters, edit, save, version};
+
+use crate::rules::{CounterSnapshot, RuleSet, Written};
+
+/// What an apply left behind.
+pub struct Applied {
+    /// The istio-init log.
+    pub log: String,
+    /// Per family with rules: what the kernel holds, as a value.
+    pub saved: Vec<RuleSet>,
+    /// The first counters, per family with rules.
+    pub counters: Vec<CounterSnapshot>,
+    /// The same rules as text.
+    pub held: Written,
+}

@@ -10,7 +10,8 @@ use crate::{
     model::{self, Host, Journey, Packet, Traversal, TryResult, evaluate},
     rules::{CtState, Protocol, RuleId, RuleSet, TcpFlags},
     traced::{
-        Header, Hook, Ordinal, Owner, RulePlace, Source, Station, Step, TracedPacket, Verdict,
+        ChainName, Header, Hook, Ordinal, Owner, RulePlace, Source, Station, Step, TracedPacket,
+        Verdict,
     },
 };
 
@@ -73,7 +74,7 @@ pub fn of_packet(namespace: &Namespace<'_>, packet: &TracedPacket, known: &Known
             passed
         });
         if let Some(expected) = expected {
-            compare(&mut here, stations, expected);
+            compare(&mut here, stations, expected, namespace.rules);
         }
         hops.append(&mut here);
         ends = Some(left);
@@ -137,15 +138,13 @@ fn hop_at(namespace: &Namespace<'_>, station: &Station, event: Event) -> Hop {
 }
 
 /// Gives the model's word on a hook where nothing matched, and complains about rules that it wants and nobody asked.
-fn compare(hops: &mut [Hop], stations: &[Station], expected: &model::Passage) {
-    let seen = |table: &str| {
-        let mut chains = stations.iter().filter(|it| it.source != Source::Observer);
-        chains.any(|it| it.chain.table == table)
-    };
+fn compare(hops: &mut [Hop], stations: &[Station], expected: &model::Passage, rules: &RuleSet) {
+    let chains = stations.iter().filter(|it| it.source != Source::Observer);
+    let seen: Vec<_> = chains.filter_map(|it| it.builtin_in(rules)).collect();
     let unseen = expected
         .tables
         .iter()
-        .filter(|(table, _)| !seen(table.name()));
+        .filter(|(table, _)| seen.iter().all(|(_, it, _)| it != table));
     let wanted: Vec<RuleId> = unseen.flat_map(|(_, it)| it.moved()).collect();
     let Some(last) = hops.last_mut() else { return };
     for rule in &wanted {
@@ -184,11 +183,12 @@ impl<'a> Follow<'a> {
             marks.packet = mark;
         }
         let asked = as_seen(namespace, (packet, known), station, *marks);
-        let table = station.chain.iptables();
-        let table = table.filter(|(family, _)| *family == namespace.rules.family);
+        let builtin = station.builtin_in(namespace.rules);
+        let builtin = builtin.filter(|(family, ..)| *family == namespace.rules.family);
+        let table = builtin.as_ref().map(|(_, table, _)| *table);
         let model = table
             .zip(asked)
-            .map(|((_, table), asked)| evaluate(namespace.rules, table, station.hook, &asked));
+            .map(|(table, asked)| evaluate(namespace.rules, table, station.hook, &asked));
         Self {
             namespace,
             station,
@@ -230,12 +230,12 @@ impl<'a> Follow<'a> {
                 ..
             } => Some(self.rule(place, verdict, *mark)),
             Step::End { .. } => None,
-            Step::Policy { chain, verdict } => self.policy(&chain.chain, verdict),
+            Step::Policy { verdict, .. } => self.policy(verdict),
         }
     }
 
     fn rule(&mut self, place: &RulePlace, verdict: &Verdict, mark: u32) -> Hop {
-        let id = place.rule_id();
+        let id = self.station.rule_id(place, self.namespace.rules).ok();
         let rules = self.namespace.rules;
         let mut contradictions = Vec::new();
         let agrees = id
@@ -253,9 +253,11 @@ impl<'a> Follow<'a> {
             self.marks.packet = mark;
         }
         let text = id.as_ref().and_then(|id| rule_text(rules, id));
+        let name = id.as_ref().map(|id| (id.table.name(), &id.chain));
+        let (table, chain) = name.unwrap_or((&place.chain.table, &place.chain.chain));
         let event = Event::Rule {
-            table: place.chain.table.clone(),
-            chain: place.chain.chain.clone(),
+            table: table.to_owned(),
+            chain: chain.clone(),
             ordinal: match place.ordinal {
                 Ordinal::Known(ordinal) => Some(ordinal),
                 Ordinal::Unknown(_) => None,
@@ -312,7 +314,7 @@ impl<'a> Follow<'a> {
     }
 
     /// None where the chain has no rule: nothing was decided there.
-    fn policy(&mut self, chain: &str, verdict: &Verdict) -> Option<Hop> {
+    fn policy(&mut self, verdict: &Verdict) -> Option<Hop> {
         let mut contradictions = Vec::new();
         let rules = self.namespace.rules;
         let rest = self.model.as_ref().zip(self.next);
@@ -347,9 +349,15 @@ impl<'a> Follow<'a> {
         if *verdict == Verdict::Accept && !of_rules && contradictions.is_empty() {
             return None;
         }
+        let builtin = self.station.builtin_in(rules);
+        let name = builtin.map(|(_, table, chain)| (table.name().to_owned(), chain));
+        let (table, chain) = name.unwrap_or_else(|| {
+            let ChainName { table, chain, .. } = &self.station.chain;
+            (table.clone(), chain.clone())
+        });
         let event = Event::Policy {
-            table: self.station.chain.table.clone(),
-            chain: chain.to_owned(),
+            table,
+            chain,
             verdict: verdict.clone(),
         };
         let mut hop = hop_at(self.namespace, self.station, event);

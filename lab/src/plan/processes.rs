@@ -76,7 +76,7 @@ pub(super) fn processes(
         ProcessPlan {
             uid,
             gid,
-            net_admin: pod.is_sidecar() && interception.tproxy.is_some(),
+            net_admin: pod.is_sidecar() && interception.keeps_client().is_some(),
             config: StubConfig {
                 pod: pod.name.clone(),
                 part: Part::Proxy(proxy_config(topology, interception, proxy)),
@@ -129,7 +129,7 @@ fn proxy_config(topology: &Topology, interception: &Interception, proxy: &Proxy)
                 outbound: interception.outbound,
                 inbound: interception.inbound,
                 inbound_source: interception.inbound_source,
-                tproxy_mark: interception.tproxy.map(|it| it.mark),
+                tproxy_mark: interception.keeps_client(),
             }),
             None,
         ),
@@ -141,15 +141,20 @@ fn proxy_config(topology: &Topology, interception: &Interception, proxy: &Proxy)
             }),
         ),
     };
+    let ztunnel = interception.ztunnel.filter(|_| sidecar.is_some());
+    // ztunnel has these in a pod of its own.
+    let own = |port: u16| ztunnel.is_none().then_some(port);
+    let health = [ports::AGENT, ports::READINESS];
     ProxyConfig {
         dns: dns.filter(|_| sidecar.is_some()),
         sidecar,
         gateway,
-        health_ports: vec![ports::AGENT, ports::READINESS],
-        metrics_port: ports::METRICS,
-        admin_port: ports::ADMIN,
+        health_ports: health.into_iter().filter_map(own).collect(),
+        metrics_port: own(ports::METRICS),
+        admin_port: own(ports::ADMIN),
+        tunnel_port: ztunnel.map(|_| ports::TUNNEL),
         services: routes(topology),
-        upstream_mark: None,
+        upstream_mark: ztunnel.map(|it| it.mark),
         max_connections: MAX_CONNECTIONS,
     }
 }

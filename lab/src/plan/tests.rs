@@ -1,16 +1,23 @@
 //! What a plan of Bookinfo holds.
 
 use super::*;
-use crate::{builtin, interception::INBOUND_SOURCE, istio::routes, rules::Backend};
+use crate::{
+    builtin,
+    interception::INBOUND_SOURCE,
+    istio::routes,
+    rules::{Backend, Family},
+};
 
 fn bookinfo(v6: bool) -> Plan {
     let text = builtin::lab_text("bookinfo").expect("bookinfo travels in the binary");
     let topology = Topology::parse(text, "bookinfo.toml").expect("valid");
+    let v4 = (Family::V4, "v4 rules".to_owned());
+    let v6_rules = v6.then(|| (Family::V6, "v6 rules".to_owned()));
     let texts = RuleTexts {
-        v4: "v4 rules".into(),
-        v6: v6.then(|| "v6 rules".into()),
+        written: Written::Iptables([v4].into_iter().chain(v6_rules).collect()),
         names: OwnerNames::default(),
         routes: routes::sidecar_with(v6, None),
+        host: None,
         variables: None,
     };
     let interception = Interception::default();

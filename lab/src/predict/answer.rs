@@ -113,6 +113,7 @@ fn of(world: &World, ask: &Ask, legs: &[Leg], at: usize) -> Reply {
                 other => other,
             },
         },
+        (Listener::Tunnel, Ask::Get { .. }) => Reply::Closed,
         (Listener::DnsServer, Ask::Lookup { name, .. }) => look_up(world, name),
         (Listener::DnsProxy, Ask::Lookup { name, .. }) => match child() {
             None => look_up(world, name),

@@ -17,6 +17,8 @@ pub struct Leg {
     pub transport: Transport,
     /// Address given to connect(2).
     pub remote: SocketAddr,
+    /// Source address that the destination's pod sees: the opener's, unless the host gave it another.
+    pub seen_from: IpAddr,
     /// What the rules of the opener's pod do to it; none where the pod has none.
     pub near: Option<Crossing>,
     /// What the rules of the destination's pod do to it; none where that is the same pod, or has none.

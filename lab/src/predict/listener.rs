@@ -27,6 +27,8 @@ pub enum Listener {
     Proxy(u16),
     /// 15000, on loopback.
     Admin,
+    /// ztunnel's 15008, for HBONE. Whoever speaks anything else there is turned away.
+    Tunnel,
     /// The cluster's DNS server, in the node.
     DnsServer,
 }
@@ -64,6 +66,10 @@ pub fn listener_at(
         Proxy::Sidecar { .. } if port == interception.outbound => Some(Listener::Outbound),
         Proxy::Sidecar { .. } if port == interception.inbound => Some(Listener::Inbound),
         Proxy::Gateway { port: own, .. } if port == *own => Some(Listener::Gateway),
+        // ztunnel has ports of its own in another pod.
+        Proxy::Sidecar { .. } if interception.ztunnel.is_some() => {
+            (port == ports::TUNNEL).then_some(Listener::Tunnel)
+        }
         _ if matches!(port, ports::AGENT | ports::READINESS | ports::METRICS) => {
             Some(Listener::Proxy(port))
         }

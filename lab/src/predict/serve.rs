@@ -62,7 +62,7 @@ impl Walk<'_> {
                 self.forward(&served, remote);
             }
             Listener::DnsProxy => self.ask_upstream(&served),
-            Listener::Proxy(_) | Listener::Admin | Listener::DnsServer => {}
+            Listener::Proxy(_) | Listener::Admin | Listener::Tunnel | Listener::DnsServer => {}
         }
     }
 
@@ -100,12 +100,12 @@ impl Walk<'_> {
         })
     }
 
-    /// To the app: from 127.0.0.6 or `::6`, or from where the kernel picks, or in TPROXY mode from the client's own
-    /// address, marked.
+    /// To the app: from 127.0.0.6 or `::6`, or from where the kernel picks, or in TPROXY and ambient mode from the
+    /// client's own address, marked.
     fn pass_in(&mut self, served: &Served) {
         let interception = self.world.interception;
         let opener = self.proxy_opener(served.pod, served.dst);
-        let opener = match interception.tproxy {
+        let opener = match interception.keeps_client() {
             None => match interception.source(self.world.family()) {
                 None => opener,
                 Some(source) => Opener {
@@ -114,10 +114,10 @@ impl Walk<'_> {
                     ..opener
                 },
             },
-            Some(tproxy) => Opener {
-                source: served.call.opener.source,
+            Some(mark) => Opener {
+                source: self.legs[served.leg].seen_from,
                 bound: true,
-                mark: tproxy.mark,
+                mark,
                 ..opener
             },
         };

@@ -104,7 +104,7 @@ impl Walk<'_> {
             owner,
             source,
             bound: false,
-            mark: 0,
+            mark: self.world.mark_of(pod, role),
         }
     }
 
@@ -124,14 +124,19 @@ impl Walk<'_> {
         let first = first_packet(call);
         let near = journey(world.rules_of(here), &world.host(here), first.clone());
         let mut far = None;
+        let mut seen_from = call.opener.source;
         let end = match &near.end {
             // The node answers at more addresses than the model knows, and has no rules.
-            _ if here.is_none() && world.is_node(call.remote.ip()) => self.at_node(call.remote),
+            _ if here.is_none() && world.is_node(call.remote.ip()) => {
+                self.at_node(call.remote, call.transport)
+            }
             JourneyEnd::Delivered { at, .. } => self.arrive(here, &near, *at, call),
-            JourneyEnd::Sent { to } if world.is_node(to.ip()) => self.at_node(*to),
+            JourneyEnd::Sent { to } if world.is_node(to.ip()) => self.at_node(*to, call.transport),
             JourneyEnd::Sent { to } => match world.topology.pod_at(to.ip()) {
                 Some(pod) => {
+                    seen_from = world.seen_from(&call.opener, call.transport, pod);
                     let packet = Packet {
+                        src: SocketAddr::new(seen_from, first.src.port()),
                         dst: *to,
                         owner: None,
                         mark: 0,
@@ -159,6 +164,7 @@ impl Walk<'_> {
             opener: call.opener.clone(),
             transport: call.transport,
             remote: call.remote,
+            seen_from,
             near: None,
             far: None,
             end,
@@ -267,7 +273,8 @@ impl Walk<'_> {
     /// A connection whose answers are lost is none; what happens then, the prediction does not know.
     fn settle(leg: &mut Leg) {
         let opener = SocketAddr::new(leg.opener.source, ANY_PORT);
-        let far = leg.far.as_ref().and_then(|it| it.lost(opener, true));
+        let seen = SocketAddr::new(leg.seen_from, ANY_PORT);
+        let far = leg.far.as_ref().and_then(|it| it.lost(seen, true));
         let near = || leg.near.as_ref().and_then(|it| it.lost(opener, false));
         if let Some(why) = far.or_else(near) {
             leg.end = LegEnd::Unknown { why };
@@ -314,8 +321,13 @@ impl Walk<'_> {
         }
     }
 
-    /// At the node, which has no rules.
-    fn at_node(&self, local: SocketAddr) -> LegEnd {
+    /// At the node, which turns nothing. With the host's rules of ambient mode conntrack runs there, and the kernel tells
+    /// where a connection was meant to go.
+    fn at_node(&self, local: SocketAddr, transport: Transport) -> LegEnd {
+        let ztunnel = self.world.interception.ztunnel;
+        let host_rules = ztunnel.is_some_and(|it| it.probes.is_some());
+        let told = host_rules && transport == Transport::Tcp;
+        let original_dst = told.then_some(local);
         if self.world.dns() != Some(local) {
             return LegEnd::Refused {
                 pod: NODE.to_string(),
@@ -327,7 +339,7 @@ impl Walk<'_> {
             listener: Listener::DnsServer,
             port: local.port(),
             local,
-            original_dst: None,
+            original_dst,
             refused_as_loop: false,
         }
     }

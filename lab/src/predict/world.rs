@@ -2,10 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use hoplab_proxies::record::{Role, Transport};
+
+use super::Opener;
 use crate::{
     interception::Interception,
     model::Host,
-    rules::{Family, MarkValue, Policy, RuleSet, Table},
+    rules::{Family, Policy, RuleSet, Table},
     topology::{Pod, Proxy, Topology, service_names},
 };
 
@@ -57,7 +60,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// The routes of a pod. Marks are routed to lo where TPROXY is set up.
+    /// The routes of a pod. Marks are routed to lo where TPROXY or ztunnel is set up.
     pub(crate) fn host(&self, pod: Option<&Pod>) -> Host {
         let (interface, addr) = match pod {
             Some(pod) => (pod.interface.to_string(), pod.addr),
@@ -66,16 +69,12 @@ impl<'a> World<'a> {
                 self.topology.network.node,
             ),
         };
-        let whole = |mark| MarkValue {
-            value: mark,
-            mask: u32::MAX,
+        let local_marks = match pod.is_some_and(Pod::is_sidecar) {
+            true => self.interception.local_marks(),
+            false => Vec::new(),
         };
-        let tproxy = self
-            .interception
-            .tproxy
-            .filter(|_| pod.is_some_and(Pod::is_sidecar));
         Host {
-            local_marks: Some(tproxy.iter().map(|it| whole(it.mark)).collect()),
+            local_marks: Some(local_marks),
             ..Host::new(interface, addr.of(self.family()))
         }
     }
@@ -86,6 +85,27 @@ impl<'a> World<'a> {
         match self.interception.owner {
             Some(owner) if pod.is_sidecar() => owner,
             _ => own,
+        }
+    }
+
+    /// Mark of what a process opens by itself: ztunnel's.
+    pub(super) fn mark_of(&self, pod: &str, role: Role) -> u32 {
+        let sidecar = self.topology.pod(pod).is_some_and(Pod::is_sidecar);
+        match role == Role::Proxy && sidecar {
+            true => self.interception.upstream_mark(),
+            false => 0,
+        }
+    }
+
+    /// The source that a captured pod sees of a connection from the node or another pod. The host's rules of ambient mode
+    /// change that of the node's own.
+    pub(super) fn seen_from(&self, opener: &Opener, transport: Transport, to: &Pod) -> IpAddr {
+        let of_node = opener.pod == NODE && transport == Transport::Tcp && to.is_sidecar();
+        let probes = self.interception.ztunnel.and_then(|it| it.probes);
+        let of_family = usize::from(self.family() == Family::V6);
+        match probes.filter(|_| of_node) {
+            Some(probes) => probes[of_family],
+            None => opener.source,
         }
     }
 

@@ -91,8 +91,8 @@ impl Rules {
 }
 
 impl Profile {
-    /// How sidecars of this profile intercept, as a lab builds it. None where a lab plays no such proxy: it is told
-    /// by a mark alone, or calls its app at loopback.
+    /// How sidecars of this profile intercept, as a lab builds it. None where its proxy is no sidecar, but one told by a
+    /// mark (see [`Interception::of_rules`]), or calls its app at loopback.
     pub fn interception(&self) -> Option<Interception> {
         let inbound_source = match self.proxy.inbound_source {
             InboundSource::Address(sources) => sources,
@@ -105,6 +105,7 @@ impl Profile {
             inbound: self.ports.inbound?,
             inbound_source,
             tproxy: self.proxy.tproxy,
+            ztunnel: None,
             dns: self.ports.dns,
             owner: self.proxy.owner(),
         })

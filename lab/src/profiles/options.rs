@@ -48,16 +48,21 @@ fn configuration<C: Configuration>(options: &[String]) -> Result<C, String> {
         };
         let is = |flag: &&crate::mesh::Flag<C>| {
             name.strip_prefix("--") == Some(flag.name)
-                || flag.short.is_some_and(|it| name.strip_prefix('-') == Some(&it.to_string()))
+                || flag
+                    .short
+                    .is_some_and(|it| name.strip_prefix('-') == Some(&it.to_string()))
         };
         let flag = C::FLAGS.iter().find(is);
         let flag = flag.ok_or_else(|| format!("{} has no flag `{name}`", C::HEADING))?;
         let value = match (flag.takes, value) {
             (Takes::Switch, None) => "true",
             (_, Some(value)) => value,
-            (_, None) => words.next().ok_or_else(|| format!("`{name}` needs a value"))?,
+            (_, None) => words
+                .next()
+                .ok_or_else(|| format!("`{name}` needs a value"))?,
         };
-        flag.apply(&mut config, &[value]).map_err(|bad: BadValue| bad.to_string())?;
+        flag.apply(&mut config, &[value])
+            .map_err(|bad: BadValue| bad.to_string())?;
     }
     Ok(config)
 }
@@ -73,14 +78,18 @@ fn istio_flags(options: &[String]) -> Result<Vec<(&'static IstioFlag, &str)>, St
         };
         let is = |flag: &&IstioFlag| {
             name.strip_prefix("--") == Some(flag.name)
-                || flag.short.is_some_and(|it| name.strip_prefix('-') == Some(&it.to_string()))
+                || flag
+                    .short
+                    .is_some_and(|it| name.strip_prefix('-') == Some(&it.to_string()))
         };
         let flag = crate::istio::FLAGS.iter().find(is);
         let flag = flag.ok_or_else(|| format!("istio-iptables has no flag `{name}`"))?;
         let value = match (flag.kind(), value) {
             (Kind::Switch, None) => "true",
             (_, Some(value)) => value,
-            (_, None) => words.next().ok_or_else(|| format!("`{name}` needs a value"))?,
+            (_, None) => words
+                .next()
+                .ok_or_else(|| format!("`{name}` needs a value"))?,
         };
         flags.push((flag, value));
     }

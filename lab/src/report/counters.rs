@@ -5,17 +5,18 @@ use std::fmt::Write as _;
 use super::Style;
 use crate::{
     evidence::Evidence,
-    rules::{self, Chain, CounterSnapshot, RuleId, RuleSet, Table, list_verbose},
+    rules::{Chain, CounterSnapshot, Family, RuleId, RuleSet, Table, list_verbose},
 };
 
 /// `iptables -t nat -L -v` of every pod with rules, from the final counters.
 pub fn counters(evidence: &Evidence) -> String {
     let mut out = String::new();
     for pod in &evidence.up.pods {
-        for (family, text) in &pod.rules {
+        for family in [Family::V4, Family::V6] {
             let last = evidence.totals.get(&pod.name);
-            let last = last.and_then(|t| t.iter().find(|c| c.family == *family));
-            let Ok(mut rules) = rules::parse(text, *family, "the rules in the evidence") else {
+            let last = last.and_then(|t| t.iter().find(|c| c.family == family));
+            let held = pod.rules.rules(family, "the rules in the evidence");
+            let Ok(Some(mut rules)) = held else {
                 continue;
             };
             if let Some(last) = last {

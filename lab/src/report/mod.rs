@@ -3,6 +3,7 @@
 mod counters;
 mod figures;
 mod files;
+mod heading;
 mod journey;
 mod junit;
 mod notes;

@@ -2,12 +2,16 @@
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
-use super::{Style, notes};
+use super::{
+    Style,
+    heading::{heading, up},
+    notes,
+};
 use crate::{
     evidence::{Down, Evidence},
     judge::{Agreement, Check, Claim, Finding, FlowVerdict, Hops, Judgement, Verdict, Witness},
     lab_file::Expect,
-    rules::{self, Family},
+    rules,
     topology::Topology,
 };
 
@@ -53,46 +57,6 @@ pub fn summary(run: &Run, detail: Detail) -> String {
     }
     verdict(&mut out, run);
     out
-}
-
-fn heading(out: &mut String, run: &Run) {
-    let machine = &run.evidence.machine;
-    let families: BTreeSet<Family> = run.evidence.windows.iter().map(|w| w.family).collect();
-    let families: Vec<String> = families.iter().map(Family::to_string).collect();
-    let families = match families.is_empty() {
-        true => "no flow".to_owned(),
-        false => families.join(" and "),
-    };
-    let who = if machine.root { "root" } else { "rootless" };
-    let _ = writeln!(
-        out,
-        "{}  {families} · {who} · kernel {} · {}\n{:8}  backend {} ({})\n{:8}  rules   {}\n",
-        Style::bold(&run.evidence.lab),
-        machine.kernel,
-        machine.iptables,
-        "",
-        machine.backend.backend,
-        machine.backend.why,
-        "",
-        run.evidence.rules_from,
-    );
-}
-
-fn up(out: &mut String, run: &Run) {
-    let up = &run.evidence.up;
-    let in_pods: usize = up.pods.iter().map(|p| p.processes.len()).sum();
-    let processes = in_pods + up.node.len();
-    let ruled: Vec<_> = up.pods.iter().filter(|p| !p.rules.is_empty()).collect();
-    let rules = ruled
-        .first()
-        .map_or(0, |p| p.counters.iter().map(|c| c.rules.len()).sum());
-    let _ = writeln!(
-        out,
-        "up {:>8}   a node, {} pods, {} of them with a sidecar and {rules} rules, {processes} processes\n",
-        ms(up.took_us),
-        up.pods.len(),
-        ruled.len(),
-    );
 }
 
 /// Rules that are not the lab's own come first: they are what the rest follows from.

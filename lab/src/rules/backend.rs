@@ -26,11 +26,20 @@ pub enum BackendChoice {
 
 /// The backend taken, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Chosen {
+pub struct Chosen<T = Backend> {
     /// The backend.
-    pub backend: Backend,
+    pub backend: T,
     /// Why, in words.
     pub why: String,
+}
+
+impl From<Chosen> for Chosen<Holder> {
+    fn from(chosen: Chosen) -> Self {
+        Self {
+            backend: chosen.backend.into(),
+            why: chosen.why,
+        }
+    }
 }
 
 impl Backend {
@@ -60,20 +69,50 @@ impl FromStr for BackendChoice {
     }
 }
 
-/// What holds rules in a network namespace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// What holds rules in a network namespace. In JSON the two iptables have the names of [`Backend`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Holder {
     /// iptables-legacy: the ip_tables interface of the kernel.
+    #[serde(rename = "legacy")]
     IptablesLegacy,
     /// iptables-nft: rules of iptables in tables of nft.
+    #[serde(rename = "nft")]
     IptablesNft,
     /// nft itself.
+    #[serde(rename = "native-nft")]
     Nft,
 }
 
+impl From<Backend> for Holder {
+    fn from(backend: Backend) -> Self {
+        match backend {
+            Backend::Nft => Self::IptablesNft,
+            Backend::Legacy => Self::IptablesLegacy,
+        }
+    }
+}
+
 impl Holder {
+    /// The one of iptables.
+    pub fn iptables(self) -> Option<Backend> {
+        match self {
+            Self::IptablesNft => Some(Backend::Nft),
+            Self::IptablesLegacy => Some(Backend::Legacy),
+            Self::Nft => None,
+        }
+    }
+
     /// All of them.
     pub const ALL: [Self; 3] = [Self::IptablesLegacy, Self::IptablesNft, Self::Nft];
+
+    /// One of iptables by the name that `--backend` has for it.
+    pub fn as_backend(self) -> &'static str {
+        match self {
+            Self::IptablesNft => "nft",
+            Self::IptablesLegacy => "legacy",
+            Self::Nft => "native nft",
+        }
+    }
 }
 
 impl fmt::Display for Holder {

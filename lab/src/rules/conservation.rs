@@ -55,8 +55,15 @@ impl fmt::Display for Imbalance {
 ///
 /// The built-in chains are not checked: what enters them is not counted by a rule.
 pub fn conservation(rules: &RuleSet, delta: &CounterDelta) -> Vec<Imbalance> {
-    let counted = |rule: &RuleId| delta.get(rule).map_or(0, |it| it.packets);
-    let counted = |rule: &RuleId| CountRange::exactly(counted(rule));
+    let unknown = CountRange {
+        least: 0,
+        most: u64::MAX,
+    };
+    let counted = |rule: &RuleId| match delta.get(rule) {
+        Some(counter) => CountRange::exactly(counter.packets),
+        // A rule of nft that has no counter.
+        None => unknown,
+    };
     let tables = rules.tables.keys();
     tables
         .flat_map(|table| balance(rules, *table, &counted))

@@ -8,14 +8,15 @@ use thiserror::Error;
 use super::id::{Family, RuleId};
 use super::set::{Counter, RuleSet};
 
-/// What every rule of every table had counted when it was read.
+/// What every rule that counts had counted when it was read: with iptables every rule, with nft those that say
+/// `counter`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CounterSnapshot {
     /// IPv4 or IPv6.
     pub family: Family,
     /// Which rules were there: [`RuleSet::fingerprint`].
     pub fingerprint: String,
-    /// The count of every rule.
+    /// The count of every rule that counts.
     pub rules: BTreeMap<RuleId, Counter>,
 }
 
@@ -77,6 +78,18 @@ impl CounterSnapshot {
         })
     }
 
+    /// Takes the counters out of a listing of nft, where a rule counts only if it says so; the others are left out.
+    pub fn of_nft(rules: &RuleSet) -> Self {
+        let all = rules.tables.keys().flat_map(|table| rules.rules(*table));
+        Self {
+            family: rules.family,
+            fingerprint: rules.fingerprint(),
+            rules: all
+                .filter_map(|(id, rule)| Some((id, rule.counters?)))
+                .collect(),
+        }
+    }
+
     /// What moved since an earlier snapshot.
     ///
     /// # Errors
@@ -124,12 +137,12 @@ impl CounterDelta {
         &self.fingerprint
     }
 
-    /// Every rule with what it counted, zero included.
+    /// Every rule that counts with what it counted, zero included.
     pub fn rules(&self) -> &BTreeMap<RuleId, Counter> {
         &self.rules
     }
 
-    /// What one rule counted; `None` for a rule that is not there.
+    /// What one rule counted; `None` for a rule that is not there, or does not count.
     pub fn get(&self, rule: &RuleId) -> Option<Counter> {
         self.rules.get(rule).copied()
     }

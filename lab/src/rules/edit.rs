@@ -24,6 +24,8 @@ pub struct Edit {
     table: Table,
     /// The command, without family and table: `-D ISTIO_OUTPUT 1`.
     command: String,
+    /// All of it, as a person wrote it.
+    words: String,
 }
 
 /// What a command does to a chain.
@@ -48,6 +50,7 @@ impl Edit {
             family: None,
             table: Table::Nat,
             command: String::new(),
+            words: text.to_owned(),
         };
         let mut rest = text.trim();
         loop {
@@ -57,7 +60,8 @@ impl Edit {
                 "-6" | "--ipv6" => edit.family = Some(Family::V6),
                 "-t" | "--table" => {
                     let after = after.trim_start();
-                    let (name, after) = after.split_once(char::is_whitespace).unwrap_or((after, ""));
+                    let (name, after) =
+                        after.split_once(char::is_whitespace).unwrap_or((after, ""));
                     let known = Table::ALL.into_iter().find(|table| table.name() == name);
                     edit.table = known.ok_or_else(|| format!("there is no table `{name}`"))?;
                     rest = after.trim_start();
@@ -86,9 +90,9 @@ impl Edit {
         });
         let place = || {
             let number = place.and_then(|it| it.parse::<usize>().ok());
-            number.filter(|it| *it > 0).ok_or_else(|| {
-                format!("`{verb}` needs the place of a rule, counted from 1")
-            })
+            number
+                .filter(|it| *it > 0)
+                .ok_or_else(|| format!("`{verb}` needs the place of a rule, counted from 1"))
         };
         match verb {
             "-D" | "--delete" => {
@@ -143,12 +147,14 @@ pub fn edited(set: &RuleSet, edits: &[Edit]) -> Result<RuleSet, Diagnostic> {
 
 fn one(mut set: RuleSet, edit: &Edit) -> Result<RuleSet, Diagnostic> {
     let origin = format!("the {} rules", set.family);
-    let complain = |message: String| Line {
-        origin: &origin,
-        number: 1,
-        text: &edit.command,
-    }
-    .error_all(message);
+    let complain = |message: String| {
+        Line {
+            origin: &origin,
+            number: 1,
+            text: &edit.command,
+        }
+        .error_all(message)
+    };
     let verb = edit.verb().map_err(complain)?;
     let (chain, place) = match verb {
         Verb::Line => return as_line(set, edit, &edit.command, &origin),
@@ -157,13 +163,18 @@ fn one(mut set: RuleSet, edit: &Edit) -> Result<RuleSet, Diagnostic> {
     };
     let table = set.tables.get_mut(&edit.table);
     let Some(found) = table.and_then(|table| table.chain_mut(chain)) else {
-        return Err(complain(format!("table `{}` has no chain `{chain}`", edit.table)));
+        return Err(complain(format!(
+            "table `{}` has no chain `{chain}`",
+            edit.table
+        )));
     };
     match place {
         None => found.rules.clear(),
         Some(place) if place > found.rules.len() => {
             let rules = found.rules.len();
-            return Err(complain(format!("`{chain} {place}` is no rule: the chain has {rules}")));
+            return Err(complain(format!(
+                "`{chain} {place}` is no rule: the chain has {rules}"
+            )));
         }
         Some(place) => {
             found.rules.remove(place - 1);
@@ -173,7 +184,12 @@ fn one(mut set: RuleSet, edit: &Edit) -> Result<RuleSet, Diagnostic> {
         Verb::Replace { chain, place } => {
             let rule = edit.command.split_whitespace().skip(3);
             let rule: Vec<&str> = rule.collect();
-            as_line(set, edit, &format!("-I {chain} {place} {}", rule.join(" ")), &origin)
+            as_line(
+                set,
+                edit,
+                &format!("-I {chain} {place} {}", rule.join(" ")),
+                &origin,
+            )
         }
         _ => Ok(set),
     }
@@ -191,16 +207,7 @@ fn as_line(set: RuleSet, edit: &Edit, line: &str, origin: &str) -> Result<RuleSe
 
 impl fmt::Display for Edit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.family {
-            None => {}
-            Some(Family::V4) => f.write_str("-4 ")?,
-            Some(Family::V6) => f.write_str("-6 ")?,
-        }
-        match self.table {
-            Table::Nat => {}
-            table => write!(f, "-t {table} ")?,
-        }
-        f.write_str(&self.command)
+        f.write_str(&self.words)
     }
 }
 
@@ -249,7 +256,10 @@ mod tests {
     #[case::by_words("-D MINE -p tcp --dport 1 -j RETURN", "`-D` needs the place of a rule")]
     #[case::a_listing("-L MINE", "`-L` changes no rule")]
     #[case::no_table("-t net -F MINE", "there is no table `net`")]
-    #[case::a_bad_rule("-I MINE 1 -p tcp --dport 1 -j NOWHERE", "chain `NOWHERE` does not exist")]
+    #[case::a_bad_rule(
+        "-I MINE 1 -p tcp --dport 1 -j NOWHERE",
+        "chain `NOWHERE` does not exist"
+    )]
     #[case::nothing("", "there is no command")]
     fn what_can_not_be_done_is_told(#[case] edit: &str, #[case] words: &str) {
         let why = after(&[edit], Family::V4).expect_err("it is refused");
@@ -258,7 +268,11 @@ mod tests {
 
     #[test]
     fn the_kernel_is_told_table_by_table() {
-        let edits = ["-D MINE 1", "-6 -F MINE", "-t raw -A OUTPUT -p udp -j ACCEPT"];
+        let edits = [
+            "-D MINE 1",
+            "-6 -F MINE",
+            "-t raw -A OUTPUT -p udp -j ACCEPT",
+        ];
         let edits: Vec<Edit> = edits.iter().filter_map(|it| Edit::parse(it).ok()).collect();
         let text = Edit::restore_text(&edits, Family::V4);
         let wanted = "*nat\n-D MINE 1\nCOMMIT\n*raw\n-A OUTPUT -p udp -j ACCEPT\nCOMMIT\n";

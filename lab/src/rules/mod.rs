@@ -33,6 +33,7 @@ mod target;
 mod tcp_flags;
 mod values;
 mod words;
+mod written;
 
 pub use address_kind::{AddressKind, End};
 pub use align::{Alignment, align};
@@ -60,6 +61,7 @@ pub use set::{Chain, Counter, NftBase, Policy, Rule, RuleSet, TableRules};
 pub use target::{Flow, Target, ZoneDirection, ZoneId};
 pub use tcp_flags::{TcpFlagTest, TcpFlags};
 pub use values::{CtState, Interface, Negatable, OwnerId, PortRange, Protocol};
+pub use written::Written;
 
 #[cfg(test)]
 pub(crate) mod tests;

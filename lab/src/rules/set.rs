@@ -77,6 +77,8 @@ pub struct Chain {
     pub rules: Vec<Rule>,
     /// Where nft has a built-in chain, when the rules are nft's own.
     pub nft: Option<NftBase>,
+    /// The packets of both families meet these very rules, and one counter counts them: a chain of an inet table.
+    pub both_families: bool,
 }
 
 /// A base chain of nft, which stands at a hook as a built-in chain of iptables does.
@@ -114,6 +116,7 @@ impl Chain {
             policy_rounded: None,
             rules: Vec::new(),
             nft: None,
+            both_families: false,
         }
     }
 }
@@ -234,6 +237,31 @@ impl RuleSet {
             .filter(|_| id.family == self.family)?;
         let index = usize::try_from(id.ordinal.checked_sub(1)?).ok()?;
         table.chain(&id.chain)?.rules.get(index)
+    }
+
+    /// Whether the counter of a rule counts the packets of both families.
+    pub fn counts_both_families(&self, id: &RuleId) -> bool {
+        let table = self.tables.get(&id.table);
+        let chain = table.and_then(|it| it.chain(&id.chain));
+        chain.is_some_and(|it| it.both_families)
+    }
+
+    /// Whether all of its rules are met by the other family as well.
+    pub fn is_shared(&self) -> bool {
+        let mut chains = self.tables.values().flat_map(TableRules::chains);
+        chains.all(|chain| chain.both_families || chain.rules.is_empty())
+    }
+
+    /// The table and the built-in chain that a base chain of nft stands for; `table` has its family before it.
+    pub fn builtin_of_nft(&self, table: &str, chain: &str) -> Option<(Table, &str)> {
+        let is = |it: &&Chain| {
+            let base = it.nft.as_ref();
+            base.is_some_and(|base| base.table == table && base.chain == chain)
+        };
+        self.tables.iter().find_map(|(kind, rules)| {
+            let found = rules.chains.iter().find(is)?;
+            Some((*kind, found.name.as_str()))
+        })
     }
 
     /// The number of rules in all tables.

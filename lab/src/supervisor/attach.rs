@@ -9,12 +9,9 @@ use hoplab_proxies::record::Role;
 
 use super::{
     Event, drive,
-    live::{Live, rules_here},
+    live::{Live, held_here},
 };
-use crate::{
-    evidence::Up, failure::Failure, net::Inside, netfilter, process::ProcessError,
-    rules::to_restore,
-};
+use crate::{evidence::Up, failure::Failure, net::Inside, process::ProcessError};
 
 /// Time for processes to hand over what they still have to say.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -57,22 +54,16 @@ impl Live {
         for up in &came_up.pods {
             let pod = self.pods.get(&up.name).filter(|pod| pod.intercepted);
             jobs.push(pod.map(|pod| {
-                let (backend, name) = (self.backend, up.name.clone());
+                let (tool, name) = (self.tool, up.name.clone());
                 let families: Arc<[_]> = self.families.as_slice().into();
-                let read = move |_: &mut Inside| rules_here(backend, &families, &name);
+                let read = move |_: &mut Inside| held_here(tool, &families, &name);
                 pod.namespace.job(read)
             }));
         }
         let mut now = came_up.clone();
         for (up, job) in now.pods.iter_mut().zip(jobs) {
             let Some(job) = job else { continue };
-            let held = job.wait()??;
-            let counters = held.iter().map(|set| netfilter::counters(set, &up.name));
-            up.counters = counters.collect::<Result<_, _>>()?;
-            up.rules = held
-                .iter()
-                .map(|set| (set.family, to_restore(set)))
-                .collect();
+            (up.rules, up.counters) = job.wait()??;
             if let Some(pod) = self.pods.get_mut(&up.name) {
                 pod.counters.clone_from(&up.counters);
             }

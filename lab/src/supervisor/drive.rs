@@ -1,7 +1,7 @@
 //! Sends one flow and collects what was observed of it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::mpsc::{Receiver, RecvTimeoutError},
     time::{Duration, Instant},
 };
@@ -20,7 +20,7 @@ use super::{
     up::micros,
 };
 use crate::{
-    evidence::{PodCounters, Quiet, Window},
+    evidence::{Quiet, Window},
     failure::{Class, Failure},
     plan::ProcessPlan,
     process::{self, ProcessError, Stub},
@@ -73,15 +73,8 @@ pub(super) fn drive(
     let (mut traces, lost) = live.traces()?;
     complete(&mut traces, &fresh.entries);
     fresh.lost.extend(lost);
-    let mut counters = BTreeMap::new();
-    for (name, read) in reading.wait()? {
-        let known = live.pods.get_mut(&name).map(|pod| &mut pod.counters);
-        let last = known.and_then(|all| all.iter_mut().find(|c| c.family == order.family));
-        if let (Some(last), Some(after)) = (last, read.into_iter().next()) {
-            let before = std::mem::replace(last, after.clone());
-            counters.insert(name, PodCounters { before, after });
-        }
-    }
+    let read = reading.wait()?;
+    let counters = live.window_counters(read, order.family);
     Ok(Window {
         flow: order.flow,
         family: order.family,
@@ -103,6 +96,8 @@ fn command(id: u64, order: &Order) -> Command {
     let request_id = order.request_id.clone();
     match &order.ask {
         Ask::Get { path } => Command::Call {
+            source_port: None,
+            hold: None,
             id,
             to,
             host: order.host.clone(),
@@ -111,6 +106,7 @@ fn command(id: u64, order: &Order) -> Command {
             timeout_ms,
         },
         Ask::Lookup { name, transport } => Command::Lookup {
+            source_port: None,
             id,
             to,
             transport: *transport,

@@ -19,12 +19,12 @@ use nix::{
 
 use super::{observers::PodWatch, quiet};
 use crate::{
-    evidence::{ConntrackEntry, ProcessUp},
+    evidence::{ConntrackEntry, PodCounters, ProcessUp},
     failure::{Class, Failure},
     net::{Inside, Job, Namespace},
-    netfilter::{self, Backend, ConntrackWatch, NetfilterError},
+    netfilter::{self, ConntrackWatch, NetfilterError, RuleTool as Tool},
     process::{Exit, Input, ProcessError, Report, Sink, Spawned, Stub},
-    rules::{CounterSnapshot, Family, RuleSet},
+    rules::{CounterSnapshot, Family, Written, to_restore},
     traced::PodTrace,
 };
 
@@ -33,7 +33,8 @@ const STDERR_LINES: usize = 500;
 
 /// A running lab.
 pub(super) struct Live {
-    pub backend: Backend,
+    /// What holds the rules in the pods. A pod never sees another one.
+    pub tool: Tool,
     /// Families with rules.
     pub families: Vec<Family>,
     pub node: Namespace,
@@ -199,7 +200,7 @@ impl Live {
     }
 
     /// Reads counters of some pods, all at once; pods without rules have none.
-    pub fn counters(
+    fn counters(
         &self,
         pods: &[String],
         families: &[Family],
@@ -209,17 +210,43 @@ impl Live {
 
     /// Begins to read counters, on the threads of the pods.
     pub fn begin_counters(&self, pods: &[String], families: &[Family]) -> Reading {
-        let backend = self.backend;
+        let tool = self.tool;
         let families: Arc<[Family]> = families.into();
         let mut jobs = Vec::new();
         for name in pods {
             if let Some(pod) = self.pods.get(name).filter(|p| p.intercepted) {
                 let (families, pod_name) = (Arc::clone(&families), name.clone());
-                let read = move |_: &mut Inside| read_here(backend, &families, &pod_name);
+                let read = move |_: &mut Inside| read_here(tool, &families, &pod_name);
                 jobs.push((name.clone(), pod.namespace.job(read)));
             }
         }
         Reading(jobs)
+    }
+
+    /// Counters of some pods before and after the window that ends with this reading, in the family of its flow.
+    ///
+    /// A rule of an inet table has one counter for both families. All families are read at once there, so that the next
+    /// window over the other family begins where this one ends.
+    pub fn window_counters(
+        &mut self,
+        reading: BTreeMap<String, Vec<CounterSnapshot>>,
+        family: Family,
+    ) -> BTreeMap<String, PodCounters> {
+        let mut counters = BTreeMap::new();
+        for (name, read) in reading {
+            let Some(pod) = self.pods.get_mut(&name) else {
+                continue;
+            };
+            for after in read {
+                let known = pod.counters.iter_mut().find(|it| it.family == after.family);
+                let Some(last) = known else { continue };
+                let before = std::mem::replace(last, after.clone());
+                if after.family == family {
+                    counters.insert(name.clone(), PodCounters { before, after });
+                }
+            }
+        }
+        counters
     }
 
     /// Counters of every pod with rules.
@@ -313,27 +340,32 @@ fn ready(role: Role, listeners: Vec<std::net::SocketAddr>, pid: u32, owner: Owne
     }
 }
 
-/// Runs on a pod's thread.
+/// Runs on a pod's thread. nft lists the rules of all families at once.
 fn read_here(
-    backend: Backend,
+    tool: Tool,
     families: &[Family],
     pod: &str,
 ) -> Result<Vec<CounterSnapshot>, NetfilterError> {
-    let read = |rules: &RuleSet| netfilter::counters(rules, pod);
-    rules_here(backend, families, pod)?
-        .iter()
-        .map(read)
-        .collect()
+    held_here(tool, families, pod).map(|(_, counters)| counters)
 }
 
-/// Runs on a pod's thread: the rules that the kernel holds, with their counters.
-pub(super) fn rules_here(
-    backend: Backend,
+/// Runs on a pod's thread: the rules that the kernel holds, and their counters. nft lists those of all families at once.
+pub(super) fn held_here(
+    tool: Tool,
     families: &[Family],
     pod: &str,
-) -> Result<Vec<RuleSet>, NetfilterError> {
-    let read = |family: &Family| netfilter::save(backend, *family, pod);
-    families.iter().map(read).collect()
+) -> Result<(Written, Vec<CounterSnapshot>), NetfilterError> {
+    let Tool::Iptables(backend) = tool else {
+        let (text, sets) = netfilter::native_held(pod)?;
+        return Ok((text, sets.iter().map(CounterSnapshot::of_nft).collect()));
+    };
+    let (mut texts, mut counters) = (BTreeMap::new(), Vec::new());
+    for family in families {
+        let rules = netfilter::save(backend, *family, pod)?;
+        counters.push(netfilter::counters(&rules, pod)?);
+        texts.insert(*family, to_restore(&rules));
+    }
+    Ok((Written::Iptables(texts), counters))
 }
 
 /// A pod that the lab does not have.

@@ -7,7 +7,7 @@ use nix::net::if_::if_nameindex;
 use crate::{
     evidence::ConntrackEntry,
     failure::Failure,
-    netfilter::Backend,
+    netfilter::{Backend, RuleTool as Tool},
     rules::RuleSet,
     trace::{self, Lost, Options, Packets, Selection, TraceError, TraceWatch, TracedPacket},
     traced::{PodTrace, Tracing},
@@ -34,7 +34,7 @@ impl PodWatch {
     /// As [`TraceWatch::open`].
     pub fn open(
         tracing: Tracing,
-        backend: Backend,
+        tool: Tool,
         saved: &[RuleSet],
     ) -> Result<Option<Self>, TraceError> {
         let packets = match tracing {
@@ -42,9 +42,9 @@ impl PodWatch {
             Tracing::FirstAndReply => Packets::FirstAndReply,
             Tracing::All => Packets::All,
         };
-        let legacy = match backend {
-            Backend::Nft => Vec::new(),
-            Backend::Legacy => saved.to_vec(),
+        let legacy = match tool {
+            Tool::Iptables(Backend::Legacy) => saved.to_vec(),
+            Tool::Iptables(Backend::Nft) | Tool::Nft => Vec::new(),
         };
         let watch = TraceWatch::open(Options {
             selection: Selection {

@@ -16,7 +16,7 @@ use hoplab_proxies::record::{CloseOutcome, ConnectResult, Event, Record, Role, T
 pub(super) enum State {
     /// Every connect has met its accept, and both ends are closed.
     Over,
-    /// The same, if REDIRECT rewrote a source port, or nobody took a UDP query that stayed without an answer; or records
+    /// The same, if REDIRECT rewrote a source port or the host a source address, or nobody took a UDP query that stayed without an answer; or records
     /// are still on their way. Once every process has been asked and no record came, it is the former.
     OverIfAsked,
     /// What is still open, in words.
@@ -72,9 +72,10 @@ pub(super) fn state(records: &[Record]) -> State {
     let (unmet, stray) = pair(made, accepted, |end| (end.0, end.1));
     if words.is_empty() && !unmet.is_empty() {
         let answered = unmet.iter().filter(|end| !unanswered.contains(end));
-        let rewritten = |end: &End| (end.0, end.1.ip(), end.2);
-        let left = pair(answered.copied().collect(), stray.clone(), rewritten);
-        if left == (Vec::new(), Vec::new()) {
+        let port_rewritten = |end: &End| (end.0, end.1.ip(), end.2);
+        let (unmet, stray) = pair(answered.copied().collect(), stray.clone(), port_rewritten);
+        let address_rewritten = |end: &End| (end.0, end.1.port(), end.2);
+        if pair(unmet, stray, address_rewritten) == (Vec::new(), Vec::new()) {
             return State::OverIfAsked;
         }
     }
@@ -235,6 +236,20 @@ mod tests {
             record(Role::App, 1, connect(A, B)),
             record(Role::App, 1, close()),
             record(Role::Proxy, 1, accept("10.0.0.1:61102", B)),
+            record(Role::Proxy, 1, close()),
+        ];
+        assert_eq!(state(&records), State::OverIfAsked);
+    }
+
+    /// The host gives kubelet's probes another address, and keeps the port.
+    #[test]
+    fn a_rewritten_source_address_is_over_only_once_everybody_was_asked() {
+        let port = A.rsplit(':').next().unwrap();
+        let seen = format!("169.254.7.127:{port}");
+        let records = [
+            record(Role::App, 1, connect(A, B)),
+            record(Role::App, 1, close()),
+            record(Role::Proxy, 1, accept(&seen, B)),
             record(Role::Proxy, 1, close()),
         ];
         assert_eq!(state(&records), State::OverIfAsked);

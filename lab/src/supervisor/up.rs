@@ -24,10 +24,10 @@ use crate::{
     failure::{Class, Failure},
     istio::routes::{Mark, Step},
     net::{self, Inside, MarkRule, Namespace, NetError, Netlink, write_sysctls},
-    netfilter::{self, Applied, Backend, ConntrackWatch, NetfilterError},
+    netfilter::{self, Applied, Chosen, ConntrackWatch, Holder, NetfilterError, RuleTool as Tool},
     plan::{Mac, Plan, PodPlan, RuleTexts},
     process::{self, Input, ProcessError, Sink, Stub},
-    rules::{Family, to_restore},
+    rules::{Family, Written},
     traced::Tracing,
 };
 
@@ -36,7 +36,7 @@ const READY_SECONDS: u64 = 10;
 
 /// What every pod's set-up needs beside its own plan.
 struct Shared {
-    backend: Backend,
+    tool: Tool,
     rules: RuleTexts,
     tracing: Tracing,
     bridge: String,
@@ -61,14 +61,12 @@ pub(super) fn up(
 ) -> Result<(Live, Machine, Up), Failure> {
     let started = Instant::now();
     phase("mounted");
-    let chosen = plan.backend.settle()?;
-    let machine = Machine {
-        kernel: kernel_release(),
-        iptables: netfilter::version(chosen.backend)?,
-        backend: chosen,
-        root: is_machine_root(),
-    };
+    let (tool, machine) = settle(&plan)?;
     let node = node(&plan)?;
+    if let Some(rules) = plan.rules.host.clone() {
+        let applied = node.job(move |_| netfilter::apply_host(tool, &rules, "the node"));
+        applied.wait()??;
+    }
     phase("node");
     let sink: Sink = {
         let events = events.clone();
@@ -82,7 +80,7 @@ pub(super) fn up(
         source,
     })?;
     let shared = Arc::new(Shared {
-        backend: machine.backend.backend,
+        tool,
         rules: plan.rules.clone(),
         tracing: plan.tracing,
         bridge: plan.node.bridge.clone(),
@@ -93,9 +91,9 @@ pub(super) fn up(
     });
     let families = [Family::V4, Family::V6]
         .into_iter()
-        .filter(|f| plan.rules.of(*f).is_some());
+        .filter(|f| plan.rules.written.of(*f).is_some());
     let mut live = Live {
-        backend: machine.backend.backend,
+        tool,
         families: families.collect(),
         node,
         pods: BTreeMap::new(),
@@ -127,6 +125,31 @@ pub(super) fn up(
         took_us: micros(started.elapsed()),
     };
     Ok((live, machine, up))
+}
+
+/// What applies the rules: for rules of iptables the backend that is asked for, else nft.
+fn settle(plan: &Plan) -> Result<(Tool, Machine), NetfilterError> {
+    let (tool, version, backend) = match &plan.rules.written {
+        Written::Nft { .. } => {
+            let chosen = Chosen {
+                backend: Holder::Nft,
+                why: "the rules are nft's own".into(),
+            };
+            (Tool::Nft, netfilter::nft_version()?, chosen)
+        }
+        Written::Iptables(_) => {
+            let chosen = plan.backend.settle()?;
+            let tool = Tool::Iptables(chosen.backend);
+            (tool, netfilter::version(chosen.backend)?, chosen.into())
+        }
+    };
+    let machine = Machine {
+        kernel: kernel_release(),
+        iptables: version,
+        backend,
+        root: is_machine_root(),
+    };
+    Ok((tool, machine))
 }
 
 fn node(plan: &Plan) -> Result<Namespace, NetError> {
@@ -202,7 +225,7 @@ fn build(plan: &Plan, shared: &Arc<Shared>, live: &mut Live) -> Result<Vec<PodUp
         for (stub, input) in live.stubs[first..].iter_mut().zip(built.inputs) {
             stub.input = Some(input);
         }
-        let up = pod_up(pod, built.applied)?;
+        let up = pod_up(pod, built.applied);
         let entry = LivePod {
             namespace,
             intercepted: pod.intercepted,
@@ -260,11 +283,7 @@ fn build_inside(
     phase("links");
     let (mut applied, mut conntrack) = (None, None);
     if plan.intercepted {
-        applied = Some(netfilter::apply(
-            shared.backend,
-            &shared.rules,
-            &inside.name,
-        )?);
+        applied = Some(apply(shared, &inside.name)?);
         write_sysctls(&plan.conntrack_sysctls)?;
         conntrack = Some(ConntrackWatch::open()?);
         for step in &plan.routes {
@@ -279,7 +298,7 @@ fn build_inside(
     phase("processes");
     // While the processes start.
     let saved = applied.as_ref().map_or(&[][..], |it| &it.saved);
-    let trace = PodWatch::open(shared.tracing, shared.backend, saved)?;
+    let trace = PodWatch::open(shared.tracing, shared.tool, saved)?;
     phase("observers");
     Ok(Built {
         applied,
@@ -287,6 +306,17 @@ fn build_inside(
         trace,
         inputs,
     })
+}
+
+fn apply(shared: &Shared, pod: &str) -> Result<Applied, NetfilterError> {
+    let rules = &shared.rules;
+    match (shared.tool, &rules.written) {
+        (Tool::Iptables(backend), _) => netfilter::apply(backend, rules, pod),
+        (Tool::Nft, Written::Nft { nft }) => netfilter::apply_native(nft, rules, pod),
+        (Tool::Nft, Written::Iptables(_)) => {
+            unreachable!("`settle` takes nft for rules of nft only")
+        }
+    }
 }
 
 /// A port of the bridge has no IPv6 of its own: what it would say of itself goes to the pod.
@@ -323,19 +353,18 @@ fn add_route(netlink: &Netlink, step: &Step) -> Result<(), NetError> {
     }
 }
 
-fn pod_up(plan: &PodPlan, applied: Option<Applied>) -> Result<PodUp, NetfilterError> {
-    let (log, saved) = match applied {
-        Some(applied) => (Some(applied.log), applied.saved),
-        None => (None, Vec::new()),
+fn pod_up(plan: &PodPlan, applied: Option<Applied>) -> PodUp {
+    let (log, held, counters) = match applied {
+        Some(applied) => (Some(applied.log), applied.held, applied.counters),
+        None => (None, Written::default(), Vec::new()),
     };
-    let counters = saved.iter().map(|s| netfilter::counters(s, &plan.name));
-    Ok(PodUp {
+    PodUp {
         name: plan.name.clone(),
-        rules: saved.iter().map(|s| (s.family, to_restore(s))).collect(),
-        counters: counters.collect::<Result<_, _>>()?,
+        rules: held,
+        counters,
         istio_init: log,
         processes: Vec::new(),
-    })
+    }
 }
 
 fn await_ready(live: &mut Live, queue: &Receiver<Event>) -> Result<(), Failure> {

@@ -8,6 +8,7 @@ mod malformed;
 mod names;
 mod packet;
 mod pod;
+mod rule_names;
 mod rule_texts;
 mod tracing;
 

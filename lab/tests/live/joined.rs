@@ -112,7 +112,10 @@ fn rules_that_were_changed_meanwhile_are_read_anew() {
     edit.args(["-D", "ISTIO_INBOUND", "3"]);
     assert!(edit.status().expect("nsenter is installed").success());
     let mut lab = attach(&running);
-    let held = &lab.came_up().pods[1].rules[&Family::V4];
+    let held = lab.came_up().pods[1]
+        .rules
+        .of(Family::V4)
+        .expect("it has rules");
     assert!(!held.contains("--dport 15021"), "{held}");
     lab.drive("probe").expect("it is sent");
     assert_eq!(verdict(&mut lab), Verdict::Refuted);

@@ -45,6 +45,7 @@ pub(super) async fn call(
             source_port: None,
             parent: Some(parent),
             to,
+            mark: None,
             host: format!("{}:{}", call.service, call.port),
             path: call.path.clone(),
             request_id: request_id.map(str::to_owned),

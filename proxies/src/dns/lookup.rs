@@ -17,6 +17,8 @@ use super::message::{Query, Reading};
 pub(crate) struct Lookup {
     /// Server; its family is the one asked for.
     pub(crate) to: SocketAddr,
+    /// `SO_MARK`; none leaves the socket alone.
+    pub(crate) mark: Option<u32>,
     pub(crate) transport: Transport,
     pub(crate) name: String,
     pub(crate) request_id: String,
@@ -45,7 +47,10 @@ pub(crate) async fn lookup(log: &Log, lookup: Lookup) -> CallOutcome {
         query: &query.bytes,
         limit: lookup.limit,
     };
-    let way = Way::from_port(lookup.to, lookup.source_port);
+    let way = Way {
+        mark: lookup.mark,
+        ..Way::from_port(lookup.to, lookup.source_port)
+    };
     let answer = match lookup.transport {
         Transport::Udp => ask(log, Dial::<UdpSocket>::start(way), asked, read, ()).await,
         Transport::Tcp => ask(log, Dial::<TcpStream>::start(way), asked, read, ()).await,

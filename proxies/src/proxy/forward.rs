@@ -73,6 +73,15 @@ impl Forwarder {
         };
     }
 
+    /// Ends a connection that goes nowhere, and says why in the log.
+    pub(super) async fn turn_away(self: Arc<Self>, accepted: Accepted, why: &str) {
+        let traffic = Traffic::default();
+        say_farewell(&accepted.stream, &traffic).await;
+        drop(accepted.stream);
+        let outcome = CloseOutcome::UpstreamFailed(why.to_owned());
+        self.log.close(accepted.conn, None, &traffic, outcome).await;
+    }
+
     async fn forward(&self, direction: Direction, metrics: &ListenerMetrics, accepted: Accepted) {
         let traffic = Traffic::default();
         let outcome = self.carry(direction, metrics, &accepted, &traffic).await;

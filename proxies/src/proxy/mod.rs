@@ -45,6 +45,9 @@ pub(crate) enum ProxyError {
     Privilege(#[from] NoPrivilege),
 }
 
+/// What the log says of a connection to the tunnel port.
+const NO_TUNNEL: &str = "no HBONE here";
+
 /// Name of the DNS listener in metrics and messages.
 const DNS: &str = "dns";
 
@@ -79,6 +82,8 @@ enum Purpose {
     Relay(Direction),
     /// The proxy itself answers.
     Http(Site),
+    /// HBONE, which nobody here speaks.
+    Tunnel,
 }
 
 impl Purpose {
@@ -89,6 +94,7 @@ impl Purpose {
             Self::Http(Site::Health(_)) => "health",
             Self::Http(Site::Metrics) => "metrics",
             Self::Http(Site::Admin) => "admin",
+            Self::Tunnel => "tunnel",
         }
     }
 }
@@ -130,15 +136,16 @@ pub(crate) fn bind(config: ProxyConfig) -> Result<Proxy, ProxyError> {
     for port in &config.health_ports {
         add(Purpose::Http(Site::Health(*port)), listen::bind_any(*port)?);
     }
-    add(
-        Purpose::Http(Site::Metrics),
-        listen::bind_any(config.metrics_port)?,
-    );
-    // Loopback only: the admin port changes the process.
-    add(
-        Purpose::Http(Site::Admin),
-        listen::bind_loopback(config.admin_port)?,
-    );
+    if let Some(port) = config.metrics_port {
+        add(Purpose::Http(Site::Metrics), listen::bind_any(port)?);
+    }
+    if let Some(port) = config.admin_port {
+        // Loopback only: the admin port changes the process.
+        add(Purpose::Http(Site::Admin), listen::bind_loopback(port)?);
+    }
+    if let Some(port) = config.tunnel_port {
+        add(Purpose::Tunnel, listen::bind_any(port)?);
+    }
     let dns = config.dns.as_ref().map(dns::bind).transpose()?;
     Ok(Proxy {
         config,
@@ -199,6 +206,13 @@ impl Proxy {
                     let forwarder = Arc::clone(&forwarder);
                     tokio::spawn(accept_loop(listener, log.clone(), move |accepted| {
                         Arc::clone(&forwarder).take(direction, &counters, accepted);
+                    }));
+                }
+                Purpose::Tunnel => {
+                    let forwarder = Arc::clone(&forwarder);
+                    tokio::spawn(accept_loop(listener, log.clone(), move |accepted| {
+                        let forwarder = Arc::clone(&forwarder);
+                        tokio::spawn(forwarder.turn_away(accepted, NO_TUNNEL));
                     }));
                 }
                 Purpose::Http(site) => {

@@ -124,7 +124,7 @@ fn text(status: &Json) -> String {
         },
         status.file,
         status.rules,
-        status.machine.backend.backend,
+        status.machine.backend.backend.as_backend(),
         families.join(" and ")
     );
     let width = status

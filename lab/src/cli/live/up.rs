@@ -13,7 +13,7 @@ use crate::{
     doctor,
     failure::{Class, Failure},
     live::{Claim, Registry, Standing, State, not_up},
-    netfilter::BackendChoice,
+    netfilter::{BackendChoice, Holder},
     sandbox::Supervisor,
 };
 
@@ -93,7 +93,7 @@ fn what_came_up(name: &str, lab: &Lab) -> String {
         "{name} is up: {} pods, {with_rules} of them with a sidecar, {processes} processes; rules: {}; {}\n",
         up.pods.len(),
         lab.file().rules_from,
-        lab.machine().backend.backend
+        lab.machine().backend.backend.as_backend()
     )
 }
 
@@ -105,10 +105,11 @@ fn is_up_already(name: &str, ruled: &Ruled, running: &State) -> Outcome {
     }
     let taken = running.machine.backend.backend;
     if let BackendChoice::Fixed(backend) = ruled.backend
-        && backend != taken
+        && Holder::from(backend) != taken
     {
         differences.push(format!(
-            "its backend is {backend}; the one that runs, {taken}"
+            "its backend is {backend}; the one that runs, {}",
+            taken.as_backend()
         ));
     }
     if differences.is_empty() {

@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, process::ExitCode};
 
 use crate::{
-    apply::{ApplyPlan, Manner, Report, Round, Texts},
+    apply::{ApplyPlan, Manner, Report, Round},
     cli::{
         Outcome,
         interrupt::Interrupt,
@@ -12,11 +12,11 @@ use crate::{
         stdout::say,
     },
     failure::{Class, Failure},
-    istio::{self, Config, Release, Settings, Warning},
+    istio::{self, Config, Release, Settings, Warning, nft},
     lab_file::FIRST_NAMED_ID,
     netfilter::BackendChoice,
     profiles::Rules,
-    rules::{self, Family, OwnerNames, RuleSet},
+    rules::{Family, OwnerNames, RuleSet, Written},
     sandbox::{
         Supervisor,
         protocol::{Message, Request},
@@ -37,6 +37,7 @@ Examples:
   hoplab rules apply --over partial.rules --reconcile
   hoplab rules apply --over-istio 1.32 --cleanup-only
   hoplab rules apply --rules my.rules --times 2
+  hoplab rules apply --native-nftables --over with-dns.nft    a table that is not planned any more stays
   hoplab rules apply --over profile:istio-1.13 --rules profile:kuma
 
 SOURCE: a file, `-`, pid:N, git:REV:PATH or profile:NAME, as `hoplab rules show --help` says.")]
@@ -108,36 +109,63 @@ pub(super) fn run(args: &Args) -> Outcome {
 fn plan(args: &Args) -> Result<ApplyPlan, Failure> {
     let before = match &args.over {
         Some(source) => texts(source)?,
-        None => Texts::new(),
+        None => Written::default(),
     };
     let (before, meant, manner) = match &args.rules {
         Some(source) => {
             no_flags(args)?;
-            (before, texts(source)?, Manner::Restore)
+            let meant = texts(source)?;
+            let manner = match meant.is_nft() {
+                true => Manner::Native {
+                    cleanup_only: false,
+                },
+                false => Manner::Restore,
+            };
+            (before, meant, manner)
         }
         None => {
             let (settings, config) = configuration(args)?;
             let release = args.istio.unwrap_or_default();
-            let over = args.over_istio.map(|old| rendered(&config, old));
+            let written = |release| rendered(&settings, &config, release);
+            let over = args.over_istio.map(written).transpose()?;
             let manner = manner(&settings, release)?;
-            (over.unwrap_or(before), rendered(&config, release), manner)
+            (over.unwrap_or(before), written(release)?, manner)
         }
     };
-    let texts = before.iter().chain(&meant);
-    let sets: Result<Vec<RuleSet>, Failure> = texts
-        .map(|(family, text)| {
-            rules::parse(text, *family, "the rules")
-                .map_err(|e| Failure::new(Class::Input, e.to_string()))
-        })
-        .collect();
+    one_language(&before, &meant, args.backend)?;
+    let mut sets: Vec<RuleSet> = Vec::new();
+    for family in [Family::V4, Family::V6] {
+        for texts in [&before, &meant] {
+            let set = texts.rules(family, "the rules");
+            sets.extend(set.map_err(|e| Failure::new(Class::Input, e.to_string()))?);
+        }
+    }
     Ok(ApplyPlan {
         backend: args.backend,
-        names: OwnerNames::of(&sets?, FIRST_NAMED_ID),
+        names: OwnerNames::of(&sets, FIRST_NAMED_ID),
         before,
         meant,
         times: args.times,
         manner,
     })
+}
+
+/// A pod here has rules of iptables or of nft, and nft needs no backend.
+fn one_language(before: &Written, meant: &Written, backend: BackendChoice) -> Result<(), Failure> {
+    if !before.is_empty() && before.is_nft() != meant.is_nft() {
+        let what = "rules of iptables do not go with rules of nft's own";
+        return Err(Failure::new(Class::Input, what)
+            .cause("the pod has one or the other here, since each sees only its own")
+            .hint("give both in one language; `hoplab rules render` writes either"));
+    }
+    match backend {
+        BackendChoice::Fixed(asked) if meant.is_nft() => {
+            let what =
+                format!("the backend {asked} of iptables does not go with rules of nft's own");
+            Err(Failure::new(Class::Input, what).hint("leave --backend out"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn no_flags(args: &Args) -> Result<(), Failure> {
@@ -167,12 +195,6 @@ fn configuration(args: &Args) -> Result<(Settings, Config), Failure> {
         let why = warnings.pop().map(|it| it.to_string());
         Failure::new(Class::Input, "there are no rules to apply").cause(why.unwrap_or_default())
     })?;
-    if settings.native_nftables {
-        return Err(
-            Failure::new(Class::Input, "native nft rules can't be applied here yet")
-                .hint("leave --native-nftables out"),
-        );
-    }
     let host = host::look(&settings, args.dns_servers.as_deref(), args.ipv6)?;
     let config = Config::new(&settings, &host, &mut warnings)?;
     // That --cleanup-only installs nothing is what is shown here.
@@ -191,6 +213,19 @@ fn manner(settings: &Settings, release: Release) -> Result<Manner, Failure> {
         (settings.force_apply, "--force-apply"),
         (settings.cleanup_only, "--cleanup-only"),
     ];
+    if settings.native_nftables {
+        // The last one is known to take all tables away.
+        return match asked[..2].iter().find(|(given, _)| *given) {
+            None => Ok(Manner::Native {
+                cleanup_only: settings.cleanup_only,
+            }),
+            Some((_, flag)) => Err(Failure::new(
+                Class::Input,
+                format!("what Istio does with {flag} and native nft rules is not known here"),
+            )
+            .hint("leave one of them out")),
+        };
+    }
     if release.looks_before_it_applies() {
         return Ok(Manner::Checked {
             reconcile: settings.reconcile,
@@ -208,32 +243,43 @@ fn manner(settings: &Settings, release: Release) -> Result<Manner, Failure> {
     }
 }
 
-fn rendered(config: &Config, release: Release) -> Texts {
+fn rendered(settings: &Settings, config: &Config, release: Release) -> Result<Written, Failure> {
+    if settings.native_nftables {
+        if !release.has_sidecar_nftables() {
+            let what = format!("Istio {release} writes no nft rules");
+            return Err(Failure::new(Class::Input, what).hint("ask for 1.27 or newer"));
+        }
+        let (layout, rules) = nft::sidecar(config);
+        return Ok(Written::Nft {
+            nft: nft::transaction(layout, &rules),
+        });
+    }
     let rules = istio::iptables(config, release);
     let families = [Family::V4, Family::V6].into_iter();
     let texts = families.map(|family| (family, istio::restore(&rules, family)));
-    texts.filter(|(_, text)| !text.is_empty()).collect()
+    let texts = texts.filter(|(_, text)| !text.is_empty());
+    Ok(Written::Iptables(texts.collect()))
 }
 
-fn texts(source: &Source) -> Result<Texts, Failure> {
+fn texts(source: &Source) -> Result<Written, Failure> {
     let profile = match source::given(source, Family::V4)? {
         Given::Rules(rules) => return Ok(rules.into_texts()),
         Given::Profile(profile) => profile,
     };
-    if let Rules::Nft(_) = profile.rules {
-        let what = "native nft rules can't be applied here yet";
-        return Err(Failure::new(Class::Input, what)
-            .cause(format!("those of profile {} are", profile.name)));
-    }
-    let families = [Family::V4, Family::V6].into_iter();
-    let text = |family| Some((family, profile.rules.iptables(family)?.to_owned()));
-    Ok(families.filter_map(text).collect())
+    Ok(match profile.rules {
+        Rules::Nft(nft) => Written::Nft { nft },
+        Rules::Iptables { v4, v6 } => {
+            let v6 = v6.map(|text| (Family::V6, text));
+            Written::Iptables([(Family::V4, v4)].into_iter().chain(v6).collect())
+        }
+    })
 }
 
 fn text(report: &Report, verbose: bool) -> String {
     let mut out = format!(
         "backend {} ({})\n",
-        report.backend.backend, report.backend.why
+        report.backend.backend.as_backend(),
+        report.backend.why
     );
     for round in &report.rounds {
         let _ = writeln!(out, "\n{}", round.what);

@@ -16,11 +16,7 @@ use crate::{
         istio::{IstioFlags, PodArgs, host, injected},
     },
     failure::{Class, Failure},
-    istio::{
-        self, Config, Release, Settings, Warning,
-        ambient::{self, Ambient, ProbeSource},
-        nft, routes,
-    },
+    istio::{self, Config, Release, Settings, Warning, ambient, nft, routes},
     rules::Family,
 };
 
@@ -144,24 +140,15 @@ fn settings(args: &Args, warnings: &mut Vec<Warning>) -> Result<Option<Settings>
 }
 
 fn ambient(args: &Args, place: Place, warnings: &mut Vec<Warning>) -> Result<Rendered, Failure> {
-    if !args.istio.has_ambient_redirect() {
-        let what = format!("the ambient rules of Istio {} are not known", args.istio);
-        return Err(Failure::new(Class::Input, what)
-            .cause("before 1.24 ambient mode did not capture with REDIRECT")
-            .hint("ask for 1.24 or newer"));
-    }
-    let environment = host::environment();
-    let settings = Settings::resolve(&environment, args.flags.pairs(), warnings)?;
-    let overrides = args.pod.read()?.ambient()?;
-    let source = ProbeSource::resolve(&environment)?;
-    let config = Ambient::new(&settings, &overrides, source, args.ipv6, warnings)?;
+    let ipv6 = |_: &Settings| Ok(args.ipv6);
+    let (config, settings) =
+        cli::istio::ambient(args.istio, &args.pod, &args.flags, ipv6, warnings)?;
     let steps = match place {
         Place::Pod => texts(&routes::ambient(&config)),
         Place::Host => Vec::new(),
     };
     let text = if settings.native_nftables {
         one_transaction(args, args.istio.has_ambient_nftables(), "1.28")?;
-        warnings.push(Warning::AmbientNftReconstructed);
         let (layout, rules) = match place {
             Place::Pod => nft::ambient_pod(&config),
             Place::Host => nft::ambient_host(&config, args.kubelet_uid),

@@ -49,12 +49,17 @@ pub(super) fn run(args: &Args) -> Outcome {
     for path in lab_files::of(Path::new(&args.lab))? {
         let name = path.to_string_lossy().into_owned();
         let file = LabFile::open(&name)?;
-        let cases = suite::cases(&file).into_iter().filter(|it| is_wanted(args, it));
+        let cases = suite::cases(&file)
+            .into_iter()
+            .filter(|it| is_wanted(args, it));
         todo.extend(cases.map(|case| (name.clone(), file.clone(), case)));
     }
     if todo.is_empty() {
-        return Err(Failure::new(Class::Input, format!("no lab of {} runs so", args.lab))
-            .hint("leave --backend and --family out: each lab then runs in every way it makes sense"));
+        return Err(
+            Failure::new(Class::Input, format!("no lab of {} runs so", args.lab)).hint(
+                "leave --backend and --family out: each lab then runs in every way it makes sense",
+            ),
+        );
     }
     let rows = played(&todo);
     let took = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -81,8 +86,11 @@ fn refuse_what_is_for_one(args: &Args) -> Result<(), Failure> {
         ("rules of another kind", args.rules.are_given_rules()),
     ];
     match given.iter().find(|(_, is)| *is) {
-        Some((what, _)) => Err(Failure::new(Class::Input, format!("{what} does not go with --all"))
-            .hint("run the one lab file by its path")),
+        Some((what, _)) => Err(Failure::new(
+            Class::Input,
+            format!("{what} does not go with --all"),
+        )
+        .hint("run the one lab file by its path")),
         None => Ok(()),
     }
 }
@@ -105,7 +113,9 @@ fn played(todo: &[(String, LabFile, Case)]) -> Vec<Row> {
             scope.spawn(|| {
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some((name, file, case)) = todo.get(at) else { return };
+                    let Some((name, file, case)) = todo.get(at) else {
+                        return;
+                    };
                     let row = row(name, file, case);
                     if let Ok(mut rows) = rows.lock() {
                         rows.push((at, row));
@@ -157,7 +167,15 @@ fn table(rows: &[Row], took_us: u64) -> String {
     for row in rows {
         let fine = row.unexpected.is_empty();
         // The mark says whether it is as expected, the word what the verdict is.
-        let mark = Style::verdict(if fine { Verdict::Holds } else { Verdict::Refuted }, "", 0);
+        let mark = Style::verdict(
+            if fine {
+                Verdict::Holds
+            } else {
+                Verdict::Refuted
+            },
+            "",
+            0,
+        );
         let verdict = row.verdict.map_or("failed".to_owned(), |it| it.to_string());
         text.push_str(&format!(
             "{:lab_width$}  {:side_width$}  {:7}  {:6}  {}{verdict:8}  {:>8}\n",

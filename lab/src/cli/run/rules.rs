@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use crate::{
     Expect, Families, LabFile,
     cli::{
+        self,
         istio::{IstioFlags, PodArgs, host, injected},
         source::{self, Given, Source},
     },
@@ -18,7 +19,7 @@ use crate::{
 // The flags that say which rules the pods get, and what goes with them. (A doc comment would be the verb's help.)
 #[derive(clap::Args)]
 pub(in crate::cli) struct RuleArgs {
-    /// Which iptables to run: nft, legacy or auto
+    /// Which iptables to run: nft, legacy or auto; rules of nft's own are applied by nft
     #[arg(long, default_value = "auto")]
     backend: BackendChoice,
     /// Family the flows run over [default: ipv4]; ipv6 sets the IPv6 rules of every sidecar pod too, and with
@@ -30,8 +31,11 @@ pub(in crate::cli) struct RuleArgs {
     /// Apply the rules of this Istio release, 1.12 to 1.32; flags, a pod or annotations alone mean the newest one
     #[arg(long, value_name = "RELEASE")]
     istio: Option<Release>,
+    /// Apply the rules of ambient mode, with ztunnel in place of the sidecars
+    #[arg(long)]
+    ambient: bool,
     /// What flows are judged by: the lab file's paths, or what the applied rules are to do [default: the file's, but
-    /// with an Istio configuration or a profile what its rules are to do]
+    /// with an Istio configuration, a profile or rules of nft what the rules are to do]
     #[arg(long, value_name = "WHAT")]
     expect: Option<Judged>,
     #[command(flatten)]
@@ -101,6 +105,7 @@ impl RuleArgs {
             )
             .cause("given rules are applied as they are, and no configuration changes them")
             .hint("leave one of them out; `hoplab rules render` writes the rules of a configuration to a file")),
+            (None, Some(_)) if self.ambient => ambient(self, lab),
             (None, Some(_)) => configured(self, lab),
             (rules, None) => {
                 let families = families(self, dual_stack(self)?)?;
@@ -121,6 +126,7 @@ impl RuleArgs {
 /// The first thing on the command line that asks for an Istio configuration.
 fn about_istio(args: &RuleArgs) -> Option<String> {
     let release = args.istio.map(|_| "--istio".to_owned());
+    let ambient = args.ambient.then(|| "--ambient".to_owned());
     let pod = || {
         args.pod
             .are_given()
@@ -132,7 +138,7 @@ fn about_istio(args: &RuleArgs) -> Option<String> {
             .find(|name| *name != DUAL_STACK)
             .map(|name| format!("--{name}"))
     };
-    release.or_else(pod).or_else(flag)
+    release.or(ambient).or_else(pod).or_else(flag)
 }
 
 fn configured(args: &RuleArgs, lab: LabFile) -> Result<Ruled, Failure> {
@@ -144,27 +150,48 @@ fn configured(args: &RuleArgs, lab: LabFile) -> Result<Ruled, Failure> {
             .cause(why.unwrap_or_default())
             .hint("a lab of sidecars needs a pod that is captured"));
     };
-    if settings.native_nftables {
-        let what = "the lab does not apply native nft rules yet";
-        return Err(Failure::new(Class::Input, what).hint(
-            "leave --native-nftables out; `hoplab rules render --native-nftables` prints them",
-        ));
+    let release = args.istio.unwrap_or_default();
+    if settings.native_nftables && !release.has_sidecar_nftables() {
+        let what = format!("Istio {release} writes no nft rules");
+        return Err(Failure::new(Class::Input, what).hint("ask for 1.27 or newer"));
     }
     let families = families(args, settings.dual_stack)?;
     let mut host = lab.host(families);
     host.envoy_user_uid = host::envoy_user_uid(&settings);
     let config = Config::new(&settings, &host, &mut warnings)?;
-    let release = args.istio.unwrap_or_default();
     warnings.extend(config.unknown_to(release));
     for warning in warnings {
         anstream::eprintln!("warning: {warning}");
     }
     let file = lab.configured(&settings, &config, release);
+    file.allows(args.backend)?;
     say_names(&file.names());
+    let backend = match file.is_native_nft() {
+        true => args.backend,
+        false => backend(args, &settings),
+    };
     Ok(Ruled {
         file: file.expecting(expect(args, Expect::Rules)),
         families,
-        backend: backend(args, &settings),
+        backend,
+    })
+}
+
+fn ambient(args: &RuleArgs, lab: LabFile) -> Result<Ruled, Failure> {
+    let mut warnings = Vec::new();
+    let release = args.istio.unwrap_or_default();
+    let ipv6 = |settings: &Settings| Ok(families(args, settings.dual_stack)?.has(Family::V6));
+    let (config, settings) =
+        cli::istio::ambient(release, &args.pod, &args.flags, ipv6, &mut warnings)?;
+    for warning in warnings {
+        anstream::eprintln!("warning: {warning}");
+    }
+    let file = lab.ambient(&config, settings.native_nftables, release);
+    file.allows(args.backend)?;
+    Ok(Ruled {
+        families: families(args, settings.dual_stack)?,
+        file: file.expecting(expect(args, Expect::Rules)),
+        backend: args.backend,
     })
 }
 
@@ -175,9 +202,12 @@ fn with_source(
     family: Family,
 ) -> Result<LabFile, Failure> {
     let file = match source::given(source, family)? {
+        // Paths of a lab file name chains of iptables, which rules of nft's own do not have.
+        Given::Rules(rules) if rules.is_nft() => lab.with_rules(rules, expect(args, Expect::Rules)),
         Given::Rules(rules) => lab.with_rules(rules, expect(args, Expect::File)),
         Given::Profile(profile) => lab.with_profile(&profile, expect(args, Expect::Rules))?,
     };
+    file.allows(args.backend)?;
     say_names(&file.names());
     Ok(file)
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     evidence::PodUp,
-    rules::{self, CounterSnapshot, Family, RuleId, Table},
+    rules::{CounterSnapshot, Family, Rule, RuleId, RuleSet, Table},
 };
 
 /// The last reading of each pod and family.
@@ -27,37 +27,51 @@ impl Readings {
         if !self.pods.insert(name.clone()) {
             return Err(format!("pod {name} is there already"));
         }
-        for (family, text) in &pod.rules {
+        for family in [Family::V4, Family::V6] {
             let origin = format!("{family} rules of {name}");
-            let set = rules::parse(text, *family, &origin).map_err(|e| e.to_string())?;
-            let (print, counted) = (set.fingerprint(), pod.counters.iter());
-            let Some(read) = counted.clone().find(|it| it.family == *family) else {
-                return Err(format!("the {origin} have no counters"));
-            };
-            let ids: BTreeSet<RuleId> = Table::ALL
-                .iter()
-                .flat_map(|table| set.rules(*table))
-                .map(|(id, _)| id)
-                .collect();
-            if read.fingerprint != print || !ids.iter().eq(read.rules.keys()) {
-                return Err(format!(
-                    "the {origin} have the fingerprint {print}, those counted {}",
-                    read.fingerprint
-                ));
-            }
-            let first = (name.clone(), print.clone());
-            let (other, known) = self.rules.entry(*family).or_insert(first);
-            if *known != print {
-                return Err(format!("the {origin} are not those of {other}"));
+            let set = pod
+                .rules
+                .rules(family, &origin)
+                .map_err(|e| e.to_string())?;
+            if let Some(set) = set {
+                self.counted(pod, &set, &origin)?;
             }
         }
         for read in &pod.counters {
-            if !pod.rules.contains_key(&read.family) {
+            if !self.rules.contains_key(&read.family) {
                 return Err(format!("{name} has {} counters without rules", read.family));
             }
             self.last.insert((name.clone(), read.family), read.clone());
         }
         Ok(())
+    }
+
+    /// Are these the rules that were counted, and those of the pods before?
+    fn counted(&mut self, pod: &PodUp, set: &RuleSet, origin: &str) -> Result<(), String> {
+        let family = set.family;
+        let print = set.fingerprint();
+        let Some(read) = pod.counters.iter().find(|it| it.family == family) else {
+            return Err(format!("the {origin} have no counters"));
+        };
+        let all = Table::ALL.iter().flat_map(|table| set.rules(*table));
+        // nft counts where a rule says so.
+        let counts = |rule: &Rule| !pod.rules.is_nft() || rule.counters.is_some();
+        let ids: BTreeSet<RuleId> = all
+            .filter(|(_, rule)| counts(rule))
+            .map(|(id, _)| id)
+            .collect();
+        if read.fingerprint != print || !ids.iter().eq(read.rules.keys()) {
+            return Err(format!(
+                "the {origin} have the fingerprint {print}, those counted {}",
+                read.fingerprint
+            ));
+        }
+        let first = (pod.name.clone(), print.clone());
+        let (other, known) = self.rules.entry(family).or_insert(first);
+        match *known == print {
+            true => Ok(()),
+            false => Err(format!("the {origin} are not those of {other}")),
+        }
     }
 
     /// Takes the next reading of a pod, and gives back the one before.

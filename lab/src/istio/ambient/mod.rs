@@ -57,16 +57,19 @@ pub struct ProbeSource {
 
 impl Default for ProbeSource {
     fn default() -> Self {
-        Self {
-            v4: Ipv4Addr::new(169, 254, 7, 127),
-            v6: Ipv6Addr::new(
-                0xfd16, 0x9254, 0x7127, 0x1337, 0xffff, 0xffff, 0xffff, 0xffff,
-            ),
-        }
+        Self::ISTIO
     }
 }
 
 impl ProbeSource {
+    /// The agent's defaults.
+    pub const ISTIO: Self = Self {
+        v4: Ipv4Addr::new(169, 254, 7, 127),
+        v6: Ipv6Addr::new(
+            0xfd16, 0x9254, 0x7127, 0x1337, 0xffff, 0xffff, 0xffff, 0xffff,
+        ),
+    };
+
     /// Variables of the agent for the addresses.
     pub const VARIABLES: [&'static str; 2] = ["HOST_PROBE_SNAT_IP", "HOST_PROBE_SNAT_IPV6"];
 
@@ -156,7 +159,7 @@ pub(super) fn loopback(family: Family) -> &'static str {
 }
 
 /// The host's set of pods whose probes get the special source.
-pub(super) fn probe_set(family: Family) -> &'static str {
+pub(crate) fn probe_set(family: Family) -> &'static str {
     match family {
         Family::V4 => "istio-inpod-probes-v4",
         Family::V6 => "istio-inpod-probes-v6",

@@ -8,7 +8,7 @@ mod sidecar_tproxy;
 mod transaction;
 
 pub use ambient::{ambient_host, ambient_pod};
-pub use sidecar::sidecar;
+pub use sidecar::{SIDECAR_TABLES, sidecar};
 pub use transaction::{Layout, Rules, transaction};
 
 use crate::rules::Family;

@@ -10,6 +10,9 @@ pub(super) const NAT: &str = "istio-proxy-nat";
 pub(super) const RAW: &str = "istio-proxy-raw";
 pub(super) const MANGLE: &str = "istio-proxy-mangle";
 
+/// Every table that a sidecar's rules can be in.
+pub const SIDECAR_TABLES: [&str; 3] = [NAT, MANGLE, RAW];
+
 const LAYOUT: Layout = &[
     TableLayout {
         name: NAT,

@@ -101,7 +101,7 @@ fn more_than_64_groups_can_not_be_included_but_excluded() {
 )]
 #[case("ISTIO_OUTBOUND_OWNER_GROUPS=", "no group's traffic is captured")]
 #[case("dual-stack", "dual-stack alone adds no IPv6 rules")]
-#[case("native-nftables", "without --ipv6 nft still captures IPv6")]
+#[case("native-nftables", "with IPv6 off nft still captures IPv6")]
 #[case(
     "istio-inbound-interception-mode=TPROXY istio-inbound-ports=*",
     "TPROXY captures the tunnel port 15008"

@@ -185,7 +185,7 @@ pub(super) fn judge(
         case,
         &notes.table,
         evidence,
-        &totals::predicted(evidence, predicted, case.family, &notes.table),
+        &totals::predicted_alone(predicted, case.family, &notes.table),
     );
     let steps = readings.iter().flat_map(|r| &r.steps);
     let surprises = steps

@@ -4,13 +4,15 @@ use super::scene::{Saw, Scene};
 use crate::{
     evidence::ConntrackEntry,
     judge::{Check, Witness, packets::rules_of},
-    rules::{Hook, Table},
+    rules::{Hook, RuleSet, Table},
     traced::{TracedPacket, Tracing},
 };
 
 /// The first answer of a connection, where packets are traced.
 pub(super) struct Answer<'a> {
     witness: Witness,
+    /// The rules in the pod.
+    applied: &'a RuleSet,
     /// None with tracing off.
     found: Option<Saw<&'a TracedPacket>>,
 }
@@ -33,6 +35,7 @@ impl<'a> Answer<'a> {
             witness: Witness::Trace {
                 pod: scene.pod.to_owned(),
             },
+            applied: &scene.case.applied,
             found: (scene.case.tracing != Tracing::Off).then(|| entry.and_then(answer)),
         }
     }
@@ -47,7 +50,7 @@ impl<'a> Answer<'a> {
 
     /// Does it meet a rule of nat?
     pub fn meets_nat(&self) -> Option<Check> {
-        self.check(|packet| match nat(packet) {
+        self.check(|packet| match self.nat(packet) {
             Ok(0) => Err((
                 "an answer that meets a rule of nat".to_owned(),
                 format!("none, at {}", hooks(packet)),
@@ -75,7 +78,7 @@ impl<'a> Answer<'a> {
         let Some(Ok(packet)) = &self.found else {
             return String::new();
         };
-        let met = match nat(packet) {
+        let met = match self.nat(packet) {
             Ok(0) => "no rule of nat".to_owned(),
             Ok(count) => format!("{count} rules of nat"),
             Err(why) => why,
@@ -91,6 +94,12 @@ impl<'a> Answer<'a> {
         )
     }
 
+    fn nat(&self, packet: &TracedPacket) -> Result<usize, String> {
+        let rules = rules_of(packet, self.applied)?;
+        let of_nat = rules.iter().filter(|(_, rule)| rule.table == Table::Nat);
+        Ok(of_nat.count())
+    }
+
     fn check(&self, test: impl Fn(&TracedPacket) -> Result<(), (String, String)>) -> Option<Check> {
         let found = self.found.as_ref()?;
         let witness = self.witness.clone();
@@ -102,12 +111,6 @@ impl<'a> Answer<'a> {
             },
         })
     }
-}
-
-fn nat(packet: &TracedPacket) -> Result<usize, String> {
-    let rules = rules_of(packet)?;
-    let of_nat = rules.iter().filter(|(_, rule)| rule.table == Table::Nat);
-    Ok(of_nat.count())
 }
 
 fn hooks(packet: &TracedPacket) -> String {

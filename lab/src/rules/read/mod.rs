@@ -45,6 +45,8 @@ pub struct Dump {
     pub form: Form,
     /// The line they start at, from 1.
     pub line: usize,
+    /// The line they end at.
+    pub last_line: usize,
     /// IPv4 or IPv6, as far as the text tells.
     pub family: Family,
     /// The rules, or the first complaint about them.
@@ -140,6 +142,7 @@ fn dump(block: &Block<'_, '_>, family: Family, mention: Option<&Mention>) -> Dum
     Dump {
         form: block.form,
         line: lines.first().map_or(1, |line| line.number),
+        last_line: lines.last().map_or(1, |line| line.number),
         family,
         rules,
     }

@@ -56,7 +56,10 @@ pub(super) fn pod(
             .complain(&raw.name, format!("missing field `{which}`"))
             .help("a lab with a [network] of its own names the addresses of its pods")),
         (false, None) if index >= MOST_PODS => Err(source
-            .complain(&raw.name, format!("there is no address for pod {}", index + 1))
+            .complain(
+                &raw.name,
+                format!("there is no address for pod {}", index + 1),
+            )
             .help("give the lab a [network] and each pod its addresses")),
         _ => Ok(()),
     };
@@ -73,7 +76,9 @@ pub(super) fn pod(
 
 /// Services; one without addresses is given 10.96.0.N and fd96::N.
 pub(super) fn services(file: &schema::LabFile) -> Vec<Service> {
-    let numbered = (1..=u8::MAX).chain(std::iter::repeat(u8::MAX)).zip(&file.service);
+    let numbered = (1..=u8::MAX)
+        .chain(std::iter::repeat(u8::MAX))
+        .zip(&file.service);
     let service = |(number, raw): (u8, &schema::Service)| {
         let v4 = Ipv4Addr::new(10, 96, 0, number);
         let v6 = Ipv6Addr::new(0xfd96, 0, 0, 0, 0, 0, 0, number.into());

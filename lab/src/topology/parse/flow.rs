@@ -202,7 +202,7 @@ fn answer(source: &Source, raw: &Spanned<String>, ask: &Ask) -> Result<Answer, D
     let how = match ask {
         Ask::Get { .. } => {
             "write an HTTP status such as \"200\", or \"refused\", \"unreachable\", \"closed\", \"loop\" or \"reset\""
-        },
+        }
         Ask::Lookup { .. } => "write \"resolved\", \"no such name\", \"refused\" or \"closed\"",
     };
     match (ask, text) {

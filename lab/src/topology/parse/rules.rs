@@ -21,13 +21,25 @@ pub(super) fn rules(
         Err(source.complain(raw, message).help(help))
     };
     if rules.file_ipv6.is_some() && rules.file.is_none() {
-        return misplaced("file_ipv6", "file", "a profile brings its IPv6 rules itself");
+        return misplaced(
+            "file_ipv6",
+            "file",
+            "a profile brings its IPv6 rules itself",
+        );
     }
     if rules.text_ipv6.is_some() && rules.text.is_none() {
-        return misplaced("text_ipv6", "text", "a profile brings its IPv6 rules itself");
+        return misplaced(
+            "text_ipv6",
+            "text",
+            "a profile brings its IPv6 rules itself",
+        );
     }
     if rules.options.is_some() && rules.profile.is_none() {
-        return misplaced("options", "profile", "they are flags of the mesh's own installer");
+        return misplaced(
+            "options",
+            "profile",
+            "they are flags of the mesh's own installer",
+        );
     }
     let found = match (&rules.profile, &rules.file, &rules.text) {
         (Some(profile), None, None) => self::profile(source, profile, rules.options.as_ref())?,
@@ -56,8 +68,12 @@ fn profile(
     let name = raw.get_ref();
     if profiles::find(name).is_none() {
         let known: Vec<String> = profiles::all().into_iter().map(|it| it.name).collect();
-        let help = did_you_mean(name, known.iter().map(String::as_str))
-            .unwrap_or_else(|| format!("known profiles: `{}`; or name a restore file with `file`", known.join("`, `")));
+        let help = did_you_mean(name, known.iter().map(String::as_str)).unwrap_or_else(|| {
+            format!(
+                "known profiles: `{}`; or name a restore file with `file`",
+                known.join("`, `")
+            )
+        });
         return Err(source
             .complain(raw, format!("there is no rule profile `{name}`"))
             .help(help));

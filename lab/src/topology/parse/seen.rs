@@ -4,8 +4,8 @@ use toml::Spanned;
 
 use super::{
     super::{
-        Ask, Connection, Place, ProcessRole, Seen, SeenSource, Topology, Way, check,
-        schema, source::Source,
+        Ask, Connection, Place, ProcessRole, Seen, SeenSource, Topology, Way, check, schema,
+        source::Source,
     },
     flow::target,
 };
@@ -17,8 +17,16 @@ pub(super) fn seen(
     raw: &schema::Flow,
 ) -> Result<Seen, Diagnostic> {
     let refused = ["refused", "unreachable"];
-    let made = raw.answer.as_ref().is_none_or(|it| !refused.contains(&it.get_ref().as_str()));
-    let expectations = [&raw.way, &raw.answered_by, &raw.seen_source, &raw.original_dst];
+    let made = raw
+        .answer
+        .as_ref()
+        .is_none_or(|it| !refused.contains(&it.get_ref().as_str()));
+    let expectations = [
+        &raw.way,
+        &raw.answered_by,
+        &raw.seen_source,
+        &raw.original_dst,
+    ];
     if let Some(place) = expectations.into_iter().flatten().next().filter(|_| !made) {
         return Err(source
             .complain(place, "nobody sees a connection that is not made")
@@ -75,7 +83,10 @@ pub(super) fn process(
     topology: &Topology,
     raw: &Spanned<String>,
 ) -> Result<super::super::Process, Diagnostic> {
-    let (name, role) = raw.get_ref().split_once('/').unwrap_or((raw.get_ref(), "app"));
+    let (name, role) = raw
+        .get_ref()
+        .split_once('/')
+        .unwrap_or((raw.get_ref(), "app"));
     let pod = check::known_pod(source, topology, raw, name)?;
     let (role, there) = match role {
         "app" => (ProcessRole::App, pod.app.is_some()),
@@ -114,7 +125,9 @@ fn seen_source(
             let help = did_you_mean(other, known).unwrap_or_else(|| {
                 "write a pod, \"node\", \"passthrough\" (127.0.0.6 or ::6) or \"localhost\"".into()
             });
-            Err(source.complain(raw, format!("`{other}` is not a source")).help(help))
+            Err(source
+                .complain(raw, format!("`{other}` is not a source"))
+                .help(help))
         }
     }
 }
@@ -126,7 +139,10 @@ pub(super) fn connection(
 ) -> Result<Connection, Diagnostic> {
     if let (Some(hold), Some(_)) = (&raw.hold, &raw.resume) {
         return Err(source
-            .complain(hold, "a flow holds a new connection or goes over a held one, not both")
+            .complain(
+                hold,
+                "a flow holds a new connection or goes over a held one, not both",
+            )
             .help("a held connection stays held until a step releases it"));
     }
     if let (Some(port), Some(_)) = (&raw.source_port, &raw.resume) {

@@ -21,7 +21,10 @@ pub(super) fn steps(
         check::named(source, &raw.name, "step")?;
         if !names.insert(raw.name.get_ref()) {
             return Err(source
-                .complain(&raw.name, format!("step `{}` stands here twice", raw.name.get_ref()))
+                .complain(
+                    &raw.name,
+                    format!("step `{}` stands here twice", raw.name.get_ref()),
+                )
                 .help("step names must differ: results are found by them"));
         }
         topology.steps.push(step(source, topology, raw)?);
@@ -39,7 +42,10 @@ pub(super) fn steps(
 fn step(source: &Source, topology: &Topology, raw: &schema::Step) -> Result<Step, Diagnostic> {
     let mut actions = Vec::new();
     if let Some(edits) = &raw.edit {
-        actions.push((edits.span(), Action::Edit(rules::edits(source, edits.get_ref())?)));
+        actions.push((
+            edits.span(),
+            Action::Edit(rules::edits(source, edits.get_ref())?),
+        ));
     }
     if let Some(apply) = &raw.apply {
         let (rules, edit) = rules::rules(source, apply)?;
@@ -80,11 +86,15 @@ fn step(source: &Source, topology: &Topology, raw: &schema::Step) -> Result<Step
         actions.push((flush.span(), Action::Flush { pod }));
     }
     if let Some(held) = &raw.release {
-        let action = Action::Release { held: held.get_ref().clone() };
+        let action = Action::Release {
+            held: held.get_ref().clone(),
+        };
         actions.push((held.span(), action));
     }
     if let Some(held) = &raw.invalid {
-        let action = Action::Invalid { held: held.get_ref().clone() };
+        let action = Action::Invalid {
+            held: held.get_ref().clone(),
+        };
         actions.push((held.span(), action));
     }
     let mut actions = actions.into_iter();
@@ -99,7 +109,10 @@ fn step(source: &Source, topology: &Topology, raw: &schema::Step) -> Result<Step
             .complain(&Spanned::new(span, ()), "a step does one thing")
             .help("write a step of its own for this")),
         (None, _) => Err(source
-            .complain(&raw.name, format!("step `{}` does nothing", raw.name.get_ref()))
+            .complain(
+                &raw.name,
+                format!("step `{}` does nothing", raw.name.get_ref()),
+            )
             .help("say what: edit, apply, init, stop, start, restart, flush, release or invalid")),
     }
 }

@@ -42,10 +42,15 @@ fn variant(
     };
     edit.extend(rules::edits(source, &raw.edit)?);
     let apps = owners(source, topology, &raw.app, "app", |pod| pod.app.is_some())?;
-    let proxies = owners(source, topology, &raw.proxy, "proxy", |pod| pod.proxy.is_some())?;
+    let proxies = owners(source, topology, &raw.proxy, "proxy", |pod| {
+        pod.proxy.is_some()
+    })?;
     if given.is_none() && edit.is_empty() && apps.is_empty() && proxies.is_empty() {
         return Err(source
-            .complain(&raw.name, format!("variant `{}` changes nothing", raw.name.get_ref()))
+            .complain(
+                &raw.name,
+                format!("variant `{}` changes nothing", raw.name.get_ref()),
+            )
             .help("give it `edit`, `rules`, `app` or `proxy`"));
     }
     let holds = match raw.verdict.as_ref().map(|it| (it, it.get_ref().as_str())) {
@@ -62,12 +67,18 @@ fn variant(
     match (holds, named) {
         (true, Some(span)) => {
             return Err(source
-                .complain(&Spanned::new(span, ()), "a variant that holds refutes nothing")
+                .complain(
+                    &Spanned::new(span, ()),
+                    "a variant that holds refutes nothing",
+                )
                 .help("leave `flows` and `rule` out"));
         }
         (false, _) if raw.flows.is_empty() => {
             return Err(source
-                .complain(&raw.name, "a variant that is refuted names the flows that are")
+                .complain(
+                    &raw.name,
+                    "a variant that is refuted names the flows that are",
+                )
                 .help("add flows = [\"…\"]: exactly these are refuted, and all others hold"));
         }
         _ => {}

@@ -32,8 +32,9 @@ fn config() -> ProxyConfig {
             service: "reviews".to_owned(),
         }),
         health_ports: vec![15021],
-        metrics_port: 15090,
-        admin_port: 15000,
+        metrics_port: Some(15090),
+        admin_port: Some(15000),
+        tunnel_port: None,
         dns: None,
         upstream_mark: None,
         services: vec![

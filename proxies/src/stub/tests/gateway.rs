@@ -22,8 +22,9 @@ pub(super) async fn gateway(endpoints: Vec<SocketAddr>, max_connections: usize) 
             service: "reviews".to_owned(),
         }),
         health_ports: vec![0],
-        metrics_port: 0,
-        admin_port: 0,
+        metrics_port: Some(0),
+        admin_port: Some(0),
+        tunnel_port: None,
         dns: None,
         upstream_mark: None,
         services: vec![ServiceRoute {

@@ -47,6 +47,7 @@ pub(super) fn read(form: Form, lines: &[Line<'_>]) -> (Vec<Dump>, Vec<Diagnostic
     let dump = |family, rules| Dump {
         form,
         line: lines.first().map_or(1, |line| line.number),
+        last_line: lines.last().map_or(1, |line| line.number),
         family,
         rules,
     };

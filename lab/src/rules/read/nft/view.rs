@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::condition::Conditions;
 use super::effect;
 use super::ruleset::{Base, NftChain, NftRule, NftRuleset, NftTable};
-use super::statement::{Statement, Step};
+use super::statement::{Statement, Step, TableFamily};
 use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::rules::id::{Family, Table};
 use crate::rules::matches::{Match, Matches, RuleSpec};
@@ -189,6 +189,7 @@ where
         }
     }
     let into: &mut Chain = made.chain_or_new(name);
+    into.both_families = table.family == TableFamily::Inet;
     if let Some(base) = chain.base.as_ref().filter(|_| place.is_some()) {
         into.policy = Some(base.policy);
         into.nft = Some(NftBase {

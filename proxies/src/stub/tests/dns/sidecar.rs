@@ -14,8 +14,9 @@ async fn dns_proxy(upstream: Vec<SocketAddr>, max_connections: usize) -> Stub {
         sidecar: None,
         gateway: None,
         health_ports: Vec::new(),
-        metrics_port: 0,
-        admin_port: 0,
+        metrics_port: Some(0),
+        admin_port: Some(0),
+        tunnel_port: None,
         services: Vec::new(),
         dns: Some(DnsProxy {
             port: 0,
