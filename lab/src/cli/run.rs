@@ -25,7 +25,7 @@ use crate::{
     live::{Claim, Registry},
     report::{self, Run},
     sandbox::Supervisor,
-    topology::Variant,
+    topology::{Entry, Variant},
     traced::Tracing,
 };
 
@@ -105,6 +105,8 @@ pub(super) fn run(args: &Args) -> Outcome {
         backend,
     } = args.rules.choose(lab)?;
     goldens::check(args, &file)?;
+    file.goes_over(families)?;
+    with_whole_script(args, &file)?;
     let options = Options {
         backend,
         families,
@@ -182,6 +184,19 @@ pub(super) fn run(args: &Args) -> Outcome {
     Ok(exit_code(&judgement, differs, down.as_ref()))
 }
 
+/// Held connections and rules of then need every flow and step before.
+fn with_whole_script(args: &Args, file: &LabFile) -> Result<(), Failure> {
+    if args.flows.is_empty() || file.topology.steps.is_empty() {
+        return Ok(());
+    }
+    let what = format!(
+        "--flow does not go with lab `{}`, which has steps",
+        file.topology.name
+    );
+    Err(Failure::new(Class::Input, what)
+        .hint("leave --flow out: a flow stands on the steps before it"))
+}
+
 /// The variant to run.
 fn variant(args: &Args, lab: &LabFile) -> Result<Option<Variant>, Failure> {
     let Some(name) = &args.variant else {
@@ -243,9 +258,20 @@ fn observe(
     };
     record(&|it| it.up(&lab))?;
     for family in options.families.iter() {
-        for flow in flows {
-            let window = lab.drive_over(flow, family)?;
-            record(&|it| it.window(&window))?;
+        for entry in lab.file().topology.script.clone() {
+            match entry {
+                Entry::Flow(at) => {
+                    let flow = lab.file().topology.flows[at].name.clone();
+                    if flows.contains(&flow) {
+                        let window = lab.drive_over(&flow, family)?;
+                        record(&|it| it.window(&window))?;
+                    }
+                }
+                Entry::Step(at) => {
+                    let taken = lab.step(at)?.clone();
+                    record(&|it| it.step(&taken))?;
+                }
+            }
         }
     }
     let evidence = lab.observed()?;
@@ -273,11 +299,9 @@ fn flows(args: &Args, file: &LabFile) -> Result<Vec<String>, Failure> {
             .hint(hint));
         }
     }
-    Ok(if args.flows.is_empty() {
-        known
-    } else {
-        args.flows.clone()
-    })
+    // In the order of the file, whatever the order of the flags: what a flow meets depends on those before it.
+    let wanted = |it: &String| args.flows.is_empty() || args.flows.contains(it);
+    Ok(known.into_iter().filter(wanted).collect())
 }
 
 /// The evidence file, if there is to be one.

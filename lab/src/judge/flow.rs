@@ -71,6 +71,9 @@ impl Case<'_> {
                 ),
             )
         })?;
+        if flow.connection.resume.is_some() {
+            return Ok(self.resumed(flow, window));
+        }
         let (meant, held) = (self.meant(), self.held());
         let legs = predict(&meant, flow, &mut turns.clone());
         let held_legs = predict(&held, flow, &mut turns.clone());
@@ -93,7 +96,11 @@ impl Case<'_> {
         if self.expect == Expect::File {
             claims.extend(self.seen_claims(flow, &legs, &ends));
         }
-        let of_legs = matching.legs.iter().map(|leg| self.leg_claim(leg, &moves));
+        let stays_open = flow.connection.hold.is_some();
+        let of_legs = matching
+            .legs
+            .iter()
+            .map(|leg| self.leg_claim(leg, &moves, stays_open));
         let of_legs: Vec<Claim> = of_legs.collect();
         let hops = of_legs.iter().map(Hops::of).sum();
         claims.extend(of_legs);
@@ -217,7 +224,7 @@ pub(crate) fn answer_words(outcome: &CallOutcome) -> String {
 }
 
 /// Connections and conntrack entries in a pod that no leg explains.
-fn nothing_else_in(pod: &str, matching: &Matching, window: &Window) -> Vec<Check> {
+pub(super) fn nothing_else_in(pod: &str, matching: &Matching, window: &Window) -> Vec<Check> {
     let mut checks = Vec::new();
     let conntrack = Witness::Conntrack {
         pod: pod.to_string(),
@@ -244,7 +251,7 @@ fn nothing_else_in(pod: &str, matching: &Matching, window: &Window) -> Vec<Check
 }
 
 /// A stray beginning contradicts; a stray end (a close without its beginning) is a gap in the log.
-fn nothing_else(matching: &Matching, window: &Window, elsewhere: Vec<Check>) -> Claim {
+pub(super) fn nothing_else(matching: &Matching, window: &Window, elsewhere: Vec<Check>) -> Claim {
     let mut checks: Vec<Check> = matching
         .unexplained_ends
         .iter()

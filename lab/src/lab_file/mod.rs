@@ -1,5 +1,6 @@
 //! A lab file with its rules: read, checked against each other, ready to be brought up or judged by.
 
+mod after;
 mod given;
 mod profiled;
 mod saved;
@@ -173,13 +174,19 @@ impl LabFile {
             variant: None,
         };
         let lab = bare.ruled(&rules)?.edited(&edit)?;
-        for family in [Family::V4, Family::V6] {
-            let Some(own) = parse_rules(&lab.texts, family)? else {
-                continue;
-            };
-            let flows = lab.topology.flows.iter();
-            for traversal in flows.flat_map(|f| f.nat.values().flatten()) {
-                known_places(traversal, &own, text, origin)?;
+        let before = lab.steps_before_flows();
+        for steps in 0..=lab.topology.steps.len() {
+            let now = lab.after(steps)?;
+            let flows = lab.topology.flows.iter().zip(&before);
+            let flows = flows.filter(|(_, before)| **before == steps);
+            let paths: Vec<&Expected> = flows.flat_map(|(f, _)| f.nat.values().flatten()).collect();
+            for family in [Family::V4, Family::V6] {
+                let Some(own) = parse_rules(&now.texts, family)? else {
+                    continue;
+                };
+                for traversal in &paths {
+                    known_places(traversal, &own, text, origin)?;
+                }
             }
         }
         Ok(lab)

@@ -38,7 +38,7 @@ pub struct SavedLab {
     /// Variables that istio-init's log shows, of a configuration.
     variables: Option<Vec<(String, String)>>,
     /// Name of the variant it is, and who runs there.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     variant: Option<(String, Owners)>,
 }
 

@@ -84,10 +84,7 @@ impl Edit {
     fn verb(&self) -> Result<Verb<'_>, String> {
         let mut words = self.command.split_whitespace();
         let (verb, chain, place) = (words.next().unwrap_or(""), words.next(), words.next());
-        let chain = chain.ok_or_else(|| match verb {
-            "" => "there is no command".to_owned(),
-            _ => format!("`{verb}` needs a chain"),
-        });
+        let chain = chain.ok_or_else(|| format!("`{verb}` needs a chain"));
         let place = || {
             let number = place.and_then(|it| it.parse::<usize>().ok());
             number
@@ -110,6 +107,7 @@ impl Edit {
             "-A" | "--append" | "-I" | "--insert" | "-N" | "--new-chain" | "-P" | "--policy" => {
                 chain.map(|_| Verb::Line)
             }
+            "" => Err("there is no command".to_owned()),
             other => Err(format!(
                 "`{other}` changes no rule: -A, -I, -D, -R, -F, -N and -P do"
             )),

@@ -7,9 +7,11 @@ mod attach;
 mod clients;
 mod down;
 mod drive;
+mod held;
 mod live;
 mod observers;
 mod quiet;
+mod step;
 mod up;
 
 use std::{
@@ -258,6 +260,13 @@ fn answer(
                 .and_then(|()| drive::drive(live, order, queue))
                 .map(|window| Message::Window(Box::new(window))),
             None => Err(not_up()),
+        },
+        Request::Step(order) => match (live, came_up) {
+            (Some(live), Some((_, up))) => live
+                .is_whole()
+                .and_then(|()| step::step(live, *order, up, queue))
+                .map(|stepped| Message::Stepped(Box::new(stepped))),
+            _ => Err(not_up()),
         },
         Request::Totals => match live {
             Some(live) => live.all_counters().map(Message::Totals),

@@ -13,6 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hoplab_proxies::record::Role;
+
 use super::{
     Event,
     live::{Live, LivePod, LiveStub},
@@ -25,7 +27,7 @@ use crate::{
     istio::routes::{Mark, Step},
     net::{self, Inside, MarkRule, Namespace, NetError, Netlink, write_sysctls},
     netfilter::{self, Applied, Chosen, ConntrackWatch, Holder, NetfilterError, RuleTool as Tool},
-    plan::{Mac, Plan, PodPlan, RuleTexts},
+    plan::{Mac, Plan, PodPlan, ProcessPlan, RuleTexts},
     process::{self, Input, ProcessError, Sink, Stub},
     rules::{Family, Written},
     traced::Tracing,
@@ -103,6 +105,10 @@ pub(super) fn up(
         replies: BTreeMap::new(),
         next_call: 0,
         unsynced: (0, 0),
+        held: BTreeMap::new(),
+        of_held: Vec::new(),
+        released: Default::default(),
+        plans: plans(&plan),
         broken: None,
     };
     start_in_node(&plan, &mut live)?;
@@ -166,6 +172,14 @@ fn node(plan: &Plan) -> Result<Namespace, NetError> {
     })
     .wait()??;
     Ok(node)
+}
+
+/// How each process of a pod is started.
+fn plans(plan: &Plan) -> BTreeMap<(String, Role), ProcessPlan> {
+    let pods = plan.pods.iter();
+    let all = pods.flat_map(|pod| pod.processes.iter().map(|it| (pod.name.clone(), it)));
+    let keyed = all.map(|(pod, it)| ((pod, process::role_of(&it.config.part)), it.clone()));
+    keyed.collect()
 }
 
 /// Starts the node's own processes, before any pod asks them anything.

@@ -178,6 +178,9 @@ pub struct Pod {
     pub app: Option<App>,
     /// What stands beside or in place of the workload.
     pub proxy: Option<Proxy>,
+    /// Processes that a step stopped.
+    #[serde(default)]
+    pub stopped: Vec<ProcessRole>,
 }
 
 impl Pod {

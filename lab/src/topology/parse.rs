@@ -170,6 +170,7 @@ fn pod(
         },
         app,
         proxy,
+        stopped: Vec::new(),
     })
 }
 

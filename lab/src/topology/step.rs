@@ -67,6 +67,13 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// Whether it changes rules, or tries to.
+    pub fn changes_rules(&self) -> bool {
+        matches!(self, Self::Edit(_) | Self::Apply { .. } | Self::Init { .. })
+    }
+}
+
 /// An app or proxy of a pod.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Process {

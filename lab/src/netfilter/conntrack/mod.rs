@@ -134,6 +134,19 @@ impl ConntrackWatch {
         Ok(std::mem::take(&mut self.fresh))
     }
 
+    /// Has conntrack forget every connection of this namespace.
+    ///
+    /// # Errors
+    /// A socket fails, or the kernel refuses.
+    pub fn flush(&mut self) -> Result<(), NetfilterError> {
+        let flush = || {
+            self.queries.send(&wire::flush(), 0)?;
+            let (datagram, _) = self.queries.recv_from_full()?;
+            wire::removed(&datagram)
+        };
+        flush().map_err(failed)
+    }
+
     /// The socket that can be read when there are events.
     pub fn socket(&self) -> BorrowedFd<'_> {
         // SAFETY: the socket lives as long as the borrow.

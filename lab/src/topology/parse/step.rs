@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use toml::Spanned;
 
 use super::{
-    super::{Action, Entry, Process, Step, Topology, check, schema, source::Source},
+    super::{Action, Entry, Flow, Process, Step, Topology, check, schema, source::Source},
     rules, seen,
 };
 use crate::diagnostic::{Diagnostic, did_you_mean};
@@ -139,10 +139,11 @@ fn fits(source: &Source, file: &schema::LabFile, topology: &Topology) -> Result<
                     let help = "release it in a step, or choose another name";
                     return Err(source.complain(name, message).help(help));
                 }
-                if let Some(name) = &raw.resume
-                    && !held.contains(name.get_ref().as_str())
-                {
-                    return unknown(name, &held);
+                if let Some(name) = &raw.resume {
+                    if !held.contains(name.get_ref().as_str()) {
+                        return unknown(name, &held);
+                    }
+                    same_ends(source, topology, *at, name)?;
                 }
             }
             Entry::Step(at) => {
@@ -184,4 +185,30 @@ fn fits(source: &Source, file: &schema::LabFile, topology: &Topology) -> Result<
         }
     }
     Ok(())
+}
+
+/// A held connection has its ends already.
+fn same_ends(
+    source: &Source,
+    topology: &Topology,
+    at: usize,
+    name: &Spanned<String>,
+) -> Result<(), Diagnostic> {
+    let flow = &topology.flows[at];
+    let holds = |it: &&Flow| it.connection.hold.as_ref() == Some(name.get_ref());
+    let holder = topology.flows[..at].iter().rfind(holds);
+    match holder {
+        Some(holder) if (&holder.from, &holder.to) != (&flow.from, &flow.to) => Err(source
+            .complain(
+                name,
+                format!(
+                    "connection `{}` goes from {} to {}",
+                    name.get_ref(),
+                    holder.from,
+                    holder.to
+                ),
+            )
+            .help("give this flow the same `from` and `to`")),
+        _ => Ok(()),
+    }
 }
