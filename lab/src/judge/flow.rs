@@ -18,7 +18,7 @@ use crate::{
     evidence::{Quiet, Window},
     failure::{Class, Failure},
     lab_file::Expect,
-    predict::{Reply, Turns, is_unreachable, predict},
+    predict::{Memory, Reply, Turns, is_unreachable, predict},
     rules::{self, CounterDelta, Family, Table},
     topology::{Flow, Sender},
 };
@@ -61,6 +61,7 @@ impl Case<'_> {
         &self,
         window: &Window,
         turns: &Turns,
+        memory: &Memory,
     ) -> Result<(FlowVerdict, Predicted), Failure> {
         let flow = self.topology.flow(&window.flow).ok_or_else(|| {
             Failure::new(
@@ -74,7 +75,8 @@ impl Case<'_> {
         if flow.connection.resume.is_some() {
             return Ok(self.resumed(flow, window));
         }
-        let (meant, held) = (self.meant(), self.held());
+        let meant = self.meant().remembering(memory);
+        let held = self.held().remembering(memory);
         let legs = predict(&meant, flow, &mut turns.clone());
         let held_legs = predict(&held, flow, &mut turns.clone());
         let ends = ends(&window.records);

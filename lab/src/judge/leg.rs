@@ -298,8 +298,15 @@ fn conntrack_check(matched: &Matched, crossing: &Crossing) -> Check {
     let witness = Witness::Conntrack {
         pod: crossing.pod.clone(),
     };
-    let Some(entry) = matched.entry(crossing) else {
-        return Check::missing(witness, format!("an entry to {}", matched.leg.remote));
+    let entry = match (matched.entry(crossing), crossing.known) {
+        (Some(entry), false) => entry,
+        (None, true) => return Check::agrees(witness),
+        (None, false) => {
+            return Check::missing(witness, format!("an entry to {}", matched.leg.remote));
+        }
+        (Some(_), true) => {
+            return Check::contradicts(witness, "the entry of an earlier flow", "a new one");
+        }
     };
     let from = crossing.answers_from;
     if entry.reply.src != from {

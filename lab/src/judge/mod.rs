@@ -40,7 +40,7 @@ use crate::{
     failure::{Class, Failure},
     interception::Interception,
     lab_file::{Expect, LabFile},
-    predict::{Turns, World},
+    predict::{Memory, Turns, World},
     rules::{self, Alignment, Family, RuleSet, Table},
     topology::Topology,
     traced::Tracing,
@@ -105,14 +105,18 @@ pub fn judge(file: &LabFile, evidence: &Evidence) -> Result<Judgement, Failure> 
         return Err(Failure::new(Class::Input, "the evidence holds no flow"));
     }
     let mut turns = Turns::default();
+    let mut memory = Memory::default();
     if evidence.steps.is_empty() {
-        return judge_stretch(file, evidence, &mut turns);
+        return judge_stretch(file, evidence, &mut turns, &mut memory);
     }
     let mut whole: Option<Judgement> = None;
     let mut before = &evidence.up.pods;
     for (number, (now, part)) in steps::stretches(file, evidence)?.iter().enumerate() {
-        let judged = judge_stretch(now, part, &mut turns)?;
         let taken = number.checked_sub(1).map(|it| &evidence.steps[it]);
+        if let Some(taken) = taken {
+            steps::forget(file, taken, &mut memory);
+        }
+        let judged = judge_stretch(now, part, &mut turns, &mut memory)?;
         let judged = match taken {
             None => judged,
             Some(taken) => judged.after_step(steps::claims(now, taken, before)?, number),
@@ -132,6 +136,7 @@ fn judge_stretch(
     file: &LabFile,
     evidence: &Evidence,
     turns: &mut Turns,
+    memory: &mut Memory,
 ) -> Result<Judgement, Failure> {
     let mut cases: Vec<Case> = Vec::new();
     let mut judged = Vec::new();
@@ -143,7 +148,8 @@ fn judge_stretch(
                 cases.len() - 1
             }
         };
-        judged.push(cases[at].flow(window, turns)?);
+        judged.push(cases[at].flow(window, turns, memory)?);
+        steps::remember(file, window, memory);
         turns.observe(&cases[at].meant(), &window.records);
     }
     let (flows, predicted): (Vec<FlowVerdict>, Vec<Predicted>) = judged.into_iter().unzip();

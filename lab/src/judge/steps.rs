@@ -1,11 +1,14 @@
 //! Runs with steps: each stretch between two steps is judged with the rules and processes it had, and each step with
 //! what it was to do.
 
+use hoplab_proxies::record::Transport;
+
 use super::{Check, Claim, Judgement, Verdict, Witness};
 use crate::{
-    evidence::{Evidence, PodUp, Taken},
+    evidence::{Evidence, PodUp, Taken, Window},
     failure::{Class, Failure},
     lab_file::LabFile,
+    predict::{Memory, Remembered},
     rules::{self, Family, RuleSet, Table},
     topology::Action,
 };
@@ -78,6 +81,37 @@ pub(super) fn claims(
         claims.push(Claim::new(text, checks));
     }
     Ok(claims)
+}
+
+/// What conntrack knows of a flow that names its source port, when the flow is over: only such a tuple comes again. Of
+/// other queries the lab has conntrack forget the entry.
+pub(super) fn remember(file: &LabFile, window: &Window, memory: &mut Memory) {
+    let flow = file.topology.flow(&window.flow);
+    let named = flow.and_then(|it| it.connection.source_port);
+    for (pod, entries) in &window.conntrack {
+        let from_port = entries
+            .iter()
+            .filter(|it| Some(it.original.src.port()) == named);
+        for entry in from_port.filter(|it| it.transport == Transport::Udp) {
+            let known = Remembered {
+                transport: entry.transport,
+                zone: entry.zone.unwrap_or(0),
+                src: entry.original.src,
+                dst: entry.original.dst,
+                answers_from: entry.reply.src,
+            };
+            memory.remember(pod, known);
+        }
+    }
+}
+
+/// What conntrack no longer knows after a step.
+pub(super) fn forget(file: &LabFile, taken: &Taken, memory: &mut Memory) {
+    let steps = &file.topology.steps;
+    let step = steps.iter().find(|it| it.name == taken.step);
+    if let Some(Action::Flush { pod }) = step.map(|it| &it.action) {
+        memory.forget(pod);
+    }
 }
 
 fn held(pod: &PodUp, family: Family) -> Result<Option<RuleSet>, Failure> {

@@ -13,7 +13,7 @@ use hoplab_proxies::{
 
 use super::{
     Event,
-    held::{HeldConnection, open_ends},
+    held::HeldConnection,
     live::{Live, LiveStub, no_such_pod},
     observers::complete,
     phase,
@@ -59,15 +59,22 @@ pub(super) fn drive(
     tracing::debug!(flow = order.flow, ?outcome, ?quiet, took_us, "flow is over");
     name_the_dead(live, deadline, queue)?;
     if let Some(name) = &order.connection.hold {
-        let ends = open_ends(&live.records);
-        live.held
-            .insert(name.clone(), HeldConnection { stub, ends });
+        let held = HeldConnection::left_by(stub, &live.records);
+        live.held.insert(name.clone(), held);
     }
     if matches!(order.sender, Sender::As { .. }) && !live.holds(stub) {
         dismiss(live, stub, deadline, queue)?;
     }
     let records = std::mem::take(&mut live.records);
     let of_held = std::mem::take(&mut live.of_held);
+    let named = order.connection.source_port.is_some();
+    for watch in live
+        .pods
+        .values_mut()
+        .filter_map(|pod| pod.conntrack.as_mut())
+    {
+        watch.keep_udp(named);
+    }
     let mut fresh = live.conntrack()?;
     let mut watch: BTreeSet<String> = order.watch.into_iter().collect();
     watch.extend(records.iter().map(|r| r.pod.clone()));

@@ -1,6 +1,6 @@
 //! Connections that a flow holds open for later ones: who holds them, and which records are theirs.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use hoplab_proxies::record::{ConnectResult, Event, Record, Role};
 
@@ -16,6 +16,27 @@ pub(super) struct HeldConnection {
     pub stub: Stub,
     /// Every end that was open when the flow was over.
     pub ends: BTreeSet<EndKey>,
+    /// Its own addresses: local, remote. None where it was never made.
+    pub addresses: Option<(SocketAddr, SocketAddr)>,
+}
+
+impl HeldConnection {
+    /// The connection that a flow left open, by the records of the flow.
+    pub fn left_by(stub: Stub, records: &[Record]) -> Self {
+        let mut made = records.iter().filter_map(|it| match &it.event {
+            Event::Connect {
+                parent: None,
+                result: ConnectResult::Connected { local, remote },
+                ..
+            } => Some((*local, *remote)),
+            _ => None,
+        });
+        Self {
+            stub,
+            ends: open_ends(records),
+            addresses: made.next(),
+        }
+    }
 }
 
 fn key(record: &Record) -> EndKey {
@@ -23,7 +44,7 @@ fn key(record: &Record) -> EndKey {
 }
 
 /// The ends that records leave open.
-pub(super) fn open_ends(records: &[Record]) -> BTreeSet<EndKey> {
+fn open_ends(records: &[Record]) -> BTreeSet<EndKey> {
     let mut open = BTreeSet::new();
     for record in records {
         match &record.event {

@@ -8,6 +8,7 @@ mod clients;
 mod down;
 mod drive;
 mod held;
+mod invalid;
 mod live;
 mod observers;
 mod quiet;

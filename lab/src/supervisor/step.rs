@@ -9,7 +9,7 @@ use std::{
 use hoplab_proxies::{record::Role, wire::Command};
 
 use super::{
-    Event, drive,
+    Event, drive, invalid,
     live::{Live, LiveStub, held_here, no_such_pod},
     observers::PodWatch,
     phase,
@@ -55,12 +55,7 @@ pub(super) fn step(
             watch.ok_or_else(|| no_such_pod(&pod))?.flush()?;
         }
         StepWhat::Release { held } => release(live, &held, queue)?,
-        StepWhat::Invalid { .. } => {
-            return Err(Failure::new(
-                Class::State,
-                "this step is not known to the supervisor",
-            ));
-        }
+        StepWhat::Invalid { held } => said.push(segment(live, &held)?),
     }
     live.settle(queue)?;
     let mut up = live.as_it_stands(came_up)?;
@@ -214,6 +209,44 @@ fn release(live: &mut Live, name: &str, queue: &Receiver<Event>) -> Result<(), F
         drive::dismiss(live, held.stub, Instant::now() + LIMIT, queue)?;
     }
     Ok(())
+}
+
+/// Sends a segment outside the window of a held connection, as its client would.
+fn segment(live: &Live, name: &str) -> Result<Said, Failure> {
+    let failed = |why: String| {
+        Failure::new(
+            Class::State,
+            format!("no segment could be sent on connection `{name}`"),
+        )
+        .cause(why)
+    };
+    let held = live
+        .held
+        .get(name)
+        .ok_or_else(|| failed("it is not held".to_owned()))?;
+    let stub = &live.stubs[held.stub];
+    let (Some((local, remote)), Some(input)) = (held.addresses, &stub.input) else {
+        return Err(failed("it was never made".to_owned()));
+    };
+    let numbers = invalid::numbers_of(input.pid, local, remote);
+    let numbers = numbers.map_err(|error| failed(error.to_string()))?;
+    let (pod, namespace) = match &stub.pod {
+        None => ("node", &live.node),
+        Some(pod) => match live.pods.get(pod) {
+            Some(found) => (pod.as_str(), &found.namespace),
+            None => return Err(no_such_pod(pod)),
+        },
+    };
+    let sent = namespace
+        .job(move |_: &mut Inside| invalid::send(numbers, local, remote))
+        .wait()?;
+    sent.map_err(|error| failed(error.to_string()))?;
+    Ok(Said {
+        pod: pod.to_owned(),
+        command: format!("a segment {local} → {remote}, outside the window"),
+        ok: true,
+        words: String::new(),
+    })
 }
 
 /// Takes reports until something is so.

@@ -38,6 +38,8 @@ pub struct ConntrackWatch {
     fresh: Vec<ConntrackEntry>,
     /// Those of them whose TCP connection is not over: source of the opener, by the kernel's id.
     open: BTreeMap<u32, SocketAddr>,
+    /// Entries of UDP stay when they are taken.
+    keeps_udp: bool,
 }
 
 impl ConntrackWatch {
@@ -66,6 +68,7 @@ impl ConntrackWatch {
                 queries,
                 fresh: Vec::new(),
                 open: BTreeMap::new(),
+                keeps_udp: false,
             })
         };
         open().map_err(failed)
@@ -104,7 +107,7 @@ impl ConntrackWatch {
     /// Entries made since the last call, as they stand now; one that is gone already, as it began.
     ///
     /// Those of UDP are forgotten then. They would live on for half a minute, and a later query from the same port
-    /// would be part of an old connection, for which nat asks no rule.
+    /// would be part of an old connection, for which nat asks no rule. They stay after [`Self::keep_udp`]: for that very case.
     ///
     /// # Errors
     /// Events were lost (ENOBUFS), or a socket fails.
@@ -116,7 +119,7 @@ impl ConntrackWatch {
             if let Some(now) = self.query(entry).map_err(failed)? {
                 *entry = now;
             }
-            if entry.transport == Transport::Udp {
+            if entry.transport == Transport::Udp && !self.keeps_udp {
                 self.forget(entry).map_err(failed)?;
             }
         }
@@ -132,6 +135,11 @@ impl ConntrackWatch {
         self.hear().map_err(failed)?;
         self.open.clear();
         Ok(std::mem::take(&mut self.fresh))
+    }
+
+    /// Whether entries of UDP stay in the table when they are taken.
+    pub fn keep_udp(&mut self, keep: bool) {
+        self.keeps_udp = keep;
     }
 
     /// Has conntrack forget every connection of this namespace.
