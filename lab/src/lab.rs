@@ -32,6 +32,10 @@ pub struct Options {
     pub deadline_ms: u64,
     /// Which packets are traced rule by rule.
     pub tracing: Tracing,
+    /// Bytes that each socket which listens to trace, log or conntrack in a pod may hold of what nobody has read yet; none:
+    /// what a lab usually takes (64 MiB of trace, 16 MiB of conntrack). What the kernel has no room for is lost, counted
+    /// in [`Window::lost`], and makes the run Unproven.
+    pub event_room: Option<usize>,
 }
 
 impl Default for Options {
@@ -41,6 +45,7 @@ impl Default for Options {
             families: Families::One(Family::V4),
             deadline_ms: 5_000,
             tracing: Tracing::default(),
+            event_room: None,
         }
     }
 }
@@ -115,13 +120,14 @@ impl Lab {
     ) -> Result<Self, Failure> {
         file.allows(options.backend)?;
         let texts = file.texts_to_apply(options.families)?;
-        let plan = plan::plan(
+        let mut plan = plan::plan(
             &file.topology,
             &file.interception,
             texts,
             options.backend,
             options.tracing,
         );
+        plan.event_room = options.event_room;
         supervisor.send(&Request::Up(Box::new(plan)))?;
         Self::begin(Held::Own(supervisor), file, options)
     }

@@ -116,6 +116,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             (_, true) => Tracing::All,
             _ => Tracing::default(),
         },
+        ..Options::default()
     };
     let name = args.name.as_ref().unwrap_or(&file.topology.name).clone();
     let mut place = match args.keep {

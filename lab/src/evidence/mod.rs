@@ -4,6 +4,7 @@
 mod cut;
 mod down;
 pub mod file;
+mod loss;
 mod taken;
 mod window;
 
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use cut::Cut;
 pub use down::Down;
+pub use loss::{Loss, Observer};
 pub use taken::{Said, Taken};
 pub use window::{ConntrackEntry, ConntrackTuple, PodCounters, Quiet, Window};
 
@@ -22,7 +24,7 @@ use crate::{
 };
 
 /// Version of the evidence file; a change of shape is a new version. 1 was one JSON value per run, which nothing read;
-/// 2 knew no UDP and no zones, 3 no traces, 4 no rules of nft and no ambient mode.
+/// 2 knew no UDP and no zones, 3 no traces, 4 no rules of nft, no ambient mode, and not whose observations were lost.
 pub const SCHEMA: u32 = 5;
 
 /// Everything one run observed.

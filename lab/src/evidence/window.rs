@@ -8,6 +8,7 @@ use hoplab_proxies::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::Loss;
 use crate::{
     rules::{Counter, CounterSnapshot, Family},
     traced::PodTrace,
@@ -38,8 +39,8 @@ pub struct Window {
     /// Packets traced rule by rule, by pod; empty where nothing was traced.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub traces: BTreeMap<String, PodTrace>,
-    /// Observations that were lost, in words; what they could have contradicted is unproven.
-    pub lost: Vec<String>,
+    /// Observations that were lost; what they could have contradicted is unproven.
+    pub lost: Vec<Loss>,
     /// Whether the logs showed the flow closed.
     pub quiet: Quiet,
     /// Microseconds from the first byte sent to the last record.

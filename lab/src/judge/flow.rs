@@ -10,6 +10,7 @@ use super::{
     Agreement, Case, Check, Claim, Finding, Hops, Verdict, Witness,
     agreement::Predicted,
     connections::{End, ends},
+    gaps::allow_for,
     matching::{Matching, match_legs},
     pods::PodMoves,
     tracing::stranger,
@@ -128,6 +129,7 @@ impl Case<'_> {
         });
         let elsewhere = elsewhere.chain(strangers).collect();
         claims.push(nothing_else(&matching, window, elsewhere));
+        allow_for(&mut claims, window);
         let moved = moves.values().filter_map(|m| m.observed.as_ref().ok());
         let moved = moved.flat_map(CounterDelta::moved);
         let nat = moved.filter(|(rule, _)| rule.table == Table::Nat);
@@ -266,7 +268,7 @@ pub(super) fn nothing_else(matching: &Matching, window: &Window, elsewhere: Vec<
         })
         .collect();
     let lost = window.lost.iter();
-    checks.extend(lost.map(|what| Check::missing(Witness::Answer, what.clone())));
+    checks.extend(lost.map(|what| Check::missing(Witness::Answer, what.to_string())));
     match &window.quiet {
         Quiet::Closed => {}
         Quiet::Deadline(open) => {

@@ -10,6 +10,7 @@ mod claim;
 pub(crate) mod connections;
 mod expected;
 mod flow;
+mod gaps;
 mod hops;
 mod leg;
 pub(crate) mod matching;

@@ -11,6 +11,7 @@ mod ipset;
 mod istio_init;
 mod native;
 mod nft_tables;
+pub(crate) mod room;
 mod tables;
 
 pub use crate::rules::Holder;

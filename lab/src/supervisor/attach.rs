@@ -11,7 +11,13 @@ use super::{
     Event, drive,
     live::{Live, held_here},
 };
-use crate::{evidence::Up, failure::Failure, net::Inside, process::ProcessError};
+use crate::{
+    evidence::Up,
+    failure::Failure,
+    net::Inside,
+    netfilter::{Backend, RuleTool as Tool},
+    process::ProcessError,
+};
 
 /// Time for processes to hand over what they still have to say.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -72,9 +78,14 @@ impl Live {
         let mut now = came_up.clone();
         for (up, job) in now.pods.iter_mut().zip(jobs) {
             let Some(job) = job else { continue };
-            (up.rules, up.counters) = job.wait()??;
+            let held = job.wait()??;
+            (up.rules, up.counters) = (held.rules, held.counters);
             if let Some(pod) = self.pods.get_mut(&up.name) {
                 pod.counters.clone_from(&up.counters);
+                if let (Tool::Iptables(Backend::Legacy), Some(trace)) = (self.tool, &mut pod.trace)
+                {
+                    trace.rules_are(held.sets);
+                }
             }
         }
         Ok(now)

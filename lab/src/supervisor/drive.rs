@@ -88,7 +88,15 @@ pub(super) fn drive(
     let (mut traces, lost) = live.traces()?;
     complete(&mut traces, &fresh.entries);
     fresh.lost.extend(lost);
-    let read = reading.wait()?;
+    // A packet that is dropped before conntrack sees it is in no log and no entry, but in the trace.
+    let traced = traces.iter().filter(|(_, it)| !it.packets.is_empty());
+    let more = traced
+        .map(|(pod, _)| pod)
+        .filter(|pod| !watch.contains(pod));
+    let more: Vec<String> = more.cloned().collect();
+    let more = live.begin_counters(&more, &[order.family]);
+    let mut read = reading.wait()?;
+    read.extend(more.wait()?);
     let counters = live.window_counters(read, order.family);
     Ok(Window {
         flow: order.flow,

@@ -23,13 +23,13 @@ use super::{
     quiet,
 };
 use crate::{
-    evidence::{ConntrackEntry, PodCounters, ProcessUp},
+    evidence::{ConntrackEntry, Loss, Observer, PodCounters, ProcessUp},
     failure::{Class, Failure},
     net::{Inside, Job, Namespace},
     netfilter::{self, ConntrackWatch, NetfilterError, RuleTool as Tool},
     plan::ProcessPlan,
     process::{Exit, Input, ProcessError, Report, Sink, Spawned, Stub},
-    rules::{CounterSnapshot, Family, Written, to_restore},
+    rules::{CounterSnapshot, Family, RuleSet, Written, to_restore},
     traced::PodTrace,
 };
 
@@ -73,8 +73,6 @@ pub(super) struct LivePod {
     pub counters: Vec<CounterSnapshot>,
     /// Every conntrack entry since the rules were applied; none in a pod without rules, where conntrack sleeps.
     pub conntrack: Option<ConntrackWatch>,
-    /// Events of conntrack were lost since it was last taken.
-    pub overrun: bool,
     /// None when nothing is traced.
     pub trace: Option<PodWatch>,
 }
@@ -132,8 +130,8 @@ impl LiveStub {
 #[derive(Default)]
 pub(super) struct NewEntries {
     pub entries: BTreeMap<String, Vec<ConntrackEntry>>,
-    /// What was lost, in words.
-    pub lost: Vec<String>,
+    /// What was lost.
+    pub lost: Vec<Loss>,
 }
 
 /// What reading a pod's counters gives.
@@ -290,7 +288,6 @@ impl Live {
                 Ok(open) => words.extend(open.iter().map(|source| {
                     format!("for conntrack of {name} the connection from {source} is not over")
                 })),
-                Err(error) if error.is_overrun() => pod.overrun = true,
                 Err(error) => return Err(error.into()),
             }
         }
@@ -304,16 +301,17 @@ impl Live {
             mut lost,
         } = NewEntries::default();
         for (name, pod) in &mut self.pods {
-            if std::mem::take(&mut pod.overrun) {
-                lost.push(overrun(name));
-            }
-            match pod.conntrack.as_mut().map(ConntrackWatch::take) {
-                None => {}
-                Some(Ok(taken)) => {
-                    entries.insert(name.clone(), taken);
-                }
-                Some(Err(error)) if error.is_overrun() => lost.push(overrun(name)),
-                Some(Err(error)) => return Err(error.into()),
+            let Some(watch) = &mut pod.conntrack else {
+                continue;
+            };
+            entries.insert(name.clone(), watch.take()?);
+            match watch.newly_lost() {
+                0 => {}
+                events => lost.push(Loss {
+                    of: Observer::Conntrack,
+                    pod: name.clone(),
+                    what: format!("{events} messages dropped by the kernel (ENOBUFS)"),
+                }),
             }
         }
         Ok(NewEntries { entries, lost })
@@ -327,14 +325,18 @@ impl Live {
         Ok(())
     }
 
-    /// Packets traced in every pod since the last call, and what was lost, in words.
-    pub fn traces(&mut self) -> Result<(BTreeMap<String, PodTrace>, Vec<String>), Failure> {
+    /// Packets traced in every pod since the last call, and what was lost.
+    pub fn traces(&mut self) -> Result<(BTreeMap<String, PodTrace>, Vec<Loss>), Failure> {
         let (mut traces, mut lost) = (BTreeMap::new(), Vec::new());
         for (name, pod) in &mut self.pods {
             if let Some(watch) = &mut pod.trace {
                 let (trace, words) = watch.take()?;
                 traces.insert(name.clone(), trace);
-                lost.extend(words.map(|it| format!("the trace of {name}: {it}")));
+                lost.extend(words.map(|what| Loss {
+                    of: Observer::Trace,
+                    pod: name.clone(),
+                    what,
+                }));
             }
         }
         Ok((traces, lost))
@@ -347,10 +349,6 @@ impl Live {
             None => Ok(()),
         }
     }
-}
-
-fn overrun(pod: &str) -> String {
-    format!("conntrack events of {pod} (ENOBUFS)")
 }
 
 fn ready(role: Role, listeners: Vec<std::net::SocketAddr>, pid: u32, owner: Owner) -> ProcessUp {
@@ -368,7 +366,17 @@ fn read_here(
     families: &[Family],
     pod: &str,
 ) -> Result<Vec<CounterSnapshot>, NetfilterError> {
-    held_here(tool, families, pod).map(|(_, counters)| counters)
+    held_here(tool, families, pod).map(|it| it.counters)
+}
+
+/// What the kernel holds in a pod.
+pub(super) struct HeldHere {
+    /// The rules, as text.
+    pub rules: Written,
+    /// Their counters, by family.
+    pub counters: Vec<CounterSnapshot>,
+    /// Those of iptables, by family; none of native nft.
+    pub sets: Vec<RuleSet>,
 }
 
 /// Runs on a pod's thread: the rules that the kernel holds, and their counters. nft lists those of all families at once.
@@ -376,18 +384,27 @@ pub(super) fn held_here(
     tool: Tool,
     families: &[Family],
     pod: &str,
-) -> Result<(Written, Vec<CounterSnapshot>), NetfilterError> {
+) -> Result<HeldHere, NetfilterError> {
     let Tool::Iptables(backend) = tool else {
-        let (text, sets) = netfilter::native_held(pod)?;
-        return Ok((text, sets.iter().map(CounterSnapshot::of_nft).collect()));
+        let (rules, sets) = netfilter::native_held(pod)?;
+        return Ok(HeldHere {
+            rules,
+            counters: sets.iter().map(CounterSnapshot::of_nft).collect(),
+            sets: Vec::new(),
+        });
     };
-    let (mut texts, mut counters) = (BTreeMap::new(), Vec::new());
+    let (mut texts, mut counters, mut sets) = (BTreeMap::new(), Vec::new(), Vec::new());
     for family in families {
         let rules = netfilter::save(backend, *family, pod)?;
         counters.push(netfilter::counters(&rules, pod)?);
         texts.insert(*family, to_restore(&rules));
+        sets.push(rules);
     }
-    Ok((Written::Iptables(texts), counters))
+    Ok(HeldHere {
+        rules: Written::Iptables(texts),
+        counters,
+        sets,
+    })
 }
 
 /// A pod that the lab does not have.

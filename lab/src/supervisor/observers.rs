@@ -28,7 +28,8 @@ pub(super) struct PodWatch {
 }
 
 impl PodWatch {
-    /// Puts observers into the namespace of the calling thread, whose rules are `saved`; none with tracing off.
+    /// Puts observers into the namespace of the calling thread, whose rules are `saved`; none with tracing off. `room` is
+    /// that of each socket, where it is not the usual.
     ///
     /// # Errors
     /// As [`TraceWatch::open`].
@@ -36,6 +37,7 @@ impl PodWatch {
         tracing: Tracing,
         tool: Tool,
         saved: &[RuleSet],
+        room: Option<usize>,
     ) -> Result<Option<Self>, TraceError> {
         let packets = match tracing {
             Tracing::Off => return Ok(None),
@@ -46,13 +48,14 @@ impl PodWatch {
             Tool::Iptables(Backend::Legacy) => saved.to_vec(),
             Tool::Iptables(Backend::Nft) | Tool::Nft => Vec::new(),
         };
+        let usual = Options::default();
         let watch = TraceWatch::open(Options {
             selection: Selection {
                 packets,
                 ..Selection::default()
             },
             legacy,
-            ..Options::default()
+            room: room.unwrap_or(usual.room),
         })?;
         Ok(Some(Self {
             watch,
@@ -60,6 +63,11 @@ impl PodWatch {
             early: Vec::new(),
             told: Lost::default(),
         }))
+    }
+
+    /// The rules of legacy iptables are these from now on: its trace names places only.
+    pub fn rules_are(&mut self, held: Vec<RuleSet>) {
+        self.watch.legacy_rules_are(held);
     }
 
     /// Makes room, where there is little of it.

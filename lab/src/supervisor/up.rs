@@ -41,6 +41,7 @@ struct Shared {
     tool: Tool,
     rules: RuleTexts,
     tracing: Tracing,
+    event_room: Option<usize>,
     bridge: String,
     neighbours: Vec<(IpAddr, Mac)>,
     node: net::Sender,
@@ -85,6 +86,7 @@ pub(super) fn up(
         tool,
         rules: plan.rules.clone(),
         tracing: plan.tracing,
+        event_room: plan.event_room,
         bridge: plan.node.bridge.clone(),
         neighbours: plan.neighbours.clone(),
         node: node.sender(),
@@ -245,7 +247,6 @@ fn build(plan: &Plan, shared: &Arc<Shared>, live: &mut Live) -> Result<Vec<PodUp
             intercepted: pod.intercepted,
             counters: up.counters.clone(),
             conntrack: built.conntrack,
-            overrun: false,
             trace: built.trace,
         };
         live.pods.insert(pod.name.clone(), entry);
@@ -299,7 +300,10 @@ fn build_inside(
     if plan.intercepted {
         applied = Some(apply(shared, &inside.name)?);
         write_sysctls(&plan.conntrack_sysctls)?;
-        conntrack = Some(ConntrackWatch::open()?);
+        conntrack = Some(match shared.event_room {
+            None => ConntrackWatch::open()?,
+            Some(bytes) => ConntrackWatch::with_room(bytes)?,
+        });
         for step in &plan.routes {
             add_route(netlink, step)?;
         }
@@ -312,7 +316,7 @@ fn build_inside(
     phase("processes");
     // While the processes start.
     let saved = applied.as_ref().map_or(&[][..], |it| &it.saved);
-    let trace = PodWatch::open(shared.tracing, shared.tool, saved)?;
+    let trace = PodWatch::open(shared.tracing, shared.tool, saved, shared.event_room)?;
     phase("observers");
     Ok(Built {
         applied,

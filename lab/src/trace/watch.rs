@@ -146,6 +146,12 @@ impl TraceWatch {
         self.book.handle(chain, ordinal)
     }
 
+    /// The rules of legacy iptables are these from now on, of the families it was opened with. What was traced before has
+    /// to be read before: see [`TraceWatch::drain`].
+    pub fn legacy_rules_are(&mut self, sets: Vec<RuleSet>) {
+        self.rules = LegacyRules(sets);
+    }
+
     /// Waits until there is something to read. False when the time is over before.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use hoplab_proxies::{record::Record, wire::CallOutcome};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    evidence::{ConntrackEntry, Down, Machine, PodUp, ProcessUp, Quiet, Taken},
+    evidence::{ConntrackEntry, Down, Loss, Machine, PodUp, ProcessUp, Quiet, Taken},
     lab_file::SavedLab,
     rules::{CounterSnapshot, Family},
     traced::{PodTrace, Tracing},
@@ -88,7 +88,7 @@ pub(super) enum Line {
         trace: PodTrace,
     },
     /// By whoever lost something.
-    Lost { what: String },
+    Lost(Loss),
     /// By the sender.
     Answer { outcome: CallOutcome },
     /// The flow's observations are complete.
@@ -124,7 +124,7 @@ impl Line {
             Self::Counters { .. } => "counters",
             Self::Conntrack { .. } => "conntrack",
             Self::Trace { .. } => "trace",
-            Self::Lost { .. } => "lost",
+            Self::Lost(_) => "lost",
             Self::Answer { .. } => "answer",
             Self::FlowOver { .. } => "flow-over",
             Self::Totals { .. } => "totals",

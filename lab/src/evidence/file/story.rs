@@ -9,7 +9,7 @@ use super::{
     under_way::UnderWay,
 };
 use crate::{
-    evidence::{Cut, Down, Evidence, Machine, PodUp, SCHEMA, Taken, Up, Window},
+    evidence::{Cut, Down, Evidence, Loss, Machine, PodUp, SCHEMA, Taken, Up, Window},
     failure::Failure,
     lab_file::LabFile,
     rules::CounterSnapshot,
@@ -115,7 +115,10 @@ impl Story {
             Line::Down(down) => self.down = Some(down),
             Line::End { took_us } => self.took_us = Some(took_us),
             observed => {
-                if let Line::Conntrack { pod, .. } | Line::Trace { pod, .. } = &observed {
+                if let Line::Conntrack { pod, .. }
+                | Line::Trace { pod, .. }
+                | Line::Lost(Loss { pod, .. }) = &observed
+                {
                     self.readings.knows([pod])?;
                 }
                 if let Line::Trace { trace, .. } = &observed {

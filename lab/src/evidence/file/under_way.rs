@@ -6,7 +6,7 @@ use hoplab_proxies::{record::Record, wire::CallOutcome};
 
 use super::line::Line;
 use crate::{
-    evidence::{ConntrackEntry, PodCounters, Quiet, Window},
+    evidence::{ConntrackEntry, Loss, PodCounters, Quiet, Window},
     rules::{CounterSnapshot, Family},
     traced::PodTrace,
 };
@@ -23,7 +23,7 @@ pub(super) struct UnderWay {
     counters: BTreeMap<String, PodCounters>,
     conntrack: BTreeMap<String, Vec<ConntrackEntry>>,
     traces: BTreeMap<String, PodTrace>,
-    lost: Vec<String>,
+    lost: Vec<Loss>,
 }
 
 impl UnderWay {
@@ -74,7 +74,7 @@ impl UnderWay {
         match line {
             Line::Log(record) => self.records.push(record),
             Line::LogOfHeld(record) => self.of_held.push(record),
-            Line::Lost { what } => self.lost.push(what),
+            Line::Lost(loss) => self.lost.push(loss),
             Line::Conntrack { pod, entries } => {
                 if self.conntrack.insert(pod.clone(), entries).is_some() {
                     return Err(format!("conntrack of {pod} is there already"));

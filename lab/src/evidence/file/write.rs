@@ -107,7 +107,7 @@ impl<W: Write> Writer<W> {
             trace: trace.clone(),
         }));
         let lost = window.lost.iter().cloned();
-        lines.extend(lost.map(|what| Line::Lost { what }));
+        lines.extend(lost.map(Line::Lost));
         lines.push(Line::Answer {
             outcome: window.outcome.clone(),
         });

@@ -14,11 +14,11 @@ use hoplab_proxies::record::Transport;
 use netlink_sys::{Socket, SocketAddr as NetlinkAddr, protocols::NETLINK_NETFILTER};
 use nix::{
     errno::Errno,
+    libc,
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::socket::{setsockopt, sockopt},
 };
 
-use super::NetfilterError;
+use super::{NetfilterError, room};
 use crate::evidence::ConntrackEntry;
 
 /// Multicast groups of new and of changed entries (NFNLGRP_CONNTRACK_NEW and _UPDATE in linux/netfilter/nfnetlink.h).
@@ -40,6 +40,9 @@ pub struct ConntrackWatch {
     open: BTreeMap<u32, SocketAddr>,
     /// Entries of UDP stay when they are taken.
     keeps_udp: bool,
+    /// Events the kernel had no room for, and how many of them were told already.
+    lost: u64,
+    told: u64,
 }
 
 impl ConntrackWatch {
@@ -48,14 +51,19 @@ impl ConntrackWatch {
     /// # Errors
     /// A socket can't be opened or may not listen.
     pub fn open() -> Result<Self, NetfilterError> {
+        Self::with_room(RECEIVE_BUFFER)
+    }
+
+    /// The same, with room for this many bytes of events that nobody has read yet.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn with_room(bytes: usize) -> Result<Self, NetfilterError> {
         let open = || {
             let mut events = Socket::new(NETLINK_NETFILTER)?;
             events.bind_auto()?;
             // As root of a user namespace the limit of the machine holds; what is lost is noticed all the same.
-            let size = RECEIVE_BUFFER;
-            if setsockopt(&events, sockopt::RcvBufForce, &size).is_err() {
-                let _ = setsockopt(&events, sockopt::RcvBuf, &size);
-            }
+            room::give(&mut events, bytes)?;
             for group in GROUPS {
                 events.add_membership(group)?;
             }
@@ -69,6 +77,8 @@ impl ConntrackWatch {
                 fresh: Vec::new(),
                 open: BTreeMap::new(),
                 keeps_udp: false,
+                lost: 0,
+                told: 0,
             })
         };
         open().map_err(failed)
@@ -76,10 +86,11 @@ impl ConntrackWatch {
 
     /// Waits until the TCP connections from these sources are over for conntrack (TIME_WAIT or CLOSE): no packet of
     /// theirs is due that a rule could count. Gives back those that are not by the deadline. A connection that was
-    /// never made has no such end: do not name its source.
+    /// never made has no such end: do not name its source. Where events were lost, an end may be among them, and there is
+    /// nothing to wait for.
     ///
     /// # Errors
-    /// Events were lost (ENOBUFS), or a socket fails.
+    /// A socket fails.
     pub fn wait_for_end(
         &mut self,
         sources: &BTreeSet<SocketAddr>,
@@ -90,6 +101,9 @@ impl ConntrackWatch {
             let open = self.open.values().filter(|source| sources.contains(source));
             let open: Vec<SocketAddr> = open.copied().collect();
             let left = deadline.saturating_duration_since(Instant::now());
+            if self.lost > self.told {
+                return Ok(Vec::new());
+            }
             if open.is_empty() || left.is_zero() {
                 return Ok(open);
             }
@@ -110,7 +124,7 @@ impl ConntrackWatch {
     /// would be part of an old connection, for which nat asks no rule. They stay after [`Self::keep_udp`]: for that very case.
     ///
     /// # Errors
-    /// Events were lost (ENOBUFS), or a socket fails.
+    /// A socket fails. What was lost is no error but counted, see [`Self::newly_lost`].
     pub fn take(&mut self) -> Result<Vec<ConntrackEntry>, NetfilterError> {
         self.hear().map_err(failed)?;
         self.open.clear();
@@ -130,7 +144,7 @@ impl ConntrackWatch {
     /// whose connections are others'.
     ///
     /// # Errors
-    /// Events were lost (ENOBUFS), or a socket fails. What was not lost comes with the next call.
+    /// As [`Self::take`].
     pub fn begun(&mut self) -> Result<Vec<ConntrackEntry>, NetfilterError> {
         self.hear().map_err(failed)?;
         self.open.clear();
@@ -155,6 +169,13 @@ impl ConntrackWatch {
         flush().map_err(failed)
     }
 
+    /// Events the kernel had no room for (ENOBUFS) before the last reading, by its own count; each is told once.
+    pub fn newly_lost(&mut self) -> u64 {
+        let lost = self.lost - self.told;
+        self.told = self.lost;
+        lost
+    }
+
     /// The socket that can be read when there are events.
     pub fn socket(&self) -> BorrowedFd<'_> {
         // SAFETY: the socket lives as long as the borrow.
@@ -167,6 +188,12 @@ impl ConntrackWatch {
             let datagram = match self.events.recv_from_full() {
                 Ok((datagram, _)) => datagram,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                // What comes behind the gap is as good as before.
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    // The kernel counts what it drops; that it dropped something it says here.
+                    self.lost = room::dropped(&self.events)?.max(self.lost + 1);
+                    continue;
+                }
                 Err(error) => return Err(error),
             };
             for said in wire::said(&datagram)? {
