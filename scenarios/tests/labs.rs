@@ -18,7 +18,10 @@ fn main() -> ExitCode {
     assert_labs_possible();
     let arguments = Arguments::from_args();
     let labs = Path::new(env!("CARGO_MANIFEST_DIR")).join("labs");
-    let mut trials = Vec::new();
+    let mut trials = vec![Trial::test(
+        "examples_of_the_readme_are_in_its_labs",
+        examples,
+    )];
     for path in lab_files(&labs) {
         let file = LabFile::open(&path.to_string_lossy()).unwrap_or_else(|it| panic!("{it}"));
         // Bookinfo has tests of its own.
@@ -81,4 +84,35 @@ fn has_a_variant_that_is_refuted(file: &LabFile) -> Trial {
         true => Ok(()),
         false => Err(Failed::from("every variant of it holds")),
     })
+}
+
+/// An example of the README names its lab file in the first line: `# labs/NAME.toml: …`.
+fn examples() -> Result<(), Failed> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(here.join("README.md"))?;
+    let blocks = readme
+        .split("```toml\n")
+        .skip(1)
+        .filter_map(|it| it.split("```").next());
+    let mut found = 0;
+    for block in blocks {
+        let Some((head, example)) = block.split_once('\n') else {
+            continue;
+        };
+        let named = head.strip_prefix("# ").and_then(|it| it.split_once(':'));
+        let Some((file, _)) = named.filter(|(file, _)| file.starts_with("labs/")) else {
+            continue;
+        };
+        let text = fs::read_to_string(here.join(file))?;
+        if !text.contains(example) {
+            return Err(Failed::from(format!("{file} has no\n{example}")));
+        }
+        found += 1;
+    }
+    match found {
+        6 => Ok(()),
+        found => Err(Failed::from(format!(
+            "there are {found} examples, and 6 were"
+        ))),
+    }
 }

@@ -10,12 +10,10 @@ use hoplab_proxies::{record::Role, wire::Command};
 
 use super::{
     Event, drive, invalid,
-    live::{Live, LiveStub, held_here, no_such_pod},
-    observers::PodWatch,
+    live::{Live, LiveStub, no_such_pod},
     phase,
 };
 use crate::{
-    diagnostic::Diagnostic,
     evidence::{Said, Up},
     failure::{Class, Failure},
     net::Inside,
@@ -42,7 +40,6 @@ pub(super) fn step(
     match order.what {
         StepWhat::Restore { texts, flush } => {
             said = restore(live, &texts, flush)?;
-            watch_anew(live, came_up)?;
         }
         StepWhat::Stop(process) => stop(live, &process, queue)?,
         StepWhat::Start(process) => start(live, &process, queue)?,
@@ -113,36 +110,6 @@ fn restore_here(
         })
     };
     texts.iter().map(one).collect()
-}
-
-/// Observers know the rules by where they stood: they begin anew.
-fn watch_anew(live: &mut Live, came_up: &Up) -> Result<(), Failure> {
-    let (tool, tracing) = (live.tool, came_up.tracing);
-    let families = live.families.clone();
-    for (name, pod) in &mut live.pods {
-        if pod.trace.take().is_none() {
-            continue;
-        }
-        let (families, name) = (families.clone(), name.clone());
-        let intercepted = pod.intercepted;
-        let open = move |_: &mut Inside| -> Result<Option<PodWatch>, Failure> {
-            let saved = match intercepted {
-                true => {
-                    let (held, _) = held_here(tool, &families, &name)?;
-                    let sets = families
-                        .iter()
-                        .map(|it| held.rules(*it, "the rules in the pod"));
-                    let sets = sets.collect::<Result<Vec<_>, _>>();
-                    let unreadable = |bad: Diagnostic| Failure::new(Class::State, bad.to_string());
-                    sets.map_err(unreadable)?.into_iter().flatten().collect()
-                }
-                false => Vec::new(),
-            };
-            Ok(PodWatch::open(tracing, tool, &saved)?)
-        };
-        pod.trace = pod.namespace.job(open).wait()??;
-    }
-    Ok(())
 }
 
 fn role_of(process: &Process) -> Role {

@@ -303,4 +303,6 @@ pub fn service_names(service: &str) -> impl Iterator<Item = String> + use<'_> {
 }
 
 #[cfg(test)]
+mod scenario_tests;
+#[cfg(test)]
 mod tests;
