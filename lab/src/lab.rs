@@ -1,10 +1,11 @@
 //! The handle of a lab: from a lab file to a running lab, flow by flow, and down again.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-};
+mod held;
+mod order;
 
+use std::collections::BTreeMap;
+
+use self::{held::Held, order::order};
 use crate::{
     evidence::{Down, Evidence, Machine, SCHEMA, Taken, Up, Window},
     failure::{Class, Failure},
@@ -14,10 +15,10 @@ use crate::{
     plan,
     rules::{CounterSnapshot, Edit, Family, RuleSet, TableRules, to_restore},
     sandbox::{
-        SandboxError, Supervisor, Visitor,
-        protocol::{Message, Order, Request, StepOrder, StepWhat},
+        Supervisor, Visitor,
+        protocol::{Message, Request, StepOrder, StepWhat},
     },
-    topology::{Action, Entry, Flow, Target, Topology},
+    topology::{Action, Entry, Flow},
     traced::Tracing,
 };
 
@@ -64,31 +65,6 @@ pub struct Lab {
     windows: Vec<Window>,
     /// Steps taken so far.
     steps: Vec<Taken>,
-}
-
-/// How this process holds on to the supervisor.
-#[derive(Debug)]
-enum Held {
-    /// It started it.
-    Own(Supervisor),
-    /// Another command did.
-    Visited(Visitor),
-}
-
-impl Held {
-    fn send(&mut self, request: &Request) -> Result<(), SandboxError> {
-        match self {
-            Self::Own(supervisor) => supervisor.send(request),
-            Self::Visited(visitor) => visitor.send(request),
-        }
-    }
-
-    fn receive(&mut self) -> Result<Message, SandboxError> {
-        match self {
-            Self::Own(supervisor) => supervisor.receive(),
-            Self::Visited(visitor) => visitor.receive(),
-        }
-    }
 }
 
 impl Lab {
@@ -428,7 +404,10 @@ impl Lab {
     pub fn keep(self) -> Result<(), Failure> {
         if let Held::Own(mut supervisor) = self.supervisor {
             supervisor.send(&Request::LetGo)?;
-            supervisor.let_go();
+            match supervisor.receive()? {
+                Message::Kept => supervisor.let_go(),
+                other => return Err(unexpected(other)),
+            }
         }
         Ok(())
     }
@@ -441,50 +420,5 @@ fn unexpected(message: Message) -> Failure {
             Class::State,
             format!("the supervisor answered something else: {other:?}"),
         ),
-    }
-}
-
-fn order(
-    topology: &Topology,
-    flow: &Flow,
-    family: Family,
-    options: &Options,
-    number: u64,
-) -> Order {
-    let ip = match &flow.to {
-        Target::Pod { pod, .. } => topology.pod(pod).map(|p| p.addr.of(family)),
-        Target::Service { service, .. } => topology.service(service).map(|s| s.vip.of(family)),
-        Target::Localhost { .. } => None,
-        Target::Dns => topology.dns.as_ref().map(|dns| dns.addr.of(family)),
-        Target::Address(address) => Some(address.ip()),
-    };
-    let host = match &flow.to {
-        Target::Pod { pod: name, .. } | Target::Service { service: name, .. } => name,
-        Target::Localhost { .. } | Target::Dns | Target::Address(_) => "localhost",
-    };
-    let to = SocketAddr::new(ip.unwrap_or(localhost(family)), flow.to.port());
-    Order {
-        flow: flow.name.clone(),
-        family,
-        pod: flow.from.pod.clone(),
-        sender: flow.from.sender,
-        to,
-        host: host.to_string(),
-        ask: flow.ask.clone(),
-        request_id: format!("{}-{number}", flow.name),
-        watch: match flow.connection.resume {
-            // No process may log anything of it, and every pod's rules must stay still.
-            Some(_) => topology.sidecars().map(str::to_owned).collect(),
-            None => flow.nat.keys().cloned().collect(),
-        },
-        connection: flow.connection.clone(),
-        deadline_ms: options.deadline_ms,
-    }
-}
-
-fn localhost(family: Family) -> IpAddr {
-    match family {
-        Family::V4 => Ipv4Addr::LOCALHOST.into(),
-        Family::V6 => Ipv6Addr::LOCALHOST.into(),
     }
 }

@@ -9,6 +9,7 @@
 
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 pub mod apply;
+pub mod behaviour;
 pub mod builtin;
 pub mod cli;
 pub mod diagnostic;
@@ -40,6 +41,8 @@ pub mod path;
 pub mod plan;
 pub mod ports;
 pub mod predict;
+#[cfg(all(feature = "kernel", target_os = "linux"))]
+pub mod probe;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 pub mod process;
 pub mod profiles;

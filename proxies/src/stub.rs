@@ -1,5 +1,7 @@
 //! Life of a stub process: configuration, runtime, commands from standard input, end.
 
+use std::collections::HashMap;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::panic;
@@ -10,6 +12,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::runtime;
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 
 use crate::app;
 use crate::call::{self, Call};
@@ -128,15 +131,40 @@ pub(crate) async fn play(
         }
         Part::Probe => ready(&log, &pod, [].into_iter()).await,
     }
+    let mut calls = Calls::default();
     let held = HeldConnections::default();
     while let Some(command) = commands.recv().await {
-        obey(command?, mark, &log, &held).await;
+        obey(command?, mark, &log, &mut calls, &held).await;
     }
     Ok(())
 }
 
+/// What was asked for and takes time, by id, so that it can be called off.
+#[derive(Default)]
+struct Calls(HashMap<u64, AbortHandle>);
+
+impl Calls {
+    fn start(&mut self, id: u64, work: impl Future<Output = ()> + Send + 'static) {
+        self.0.retain(|_, call| !call.is_finished());
+        self.0.insert(id, tokio::spawn(work).abort_handle());
+    }
+
+    /// Drops it where it waits, and its connection with it.
+    fn cancel(&mut self, id: u64) {
+        if let Some(call) = self.0.remove(&id) {
+            call.abort();
+        }
+    }
+}
+
 /// Starts what takes time in the background. `mark` is that of the process's own connections.
-async fn obey(command: Command, mark: Option<u32>, log: &Log, held: &HeldConnections) {
+async fn obey(
+    command: Command,
+    mark: Option<u32>,
+    log: &Log,
+    calls: &mut Calls,
+    held: &HeldConnections,
+) {
     match command {
         Command::Call {
             id,
@@ -160,7 +188,7 @@ async fn obey(command: Command, mark: Option<u32>, log: &Log, held: &HeldConnect
             };
             let log = log.clone();
             let held = held.clone();
-            tokio::spawn(async move {
+            calls.start(id, async move {
                 let outcome = match hold {
                     None => call::get(&log, call).await,
                     Some(name) => held.open(&log, name, call).await,
@@ -187,7 +215,9 @@ async fn obey(command: Command, mark: Option<u32>, log: &Log, held: &HeldConnect
                 limit: Duration::from_millis(timeout_ms),
             };
             let log = log.clone();
-            tokio::spawn(async move { reply(&log, id, lookup(&log, wanted).await).await });
+            calls.start(id, async move {
+                reply(&log, id, lookup(&log, wanted).await).await;
+            });
         }
         Command::Resume {
             id,
@@ -198,7 +228,7 @@ async fn obey(command: Command, mark: Option<u32>, log: &Log, held: &HeldConnect
             timeout_ms,
         } => {
             let (log, held) = (log.clone(), held.clone());
-            tokio::spawn(async move {
+            calls.start(id, async move {
                 let request = call::Request {
                     host: &host,
                     path: &path,
@@ -211,8 +241,11 @@ async fn obey(command: Command, mark: Option<u32>, log: &Log, held: &HeldConnect
         }
         Command::Release { id, held: name } => {
             let (log, held) = (log.clone(), held.clone());
-            tokio::spawn(async move { reply(&log, id, held.release(&log, &name).await).await });
+            calls.start(id, async move {
+                reply(&log, id, held.release(&log, &name).await).await;
+            });
         }
+        Command::Cancel { id } => calls.cancel(id),
         Command::Sync { id } => log.output().send(Line::Synced { id }).await,
     }
 }

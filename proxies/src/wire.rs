@@ -217,6 +217,12 @@ pub enum Command {
         #[serde(default)]
         source_port: Option<u16>,
     },
+    /// Give up on a [`Command::Call`] or [`Command::Lookup`]: its connection is closed, and there is no reply. Nothing
+    /// happens when it is over.
+    Cancel {
+        /// Id of the command.
+        id: u64,
+    },
     /// Answer with [`Line::Synced`] after every line that was handed over before.
     Sync {
         /// Chosen by the caller, repeated in the answer.

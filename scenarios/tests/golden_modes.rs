@@ -7,7 +7,7 @@ use rstest::rstest;
 const FLOWS: [&str; 4] = [
     "outside-to-reviews",
     "app-to-outside",
-    "lookup-over-udp",
+    "lookup-outside-name",
     "lookup-over-tcp",
 ];
 

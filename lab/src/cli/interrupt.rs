@@ -2,6 +2,7 @@
 
 use std::{
     net::Shutdown,
+    os::unix::net::UnixStream,
     process::ExitCode,
     sync::{
         Arc,
@@ -17,6 +18,7 @@ use signal_hook::{
 
 use crate::{
     failure::{Class, Failure},
+    probe::Pool,
     sandbox::Supervisor,
 };
 
@@ -29,12 +31,19 @@ pub(super) struct Interrupt {
 impl Interrupt {
     /// Watches for signals; the first one closes the control socket, at which the supervisor takes the lab down.
     pub fn watch(supervisor: &Supervisor) -> Result<Self, Failure> {
+        Self::watch_sockets(supervisor.interrupter().map(|it| vec![it]))
+    }
+
+    /// Watches for signals; the first one closes the control sockets of all sandboxes, which end with them.
+    pub fn watch_pool(pool: &Pool) -> Result<Self, Failure> {
+        Self::watch_sockets(pool.interrupters())
+    }
+
+    fn watch_sockets(sockets: std::io::Result<Vec<UnixStream>>) -> Result<Self, Failure> {
         let failed = |what: &str, e: std::io::Error| {
             Failure::new(Class::Machine, format!("could not {what}: {e}"))
         };
-        let socket = supervisor
-            .interrupter()
-            .map_err(|e| failed("duplicate the control socket", e))?;
+        let sockets = sockets.map_err(|e| failed("duplicate the control socket", e))?;
         let mut signals =
             Signals::new([SIGINT, SIGTERM]).map_err(|e| failed("watch for signals", e))?;
         let interrupt = Self::default();
@@ -42,7 +51,9 @@ impl Interrupt {
         thread::spawn(move || {
             for signal in signals.forever() {
                 seen.store(signal, Ordering::SeqCst);
-                let _ = socket.shutdown(Shutdown::Both);
+                for socket in &sockets {
+                    let _ = socket.shutdown(Shutdown::Both);
+                }
             }
         });
         Ok(interrupt)

@@ -1,11 +1,10 @@
 //! The sandbox's own view of the file system, and its network: namespaces, bridge, veth, addresses, sysctls.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     net::{IpAddr, SocketAddr, TcpListener, TcpStream},
     os::fd::AsFd,
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::{
@@ -14,8 +13,8 @@ use super::{
     sheet::{Found, Sheet, Step, Trial},
 };
 use crate::{
-    failure::{Class, Failure},
-    net::{Inside, Namespace, write_sysctls},
+    failure::Failure,
+    net::{self, Inside, Namespace, write_sysctls},
     plan::Plan,
     rules::Family,
     sandbox::prepare_mounts,
@@ -134,46 +133,16 @@ fn veth(node: &Namespace, pod: &Namespace, plan: &Plan) -> Result<(), Failure> {
     await_carrier(node, &plan.node.bridge)
 }
 
-/// A link carries packets only once the kernel has noticed that its other end is up; what comes earlier is dropped,
-/// and tried again after a second.
 fn await_carrier(namespace: &Namespace, name: &str) -> Result<(), Failure> {
     let wanted = name.to_string();
-    namespace
-        .job(move |inside| {
-            let what = format!("interface {wanted} comes up");
-            until(&what, || Ok(inside.netlink.is_up(&wanted)?))
-        })
-        .wait()?
+    let waited = namespace.job(move |inside| net::await_carrier(inside, &wanted));
+    Ok(waited.wait()??)
 }
 
 /// Adds an address, and waits until packets to it arrive.
 fn give_address(inside: &Inside, link: &str, address: (IpAddr, u8)) -> Result<(), Failure> {
     inside.netlink.set_up(link, &[address])?;
-    let IpAddr::V6(ip) = address.0 else {
-        return Ok(());
-    };
-    // The kernel adds an IPv6 address at once, and its own route to it a moment later: destination, length 128.
-    let route = format!("{:032x} 80 ", ip.to_bits());
-    let table = "/proc/thread-self/net/ipv6_route";
-    until(&format!("{ip} has a local route"), || {
-        let routes = fs::read_to_string(table)
-            .map_err(|e| machine_failure(format!("could not read {table}"), e))?;
-        Ok(routes.lines().any(|line| line.starts_with(&route)))
-    })
-}
-
-/// Waits for a condition that the kernel brings about by itself.
-fn until(what: &str, mut holds: impl FnMut() -> Result<bool, Failure>) -> Result<(), Failure> {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds()? {
-        if Instant::now() > deadline {
-            let seconds = PATIENCE.as_secs();
-            let what = format!("it did not happen in {seconds} s that {what}");
-            return Err(Failure::new(Class::Machine, what));
-        }
-        thread::park_timeout(Duration::from_millis(1));
-    }
-    Ok(())
+    Ok(net::await_address(address.0)?)
 }
 
 /// Gives both ends their addresses of one family, and connects from the pod to the node.

@@ -171,8 +171,32 @@ fn is_before_nat(hook: Hook, priority: i32) -> bool {
     }
 }
 
-/// Without rules a packet leaves as it came.
+/// The ways through a machine: out, in, and both over lo; on to somewhere else.
+const WAYS: [&[Hook]; 4] = [
+    &[Hook::Output, Hook::Postrouting],
+    &[Hook::Prerouting, Hook::Input],
+    &[
+        Hook::Output,
+        Hook::Postrouting,
+        Hook::Prerouting,
+        Hook::Input,
+    ],
+    &[Hook::Prerouting, Hook::Forward, Hook::Postrouting],
+];
+
+/// Without rules a packet takes one of the ways there are, and leaves as it came.
 fn untouched(packet: &TracedPacket) -> Option<Difference> {
+    let hooks = packet.hooks();
+    if !WAYS.contains(&&hooks[..]) {
+        let words = |all: &[Hook]| {
+            let names: Vec<String> = all.iter().map(ToString::to_string).collect();
+            names.join(", ")
+        };
+        return Some(Difference::Seen {
+            wanted: WAYS.map(words).join(", or "),
+            had: words(&hooks),
+        });
+    }
     let ends = |header: &Header| (header.source, header.destination_end());
     let first = ends(packet.first());
     let mut rest = packet.stations.iter();

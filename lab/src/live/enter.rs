@@ -23,7 +23,10 @@ use nix::{
     unistd::{Pid, getpgrp, isatty, setpgid, tcsetpgrp},
 };
 
-use super::{LiveError, RunningLab};
+use super::{
+    LiveError, RunningLab,
+    lifeline::{Lifeline, hand_on_signals},
+};
 use crate::{
     failure::{Class, Failure},
     process::become_user,
@@ -51,7 +54,7 @@ const OF_THE_TERMINAL: [Signal; 5] = [
 ];
 
 /// Runs a command in a pod as a user and group, with standard input, output and terminal of this process, and waits
-/// for its end. The pod `node` is the lab's node.
+/// for its end. The pod `node` is the lab's node. When this process ends first, the command is killed.
 ///
 /// This process enters the pod for good, and must have one thread.
 ///
@@ -82,6 +85,8 @@ pub fn run_in(
         let _ = std::env::set_current_dir("/");
     }
     let terminal = isatty(io::stdin()).unwrap_or(false);
+    let lifeline = Lifeline::new().map_err(refused("make a pipe"))?;
+    let tie = lifeline.tie();
     // SAFETY: the closure makes system calls only.
     unsafe {
         command.pre_exec(move || {
@@ -93,7 +98,8 @@ pub fn run_in(
             for number in OF_THE_TERMINAL {
                 signal(number, SigHandler::SigDfl)?;
             }
-            become_user(uid, gid, false)
+            become_user(uid, gid, false)?;
+            tie()
         });
     }
     // Also keeps the call for the terminal from stopping the one that has lost it.
@@ -107,7 +113,9 @@ pub fn run_in(
         Failure::new(Class::Input, what).cause(error.to_string())
     })?;
     let child = Pid::from_raw(child.id().cast_signed());
+    hand_on_signals(child).map_err(refused("watch for signals"))?;
     let status = wait_for(child, terminal);
+    drop(lifeline);
     if terminal {
         let _ = tcsetpgrp(io::stdin(), getpgrp());
     }

@@ -4,6 +4,7 @@
 mod down;
 mod enter;
 mod error;
+mod lifeline;
 mod process;
 mod registry;
 mod state;

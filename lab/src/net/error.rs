@@ -75,6 +75,23 @@ pub enum NetError {
     /// An interface that was just made is not there.
     #[error("interface `{0}` is not there")]
     NoSuchLink(String),
+    /// A link or an address was not ready for packets in time.
+    #[error("it did not happen in {seconds} s that {what}")]
+    NotReady {
+        /// What was waited for.
+        what: String,
+        /// How long.
+        seconds: u64,
+    },
+    /// The kernel's routes can't be read.
+    #[error("could not read {table}")]
+    Routes {
+        /// Their file.
+        table: String,
+        /// The error.
+        #[source]
+        source: io::Error,
+    },
     /// A sysctl could not be written.
     #[error("could not set sysctl {key}={value}")]
     Sysctl {

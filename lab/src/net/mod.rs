@@ -3,6 +3,7 @@
 mod error;
 mod links;
 mod namespace;
+mod ready;
 mod routing;
 mod sysctl;
 mod visit;
@@ -10,6 +11,7 @@ mod visit;
 pub use error::NetError;
 pub use links::Netlink;
 pub use namespace::{Inside, Job, Namespace, Sender};
+pub use ready::{await_address, await_carrier};
 pub use routing::MarkRule;
 pub use sysctl::write_sysctls;
 pub use visit::{ProcessNamespace, in_namespace_of};

@@ -1,5 +1,6 @@
 //! Verdicts for people and machines: text, JUnit, files. Pure but for the files.
 
+pub mod behaviour;
 mod counters;
 mod figures;
 mod files;

@@ -61,7 +61,7 @@ pub use set::{Chain, Counter, NftBase, Policy, Rule, RuleSet, TableRules};
 pub use target::{Flow, Target, ZoneDirection, ZoneId};
 pub use tcp_flags::{TcpFlagTest, TcpFlags};
 pub use values::{CtState, Interface, Negatable, OwnerId, PortRange, Protocol};
-pub use written::Written;
+pub use written::{Written, of_nft};
 
 #[cfg(test)]
 pub(crate) mod tests;

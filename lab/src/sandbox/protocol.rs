@@ -7,14 +7,16 @@ use serde::{Deserialize, Serialize};
 pub use crate::evidence::Down;
 use crate::{
     apply::ApplyPlan,
+    behaviour::ProbeReport,
     evidence::{Machine, Said, Up, Window},
     failure::Failure,
     plan::Plan,
+    probe::ProbePlan,
     rules::{CounterSnapshot, Family},
     topology::{Ask, Connection, Process, Sender},
 };
 
-/// To the supervisor. Every request but `LetGo` gets one answer, or [`Message::Failed`].
+/// To the supervisor. Every request gets one answer, or [`Message::Failed`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Request {
     /// Build the lab; answered by [`Message::Up`].
@@ -27,13 +29,15 @@ pub enum Request {
     Totals,
     /// Take the lab down; answered by [`Message::Down`], then the supervisor ends.
     Down,
-    /// Live on after the caller ends; the end of the socket no longer ends the lab.
+    /// Live on after the caller ends; the end of the socket no longer ends the lab. Answered by [`Message::Kept`].
     LetGo,
     /// From a command that comes later: start from now. What nobody has asked for is forgotten, and rules and counters
     /// are read again; answered by [`Message::Up`].
     Attach,
     /// Apply rules to a throwaway pod; answered by [`Message::Applied`].
     Apply(Box<ApplyPlan>),
+    /// Play flows under a rule set in throwaway namespaces; answered by [`Message::Probed`].
+    Probe(Box<ProbePlan>),
     /// Try what a lab needs in this sandbox; answered by [`Message::Checks`].
     Doctor,
 }
@@ -137,10 +141,14 @@ pub enum Message {
     Stepped(Box<Stepped>),
     /// Counters of every sidecar pod.
     Totals(BTreeMap<String, Vec<CounterSnapshot>>),
+    /// The lab lives on by itself; nothing of hoplab's own is among the rules of its pods.
+    Kept,
     /// The lab is down.
     Down(Down),
     /// What was done to a throwaway pod.
     Applied(Box<crate::apply::Report>),
+    /// What a rule set did to flows.
+    Probed(Box<ProbeReport>),
     /// What a doctor found.
     Checks(Vec<crate::doctor::Check>),
     /// A request could not be carried out.

@@ -7,17 +7,8 @@ use std::{
 
 use hoplab_proxies::record::Role;
 
-use super::{
-    Event, drive,
-    live::{Live, held_here},
-};
-use crate::{
-    evidence::Up,
-    failure::Failure,
-    net::Inside,
-    netfilter::{Backend, RuleTool as Tool},
-    process::ProcessError,
-};
+use super::{Event, counters::held_here, drive, live::Live};
+use crate::{evidence::Up, failure::Failure, net::Inside, process::ProcessError};
 
 /// Time for processes to hand over what they still have to say.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -43,7 +34,7 @@ impl Live {
         let deadline = Instant::now() + SETTLE;
         for stub in 0..self.stubs.len() {
             let left = &self.stubs[stub];
-            if left.role == Role::Probe && left.input.is_some() && !self.holds(stub) {
+            if left.role == Role::Probe && left.exit.is_none() && !self.holds(stub) {
                 drive::dismiss(self, stub, deadline, queue)?;
             }
         }
@@ -82,10 +73,7 @@ impl Live {
             (up.rules, up.counters) = (held.rules, held.counters);
             if let Some(pod) = self.pods.get_mut(&up.name) {
                 pod.counters.clone_from(&up.counters);
-                if let (Tool::Iptables(Backend::Legacy), Some(trace)) = (self.tool, &mut pod.trace)
-                {
-                    trace.rules_are(held.sets);
-                }
+                pod.legacy = held.legacy;
             }
         }
         Ok(now)

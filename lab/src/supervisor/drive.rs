@@ -34,6 +34,14 @@ pub(super) fn drive(
     order: Order,
     queue: &Receiver<Event>,
 ) -> Result<Window, Failure> {
+    let window = live.observe().and_then(|()| send(live, order, queue));
+    if live.is_kept {
+        live.stop_observing();
+    }
+    window
+}
+
+fn send(live: &mut Live, order: Order, queue: &Receiver<Event>) -> Result<Window, Failure> {
     let stub = sender_of(live, &order)?;
     phase("flow");
     phase(&format!("flow {}", order.flow));
@@ -47,7 +55,8 @@ pub(super) fn drive(
         let _ = input.send(&call);
     }
     let stays_open = order.connection.hold.is_some() || order.connection.resume.is_some();
-    let (outcome, mut quiet) = collect(live, id, deadline, queue, stays_open)?;
+    let collected = collect(live, id, deadline, queue, stays_open);
+    let (outcome, mut quiet) = collected.inspect_err(|_| call_off(live, stub, id))?;
     if quiet == Quiet::Closed && !stays_open {
         // Rules outside nat count every packet: the last of them must have passed before counters are read.
         let open = live.wait_for_conntrack(deadline)?;
@@ -113,6 +122,17 @@ pub(super) fn drive(
         quiet,
         took_us,
     })
+}
+
+/// Nobody waits for the answer any more: a process that lives on drops the call, one that was started for it ends.
+fn call_off(live: &mut Live, stub: Stub, id: u64) {
+    let stub = &mut live.stubs[stub];
+    if stub.role == Role::Probe {
+        stub.input = None;
+    } else if let Some(input) = &mut stub.input {
+        // A broken pipe is told by the exit report.
+        let _ = input.send(&Command::Cancel { id });
+    }
 }
 
 fn command(id: u64, order: &Order) -> Command {

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::Arc,
     time::Instant,
 };
 
@@ -23,14 +22,14 @@ use super::{
     quiet,
 };
 use crate::{
-    evidence::{ConntrackEntry, Loss, Observer, PodCounters, ProcessUp},
+    evidence::{ConntrackEntry, Loss, Observer, ProcessUp},
     failure::{Class, Failure},
-    net::{Inside, Job, Namespace},
-    netfilter::{self, ConntrackWatch, NetfilterError, RuleTool as Tool},
+    net::Namespace,
+    netfilter::{ConntrackWatch, RuleTool as Tool},
     plan::ProcessPlan,
     process::{Exit, Input, ProcessError, Report, Sink, Spawned, Stub},
-    rules::{CounterSnapshot, Family, RuleSet, Written, to_restore},
-    traced::PodTrace,
+    rules::{CounterSnapshot, Family, RuleSet},
+    traced::{PodTrace, Tracing},
 };
 
 /// Lines of standard error kept per process.
@@ -63,6 +62,12 @@ pub(super) struct Live {
     pub plans: BTreeMap<(String, Role), ProcessPlan>,
     /// First process that ended, or wrote nonsense, without being asked to.
     pub broken: Option<ProcessError>,
+    /// How much is traced.
+    pub tracing: Tracing,
+    /// Bytes that each socket of an observer may hold of what nobody has read yet; none: the usual.
+    pub event_room: Option<usize>,
+    /// It outlives the command that brought it up: observers are there only while a flow is sent.
+    pub is_kept: bool,
 }
 
 /// A pod of a running lab.
@@ -73,7 +78,9 @@ pub(super) struct LivePod {
     pub counters: Vec<CounterSnapshot>,
     /// Every conntrack entry since the rules were applied; none in a pod without rules, where conntrack sleeps.
     pub conntrack: Option<ConntrackWatch>,
-    /// None when nothing is traced.
+    /// Rules that the kernel held when they were last read. Legacy iptables only, whose trace tells no more than places.
+    pub legacy: Vec<RuleSet>,
+    /// None while nothing is traced.
     pub trace: Option<PodWatch>,
 }
 
@@ -132,20 +139,6 @@ pub(super) struct NewEntries {
     pub entries: BTreeMap<String, Vec<ConntrackEntry>>,
     /// What was lost.
     pub lost: Vec<Loss>,
-}
-
-/// What reading a pod's counters gives.
-type PodReading = Result<Vec<CounterSnapshot>, NetfilterError>;
-
-/// Counters that are being read, by pod.
-pub(super) struct Reading(Vec<(String, Job<PodReading>)>);
-
-impl Reading {
-    /// Waits for all of them.
-    pub fn wait(self) -> Result<BTreeMap<String, Vec<CounterSnapshot>>, Failure> {
-        let read = self.0.into_iter();
-        read.map(|(pod, job)| Ok((pod, job.wait()??))).collect()
-    }
 }
 
 impl Live {
@@ -217,62 +210,6 @@ impl Live {
         self.stubs
             .iter()
             .position(|s| s.role == role && !s.stopped && s.pod.as_deref() == Some(pod))
-    }
-
-    /// Reads counters of some pods, all at once; pods without rules have none.
-    fn counters(
-        &self,
-        pods: &[String],
-        families: &[Family],
-    ) -> Result<BTreeMap<String, Vec<CounterSnapshot>>, Failure> {
-        self.begin_counters(pods, families).wait()
-    }
-
-    /// Begins to read counters, on the threads of the pods.
-    pub fn begin_counters(&self, pods: &[String], families: &[Family]) -> Reading {
-        let tool = self.tool;
-        let families: Arc<[Family]> = families.into();
-        let mut jobs = Vec::new();
-        for name in pods {
-            if let Some(pod) = self.pods.get(name).filter(|p| p.intercepted) {
-                let (families, pod_name) = (Arc::clone(&families), name.clone());
-                let read = move |_: &mut Inside| read_here(tool, &families, &pod_name);
-                jobs.push((name.clone(), pod.namespace.job(read)));
-            }
-        }
-        Reading(jobs)
-    }
-
-    /// Counters of some pods before and after the window that ends with this reading, in the family of its flow.
-    ///
-    /// A rule of an inet table has one counter for both families. All families are read at once there, so that the next
-    /// window over the other family begins where this one ends.
-    pub fn window_counters(
-        &mut self,
-        reading: BTreeMap<String, Vec<CounterSnapshot>>,
-        family: Family,
-    ) -> BTreeMap<String, PodCounters> {
-        let mut counters = BTreeMap::new();
-        for (name, read) in reading {
-            let Some(pod) = self.pods.get_mut(&name) else {
-                continue;
-            };
-            for after in read {
-                let known = pod.counters.iter_mut().find(|it| it.family == after.family);
-                let Some(last) = known else { continue };
-                let before = std::mem::replace(last, after.clone());
-                if after.family == family {
-                    counters.insert(name.clone(), PodCounters { before, after });
-                }
-            }
-        }
-        counters
-    }
-
-    /// Counters of every pod with rules.
-    pub fn all_counters(&self) -> Result<BTreeMap<String, Vec<CounterSnapshot>>, Failure> {
-        let names: Vec<String> = self.pods.keys().cloned().collect();
-        self.counters(&names, &self.families)
     }
 
     /// Waits until conntrack in every pod with rules holds the flow's TCP connections for over, and says which it does
@@ -358,53 +295,6 @@ fn ready(role: Role, listeners: Vec<std::net::SocketAddr>, pid: u32, owner: Owne
         owner,
         listeners,
     }
-}
-
-/// Runs on a pod's thread. nft lists the rules of all families at once.
-fn read_here(
-    tool: Tool,
-    families: &[Family],
-    pod: &str,
-) -> Result<Vec<CounterSnapshot>, NetfilterError> {
-    held_here(tool, families, pod).map(|it| it.counters)
-}
-
-/// What the kernel holds in a pod.
-pub(super) struct HeldHere {
-    /// The rules, as text.
-    pub rules: Written,
-    /// Their counters, by family.
-    pub counters: Vec<CounterSnapshot>,
-    /// Those of iptables, by family; none of native nft.
-    pub sets: Vec<RuleSet>,
-}
-
-/// Runs on a pod's thread: the rules that the kernel holds, and their counters. nft lists those of all families at once.
-pub(super) fn held_here(
-    tool: Tool,
-    families: &[Family],
-    pod: &str,
-) -> Result<HeldHere, NetfilterError> {
-    let Tool::Iptables(backend) = tool else {
-        let (rules, sets) = netfilter::native_held(pod)?;
-        return Ok(HeldHere {
-            rules,
-            counters: sets.iter().map(CounterSnapshot::of_nft).collect(),
-            sets: Vec::new(),
-        });
-    };
-    let (mut texts, mut counters, mut sets) = (BTreeMap::new(), Vec::new(), Vec::new());
-    for family in families {
-        let rules = netfilter::save(backend, *family, pod)?;
-        counters.push(netfilter::counters(&rules, pod)?);
-        texts.insert(*family, to_restore(&rules));
-        sets.push(rules);
-    }
-    Ok(HeldHere {
-        rules: Written::Iptables(texts),
-        counters,
-        sets,
-    })
 }
 
 /// A pod that the lab does not have.

@@ -5,12 +5,14 @@
 
 mod attach;
 mod clients;
+mod counters;
 mod down;
 mod drive;
 mod held;
 mod invalid;
 mod live;
 mod observers;
+mod pod;
 mod quiet;
 mod step;
 mod up;
@@ -36,6 +38,7 @@ use crate::{
     apply, doctor,
     evidence::{Machine, Up},
     failure::{Class, Failure},
+    probe,
     process::Report,
     sandbox::{
         CONTROL_FD, LISTEN_ARG, LISTENER_FD, prepare_mounts,
@@ -198,9 +201,7 @@ fn serve(events: Sender<Event>, queue: &Receiver<Event>) -> ExitCode {
                 let last = matches!(request, Request::Down);
                 idle = matches!(request, Request::LetGo);
                 kept |= idle;
-                let Some(message) = answer(request, &mut lab, &events, queue) else {
-                    continue;
-                };
+                let message = answer(request, &mut lab, &events, queue);
                 let heard = say(&mut client, &message).is_ok();
                 drop(dealt_with);
                 if last {
@@ -231,13 +232,16 @@ fn answer(
     lab: &mut Lab,
     events: &Sender<Event>,
     queue: &Receiver<Event>,
-) -> Option<Message> {
+) -> Message {
     let not_up = || Failure::new(Class::State, "the lab is not up");
     let Lab { live, came_up } = lab;
     let result = match request {
         Request::LetGo => {
             leave_the_terminal();
-            return None;
+            if let Some(live) = live {
+                live.keep();
+            }
+            Ok(Message::Kept)
         }
         Request::Up(plan) if live.is_none() => prepare_mounts(&plan.files)
             .map_err(Failure::from)
@@ -283,9 +287,15 @@ fn answer(
         Request::Apply(plan) => {
             apply::run_inside(*plan).map(|report| Message::Applied(Box::new(report)))
         }
+        Request::Probe(_) if live.is_some() => {
+            Err(Failure::new(Class::State, "the lab is up already"))
+        }
+        Request::Probe(plan) => {
+            probe::run_inside(&plan).map(|report| Message::Probed(Box::new(report)))
+        }
         Request::Doctor => Ok(Message::Checks(doctor::examine_inside())),
     };
-    Some(result.unwrap_or_else(Message::Failed))
+    result.unwrap_or_else(Message::Failed)
 }
 
 /// A kept lab must not hold its caller's output open: `hoplab run --keep | tail` would wait for its end.

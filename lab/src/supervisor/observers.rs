@@ -1,12 +1,15 @@
-//! What is traced in one pod: observers that stay as long as the lab, read after each flow.
+//! What is traced in the pods. Observers stay as long as the lab, and are read after each flow; in a lab that outlives
+//! its command they are there only while a flow is sent: who looks around in a pod finds the pod's own rules.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, thread};
 
 use nix::net::if_::if_nameindex;
 
+use super::live::Live;
 use crate::{
     evidence::ConntrackEntry,
     failure::Failure,
+    net::Job,
     netfilter::{Backend, RuleTool as Tool},
     rules::RuleSet,
     trace::{self, Lost, Options, Packets, Selection, TraceError, TraceWatch, TracedPacket},
@@ -28,8 +31,8 @@ pub(super) struct PodWatch {
 }
 
 impl PodWatch {
-    /// Puts observers into the namespace of the calling thread, whose rules are `saved`; none with tracing off. `room` is
-    /// that of each socket, where it is not the usual.
+    /// Puts observers into the namespace of the calling thread, whose rules are `saved`; none with tracing off. Of these
+    /// only those of legacy iptables matter. `room` is that of each socket, where it is not the usual.
     ///
     /// # Errors
     /// As [`TraceWatch::open`].
@@ -65,11 +68,6 @@ impl PodWatch {
         }))
     }
 
-    /// The rules of legacy iptables are these from now on: its trace names places only.
-    pub fn rules_are(&mut self, held: Vec<RuleSet>) {
-        self.watch.legacy_rules_are(held);
-    }
-
     /// Makes room, where there is little of it.
     ///
     /// # Errors
@@ -96,6 +94,56 @@ impl PodWatch {
             packets,
         };
         Ok((trace, words))
+    }
+}
+
+impl Live {
+    /// Puts observers into every pod that has none, all pods at once. They know the legacy rules that were read last.
+    ///
+    /// # Errors
+    /// As [`TraceWatch::open`], for the first pod; others may have observers then.
+    pub fn observe(&mut self) -> Result<(), Failure> {
+        let (tracing, tool, room) = (self.tracing, self.tool, self.event_room);
+        let mut jobs = Vec::new();
+        for pod in self.pods.values_mut().filter(|pod| pod.trace.is_none()) {
+            let rules = pod.legacy.clone();
+            let job = pod
+                .namespace
+                .job(move |_| PodWatch::open(tracing, tool, &rules, room));
+            jobs.push((pod, job));
+        }
+        // All have begun: one that fails leaves nothing that is still to come.
+        let opened: Vec<_> = jobs
+            .into_iter()
+            .map(|(pod, job)| (pod, job.wait()))
+            .collect();
+        for (pod, watch) in opened {
+            pod.trace = watch??;
+        }
+        Ok(())
+    }
+
+    /// Removes the observers from every pod, and waits until they are gone.
+    pub fn stop_observing(&mut self) {
+        let mut jobs = Vec::new();
+        for pod in self.pods.values_mut() {
+            if let Some(mut watch) = pod.trace.take() {
+                jobs.push(pod.namespace.job(move |_| {
+                    watch.watch.withdraw();
+                    watch
+                }));
+            }
+        }
+        // A thread is gone only with its namespace.
+        let gone: Vec<_> = jobs.into_iter().flat_map(Job::wait).collect();
+        // To close their sockets takes longer, see `withdraw`.
+        thread::spawn(move || drop(gone));
+    }
+
+    /// From now on commands come and go.
+    pub fn keep(&mut self) {
+        self.is_kept = true;
+        self.stop_observing();
     }
 }
 

@@ -40,6 +40,8 @@ pub(super) fn step(
     match order.what {
         StepWhat::Restore { texts, flush } => {
             said = restore(live, &texts, flush)?;
+            // They know rules of legacy iptables by their places: the next flow has new ones.
+            live.stop_observing();
         }
         StepWhat::Stop(process) => stop(live, &process, queue)?,
         StepWhat::Start(process) => start(live, &process, queue)?,

@@ -2,9 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
-    net::IpAddr,
-    os::fd::AsFd,
     sync::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError, Sender},
@@ -18,44 +15,21 @@ use hoplab_proxies::record::Role;
 use super::{
     Event,
     live::{Live, LivePod, LiveStub},
-    observers::PodWatch,
     own_namespace, phase,
+    pod::{Built, Shared, build_pod, pod_up},
 };
 use crate::{
     evidence::{Machine, PodUp, Up},
     failure::{Class, Failure},
-    istio::routes::{Mark, Step},
-    net::{self, Inside, MarkRule, Namespace, NetError, Netlink, write_sysctls},
-    netfilter::{self, Applied, Chosen, ConntrackWatch, Holder, NetfilterError, RuleTool as Tool},
-    plan::{Mac, Plan, PodPlan, ProcessPlan, RuleTexts},
-    process::{self, Input, ProcessError, Sink, Stub},
+    net::{Namespace, NetError, write_sysctls},
+    netfilter::{self, Backend, Chosen, Holder, NetfilterError, RuleTool as Tool},
+    plan::{Plan, ProcessPlan},
+    process::{self, ProcessError, Sink},
     rules::{Family, Written},
-    traced::Tracing,
 };
 
 /// Time for every process to say it is ready.
 const READY_SECONDS: u64 = 10;
-
-/// What every pod's set-up needs beside its own plan.
-struct Shared {
-    tool: Tool,
-    rules: RuleTexts,
-    tracing: Tracing,
-    event_room: Option<usize>,
-    bridge: String,
-    neighbours: Vec<(IpAddr, Mac)>,
-    node: net::Sender,
-    node_ns: File,
-    sink: Sink,
-}
-
-/// What a pod's set-up gives back.
-struct Built {
-    applied: Option<Applied>,
-    conntrack: Option<ConntrackWatch>,
-    trace: Option<PodWatch>,
-    inputs: Vec<Input>,
-}
 
 pub(super) fn up(
     plan: Plan,
@@ -112,6 +86,9 @@ pub(super) fn up(
         released: Default::default(),
         plans: plans(&plan),
         broken: None,
+        tracing: plan.tracing,
+        event_room: plan.event_room,
+        is_kept: false,
     };
     start_in_node(&plan, &mut live)?;
     let mut pods = build(&plan, &shared, &mut live)?;
@@ -241,148 +218,23 @@ fn build(plan: &Plan, shared: &Arc<Shared>, live: &mut Live) -> Result<Vec<PodUp
         for (stub, input) in live.stubs[first..].iter_mut().zip(built.inputs) {
             stub.input = Some(input);
         }
+        let legacy = match (live.tool, &built.applied) {
+            (Tool::Iptables(Backend::Legacy), Some(applied)) => applied.saved.clone(),
+            _ => Vec::new(),
+        };
         let up = pod_up(pod, built.applied);
         let entry = LivePod {
             namespace,
             intercepted: pod.intercepted,
             counters: up.counters.clone(),
             conntrack: built.conntrack,
+            legacy,
             trace: built.trace,
         };
         live.pods.insert(pod.name.clone(), entry);
         pods.push(up);
     }
     Ok(pods)
-}
-
-fn build_pod(
-    plan: &PodPlan,
-    first: Stub,
-    shared: &Arc<Shared>,
-) -> Result<(Namespace, Built), Failure> {
-    let namespace = Namespace::create(&plan.name)?;
-    phase("namespace");
-    let (plan, shared) = (plan.clone(), Arc::clone(shared));
-    let built = namespace
-        .job(move |inside| build_inside(inside, &plan, first, &shared))
-        .wait()??;
-    Ok((namespace, built))
-}
-
-/// Runs on the pod's own thread.
-fn build_inside(
-    inside: &mut Inside,
-    plan: &PodPlan,
-    first: Stub,
-    shared: &Shared,
-) -> Result<Built, Failure> {
-    write_sysctls(&plan.sysctls)?;
-    let (link, netlink) = (&plan.link, &inside.netlink);
-    netlink.set_up("lo", &plan.loopback)?;
-    netlink.add_veth(
-        &link.interface,
-        link.mac,
-        &link.host_interface,
-        shared.node_ns.as_fd(),
-    )?;
-    let (host, bridge) = (link.host_interface.clone(), shared.bridge.clone());
-    shared
-        .node
-        .job(move |node| attach(node, &host, &bridge))
-        .wait()??;
-    netlink.set_up(&link.interface, &link.addresses)?;
-    netlink.add_neighbours(&link.interface, &shared.neighbours)?;
-    for gateway in &link.gateways {
-        netlink.add_default_route(*gateway)?;
-    }
-    phase("links");
-    let (mut applied, mut conntrack) = (None, None);
-    if plan.intercepted {
-        applied = Some(apply(shared, &inside.name)?);
-        write_sysctls(&plan.conntrack_sysctls)?;
-        conntrack = Some(match shared.event_room {
-            None => ConntrackWatch::open()?,
-            Some(bytes) => ConntrackWatch::with_room(bytes)?,
-        });
-        for step in &plan.routes {
-            add_route(netlink, step)?;
-        }
-    }
-    phase("rules");
-    let mut inputs = Vec::new();
-    for (i, process) in plan.processes.iter().enumerate() {
-        inputs.push(process::spawn(process, first + i, &shared.sink)?);
-    }
-    phase("processes");
-    // While the processes start.
-    let saved = applied.as_ref().map_or(&[][..], |it| &it.saved);
-    let trace = PodWatch::open(shared.tracing, shared.tool, saved, shared.event_room)?;
-    phase("observers");
-    Ok(Built {
-        applied,
-        conntrack,
-        trace,
-        inputs,
-    })
-}
-
-fn apply(shared: &Shared, pod: &str) -> Result<Applied, NetfilterError> {
-    let rules = &shared.rules;
-    match (shared.tool, &rules.written) {
-        (Tool::Iptables(backend), _) => netfilter::apply(backend, rules, pod),
-        (Tool::Nft, Written::Nft { nft }) => netfilter::apply_native(nft, rules, pod),
-        (Tool::Nft, Written::Iptables(_)) => {
-            unreachable!("`settle` takes nft for rules of nft only")
-        }
-    }
-}
-
-/// A port of the bridge has no IPv6 of its own: what it would say of itself goes to the pod.
-fn attach(node: &Inside, port: &str, bridge: &str) -> Result<(), NetError> {
-    let silent = format!("net/ipv6/conf/{port}/disable_ipv6");
-    write_sysctls(&[(silent, "1".to_owned())])?;
-    node.netlink.attach(port, bridge)
-}
-
-/// What Istio sets beside the rules, once they are there.
-fn add_route(netlink: &Netlink, step: &Step) -> Result<(), NetError> {
-    match step {
-        Step::Rule {
-            family,
-            mark,
-            preference,
-            table,
-        } => {
-            let (mark, mask) = match mark {
-                Mark::Whole(mark) => (*mark, None),
-                Mark::Masked(mark, mask) => (*mark, Some(*mask)),
-            };
-            netlink.add_mark_rule(MarkRule {
-                family: *family,
-                mark,
-                mask,
-                preference: *preference,
-                table: *table,
-            })
-        }
-        Step::LocalRoute { family, table } => netlink.add_local_route(*family, *table),
-        // Set with lo, before the rules: the plan lists it there.
-        Step::LoopbackAddress(_) => Ok(()),
-    }
-}
-
-fn pod_up(plan: &PodPlan, applied: Option<Applied>) -> PodUp {
-    let (log, held, counters) = match applied {
-        Some(applied) => (Some(applied.log), applied.held, applied.counters),
-        None => (None, Written::default(), Vec::new()),
-    };
-    PodUp {
-        name: plan.name.clone(),
-        rules: held,
-        counters,
-        istio_init: log,
-        processes: Vec::new(),
-    }
 }
 
 fn await_ready(live: &mut Live, queue: &Receiver<Event>) -> Result<(), Failure> {

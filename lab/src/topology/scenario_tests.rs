@@ -71,94 +71,94 @@ fn a_small_lab_is_given_its_addresses() {
 #[case::held_twice(
     "resume = \"client\"",
     "hold = \"client\"",
-    "27:8 connection `client` is held already"
+    "28:8 connection `client` is held already"
 )]
 #[case::not_held(
     "resume = \"client\"",
     "resume = \"clint\"",
-    "27:10 no connection `clint` is held here"
+    "28:10 no connection `clint` is held here"
 )]
 #[case::other_ends(
     "to = \"pod:9080\"\nresume",
     "to = \"pod:9081\"\nresume",
-    "27:10 connection `client` goes from cli/1:1 to pod:9080"
+    "28:10 connection `client` goes from cli/1:1 to pod:9080"
 )]
 #[case::stopped_twice(
     "start = \"pod/proxy\"",
     "stop = \"pod/proxy\"",
-    "31:8 pod/proxy is stopped already"
+    "32:8 pod/proxy is stopped already"
 )]
 #[case::started_while_up(
     "stop = \"pod/proxy\"",
     "start = \"pod/proxy\"",
-    "21:9 pod/proxy runs already"
+    "22:9 pod/proxy runs already"
 )]
 #[case::restarted_while_down(
     "start = \"pod/proxy\"",
     "restart = \"pod/proxy\"",
-    "31:11 pod/proxy is stopped"
+    "32:11 pod/proxy is stopped"
 )]
 #[case::no_such_process(
     "stop = \"pod/proxy\"",
     "stop = \"cli/proxy\"",
-    "21:8 pod `cli` has no proxy"
+    "22:8 pod `cli` has no proxy"
 )]
-#[case::nothing_to_do("stop = \"pod/proxy\"\n", "", "20:8 step `stop` does nothing")]
+#[case::nothing_to_do("stop = \"pod/proxy\"\n", "", "21:8 step `stop` does nothing")]
 #[case::two_things(
     "stop = \"pod/proxy\"",
     "stop = \"pod/proxy\"\nflush = \"pod\"",
-    "22:9 a step does one thing"
+    "23:9 a step does one thing"
 )]
 #[case::a_bad_edit(
     "stop = \"pod/proxy\"",
     "edit = [\"-X OUTPUT\"]",
-    "21:9 `-X` changes no rule: -A, -I, -D, -R, -F, -N and -P do"
+    "22:9 `-X` changes no rule: -A, -I, -D, -R, -F, -N and -P do"
 )]
 #[case::flush_without_rules(
     "stop = \"pod/proxy\"",
     "flush = \"cli\"",
-    "21:9 conntrack sleeps in pod `cli`"
+    "22:9 conntrack sleeps in pod `cli`"
 )]
 #[case::steps_of_one_name(
     "name = \"start\"",
     "name = \"stop\"",
-    "30:8 step `stop` stands here twice"
+    "31:8 step `stop` stands here twice"
 )]
 #[case::a_variant_of_nothing(
     "edit = [\"-D OUTPUT 1\"]\n",
     "",
-    "34:8 variant `less` changes nothing"
+    "35:8 variant `less` changes nothing"
 )]
 #[case::refuted_flows_unnamed(
     "flows = [\"hold\"]\n",
     "",
-    "34:8 a variant that is refuted names the flows that are"
+    "35:8 a variant that is refuted names the flows that are"
 )]
 #[case::no_such_flow(
     "flows = [\"hold\"]",
     "flows = [\"held\"]",
-    "36:10 there is no flow `held`"
+    "37:10 there is no flow `held`"
 )]
 #[case::no_such_verdict(
     "flows = [\"hold\"]",
     "verdict = \"red\"\nflows = [\"hold\"]",
-    "36:11 `red` is not a verdict"
+    "37:11 `red` is not a verdict"
 )]
 #[case::holds_and_refutes(
     "flows = [\"hold\"]",
     "verdict = \"holds\"\nflows = [\"hold\"]",
-    "37:10 a variant that holds refutes nothing"
+    "38:10 a variant that holds refutes nothing"
 )]
-#[case::no_such_way("hold = \"client\"", "way = \"around\"", "17:7 `around` is not a way")]
+#[case::no_such_way("hold = \"client\"", "way = \"around\"", "18:7 `around` is not a way")]
 #[case::nobody_sees_it(
     "hold = \"client\"",
     "answer = \"refused\"\nway = \"direct\"",
-    "18:7 nobody sees a connection that is not made"
+    "19:7 nobody sees a connection that is not made"
 )]
 #[case::no_such_source(
     "hold = \"client\"",
     "seen_source = \"pot\"",
-    "17:15 `pot` is not a source"
+    "18:15 `pot` is not a source"
 )]
 #[case::options_without_profile(
     "profile = \"istio-1.13\"",

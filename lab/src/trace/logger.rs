@@ -1,7 +1,12 @@
 //! Which logger ip_tables' TRACE lines go to, in one namespace: `net.netfilter.nf_log.2` and `.10`.
 //!
-//! After SIGKILL the sysctl keeps our value. Nobody listens then, so nothing is logged; a lab's namespaces are gone by
-//! then anyway.
+//! The kernel sets it back for nobody: no process owns a sysctl, so after SIGKILL it keeps our value for as long as the
+//! namespace lives. A lab's namespaces end with its supervisor, unless somebody outside the lab is in one of them; and
+//! in a lab that is kept it is set only while a flow is sent. In a container it stays until somebody writes it back
+//! (`sysctl net.netfilter.nf_log.2=nf_log_ipv4` is the kernel's default, if that module is there, else NONE). Packets
+//! and verdicts are the same; what differs is where lines of `-j LOG` go: to nflog group 0, which nobody reads, in place of
+//! the kernel's log. Of a namespace other than the machine's that log has none anyway, unless
+//! `net.netfilter.nf_log_all_netns` is set.
 
 use std::{
     fs::{File, OpenOptions},

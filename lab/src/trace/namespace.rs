@@ -1,25 +1,21 @@
 //! A trace in the network namespace of a process, with what else a person wants to know there: what the rules say, the
 //! names of interfaces, conntrack's entries.
 
-use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
-    os::fd::BorrowedFd,
-    process::{Command, Stdio},
-    time::Duration,
-};
+mod entries;
+mod rules;
 
-use super::{Lost, Options, Selection, TraceError, TraceWatch, netlink::Asking, ruleset};
+use std::{collections::BTreeMap, os::fd::BorrowedFd, time::Duration};
+
+use self::{entries::Entries, rules::Rules};
+use super::{Lost, Options, Selection, TraceError, TraceWatch};
 use crate::{
     diagnostic::Diagnostic,
     evidence::ConntrackEntry,
     net::ProcessNamespace,
-    netfilter::{ConntrackWatch, Held, NetfilterError, find_program, rules_here},
-    rules::{self, Family, Holder, RuleSet},
+    netfilter::{ConntrackWatch, Held},
+    rules::RuleSet,
     traced::{PodTrace, RuleTexts, TracedPacket},
 };
-
-/// How many of conntrack's entries are remembered.
-const ENTRIES: usize = 65_536;
 
 /// Observers in the network namespace of a process, and what is known about that namespace. Dropping it removes the
 /// observers, see [`TraceWatch`].
@@ -264,74 +260,6 @@ impl NamespaceTrace {
     }
 }
 
-/// The rules of a namespace at one moment.
-struct Rules {
-    /// Of nft; the same before and after, or none of these generations.
-    generation: u32,
-    held: Vec<Held>,
-    legacy: Vec<RuleSet>,
-    /// Of iptables-nft.
-    nft: Vec<RuleSet>,
-    /// Of native nft: `nft -s -a list ruleset`.
-    listing: Option<String>,
-    unread: Vec<Diagnostic>,
-}
-
-impl Rules {
-    /// In the namespace the calling thread is in.
-    fn here(pid: u32) -> Result<Self, TraceError> {
-        let place = format!("process {pid}");
-        let mut kernel = Asking::open().map_err(TraceError::netlink("read the rules"))?;
-        let generation = ruleset::generation(&mut kernel)?;
-        let held = rules_here(&place)?;
-        let (mut legacy, mut nft, mut listing, mut unread) = Default::default();
-        for Held { by, text } in &held {
-            let read = || rules::read(text, &format!("pid:{pid}/{by}"), Family::V4)?.rules();
-            match by {
-                Holder::IptablesLegacy => {
-                    legacy = read().map_err(|it| TraceError::Legacy(Box::new(it)))?;
-                }
-                Holder::IptablesNft => match read() {
-                    Ok(sets) => nft = sets,
-                    Err(complaint) => unread = vec![complaint],
-                },
-                Holder::Nft => listing = Some(nft_listing(&place)?),
-            }
-        }
-        Ok(Self {
-            generation,
-            held,
-            legacy,
-            nft,
-            listing,
-            unread,
-        })
-    }
-}
-
-fn nft_listing(place: &str) -> Result<String, NetfilterError> {
-    let arguments = ["-s", "-a", "list", "ruleset"];
-    let command = format!("nft {}", arguments.join(" "));
-    let run = Command::new(find_program("nft")?)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output();
-    match run {
-        Ok(ran) if ran.status.success() => Ok(String::from_utf8_lossy(&ran.stdout).into_owned()),
-        Ok(ran) => Err(NetfilterError::Failed {
-            command,
-            pod: place.to_owned(),
-            status: ran.status.to_string(),
-            words: String::from_utf8_lossy(&ran.stderr).trim_end().to_owned(),
-        }),
-        Err(source) => Err(NetfilterError::Run {
-            command,
-            pod: place.to_owned(),
-            source,
-        }),
-    }
-}
-
 /// Names of the interfaces in the namespace the calling thread is in; none where the kernel does not tell.
 fn interfaces() -> BTreeMap<u32, String> {
     let Ok(all) = nix::net::if_::if_nameindex() else {
@@ -341,26 +269,4 @@ fn interfaces() -> BTreeMap<u32, String> {
         .iter()
         .map(|it| (it.index(), it.name().to_string_lossy().into_owned()));
     named.collect()
-}
-
-/// conntrack's newest entries.
-#[derive(Default)]
-struct Entries {
-    by_id: HashMap<u32, ConntrackEntry>,
-    /// Oldest first.
-    order: VecDeque<u32>,
-}
-
-impl Entries {
-    fn add(&mut self, entries: Vec<ConntrackEntry>) {
-        for entry in entries {
-            if self.order.len() == ENTRIES
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.by_id.remove(&oldest);
-            }
-            self.order.push_back(entry.id);
-            self.by_id.insert(entry.id, entry);
-        }
-    }
 }

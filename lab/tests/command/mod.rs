@@ -80,12 +80,16 @@ pub fn run(command: &mut Command) -> Ended {
 
 impl Running {
     pub fn start(command: &mut Command) -> Self {
+        Self::start_with_input(command, Stdio::null())
+    }
+
+    pub fn start_with_input(command: &mut Command, stdin: Stdio) -> Self {
         const MARK: &str = "HOPLAB_TEST_RUN";
         let value = format!("{}-{}", std::process::id(), number());
         let mark = format!("{MARK}={value}");
         let mut child = command
             .env(MARK, value)
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

@@ -2,6 +2,7 @@
 
 use std::{
     io::Write,
+    path::PathBuf,
     process::{Command, Stdio},
 };
 
@@ -126,6 +127,47 @@ fn the_lab_goes_on_when_a_command_in_it_is_killed_from_outside() {
     kill(Pid::from_raw(sleep), Signal::SIGTERM).expect("it is there");
     assert_eq!(command.ended().status.code(), Some(143));
     runtime.output(&["status"]);
+    runtime.down("small");
+}
+
+/// A command that says what it was told and lives on, and the process it has become.
+fn stubborn(runtime: &Runtime) -> (Running, i32) {
+    let script =
+        "trap 'echo told >&2; exit 9' TERM HUP; echo here >&2; while :; do read line; done";
+    let words = ["exec", "called", "--", "sh", "-c", script];
+    let mut command = runtime.hoplab(&words);
+    let (stdin, held) = std::io::pipe().expect("there is room for a pipe");
+    // Held by this process for good: the command never reads the end of its input.
+    std::mem::forget(held);
+    let mut running = Running::start_with_input(&mut command, stdin.into());
+    running.says("here");
+    let shell = children_of(running.pid()).next().expect("it runs");
+    (running, shell)
+}
+
+#[test]
+fn a_command_is_killed_when_the_hoplab_that_started_it_is() {
+    let runtime = Runtime::new();
+    small(&runtime);
+    let (mut running, shell) = stubborn(&runtime);
+    kill(Pid::from_raw(running.pid()), Signal::SIGKILL).expect("it is there");
+    running.exits();
+    wait_for("the end of the command", || {
+        (!PathBuf::from(format!("/proc/{shell}")).exists()).then_some(())
+    });
+    runtime.down("small");
+}
+
+#[rstest]
+fn a_request_to_end_is_handed_on_to_the_command(
+    #[values(Signal::SIGTERM, Signal::SIGHUP)] signal: Signal,
+) {
+    let runtime = Runtime::new();
+    small(&runtime);
+    let (mut running, _) = stubborn(&runtime);
+    kill(Pid::from_raw(running.pid()), signal).expect("it is there");
+    running.says("told");
+    assert_eq!(running.ended().status.code(), Some(9));
     runtime.down("small");
 }
 

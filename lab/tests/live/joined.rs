@@ -13,14 +13,18 @@ use hoplab::{
     Lab,
     judge::{self, Verdict},
     live::RunningLab,
+    netfilter::Backend,
     rules::Family,
     sandbox::protocol::{Greeting, Message, Order, Request},
     topology::{Ask, Sender},
+    traced::{Ordinal, Step, Verdict as OfRule},
 };
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+
+use rstest::rstest;
 
 use super::{
     SMALL,
@@ -119,6 +123,106 @@ fn rules_that_were_changed_meanwhile_are_read_anew() {
     assert!(!held.contains("--dport 15021"), "{held}");
     lab.drive("probe").expect("it is sent");
     assert_eq!(verdict(&mut lab), Verdict::Refuted);
+    drop(lab);
+    runtime.down("small");
+}
+
+/// Where an answer ends, there is no time in which others could look: a person's command comes after it.
+#[rstest]
+fn nothing_of_hoplabs_own_is_in_a_pod_while_nobody_sends(
+    #[values(Backend::Nft, Backend::Legacy)] backend: Backend,
+) {
+    let runtime = Runtime::new();
+    let file = runtime.file("small.toml", SMALL);
+    runtime.output(&["up", &file, "--backend", &backend.to_string()]);
+    let running = runtime.find("small");
+    let look = || Look::at(&running, "called");
+    let first = look();
+    let mut lab = attach(&running);
+    assert_eq!(look(), first, "after it was joined");
+    let window = lab.drive("call").expect("it is sent");
+    assert!(
+        window.traces["called"].packets.len() >= 4,
+        "two connections, traced: {:#?}",
+        window.traces
+    );
+    assert_eq!(look(), first, "after a flow");
+    assert_eq!(verdict(&mut lab), Verdict::Holds);
+    drop(lab);
+    assert!(!first.tables.contains("hoplab"), "{first:#?}");
+    assert!(!first.loggers.concat().contains("nfnetlink"), "{first:#?}");
+    runtime.down("small");
+}
+
+/// What a person finds in a pod who looks around.
+#[derive(Debug, PartialEq, Eq)]
+struct Look {
+    /// `nft list tables`
+    tables: String,
+    /// Loggers of both families.
+    loggers: [String; 2],
+}
+
+impl Look {
+    fn at(lab: &RunningLab, pod: &str) -> Self {
+        let pid = lab.pid_in(pod).expect("it lives").to_string();
+        let inside = |words: &[&str]| {
+            let mut command = std::process::Command::new("nsenter");
+            let output = command.args(["-t", &pid, "-n"]).args(words).output();
+            let output = output.expect("nsenter is installed");
+            assert!(output.status.success(), "{words:?}: {output:?}");
+            String::from_utf8(output.stdout).expect("text")
+        };
+        let logger = |family| {
+            let path = format!("/proc/sys/net/netfilter/nf_log/{family}");
+            inside(&["cat", &path]).trim().to_owned()
+        };
+        Self {
+            tables: inside(&["nft", "list", "tables"]),
+            loggers: [logger("2"), logger("10")],
+        }
+    }
+}
+
+/// On legacy iptables the kernel tells places only: what is there has to be what is there now.
+#[rstest]
+fn after_a_rule_was_put_before_others_by_hand_the_trace_says_what_is_at_each_place(
+    #[values(Backend::Nft, Backend::Legacy)] backend: Backend,
+) {
+    let runtime = Runtime::new();
+    let file = runtime.file("small.toml", SMALL);
+    runtime.output(&["up", &file, "--backend", &backend.to_string()]);
+    let running = runtime.find("small");
+    let pid = running.pid_in("called").expect("it lives");
+    let mut edit = std::process::Command::new("nsenter");
+    edit.args(["-t", &pid.to_string(), "-n", "-m"]);
+    edit.arg(format!("iptables-{backend}"));
+    // It decides nothing, and moves the last rule to a place that there was not before.
+    edit.args(["-t", "nat", "-I", "ISTIO_INBOUND", "1", "-p", "tcp"]);
+    assert!(edit.status().expect("nsenter is installed").success());
+    let mut lab = attach(&running);
+    let window = lab.drive("call").expect("it is sent");
+    let packets = &window.traces["called"].packets;
+    let steps = packets
+        .iter()
+        .flat_map(|it| &it.stations)
+        .flat_map(|it| &it.steps);
+    let in_chain = steps.filter_map(|step| match step {
+        Step::Rule { place, verdict, .. } if place.chain.chain == "ISTIO_INBOUND" => {
+            Some((place.ordinal.clone(), verdict.clone()))
+        }
+        _ => None,
+    });
+    let jump = OfRule::Jump("ISTIO_IN_REDIRECT".to_owned());
+    let wanted = [
+        (Ordinal::Known(1), OfRule::Continue),
+        (Ordinal::Known(6), jump),
+    ];
+    assert_eq!(in_chain.collect::<Vec<_>>(), wanted, "{packets:#?}");
+    assert!(
+        packets.iter().all(|it| it.doubts.is_empty()),
+        "{packets:#?}"
+    );
     drop(lab);
     runtime.down("small");
 }
@@ -247,6 +351,9 @@ fn a_command_that_is_killed_in_the_middle_of_a_flow_frees_the_lab_at_once() {
         "supervisor, three processes, the probe"
     );
     drop(client);
+    wait_for("the end of the probe", || {
+        (processes(&running) == 4).then_some(())
+    });
     let started = Instant::now();
     let mut lab = attach(&running);
     assert!(
@@ -254,13 +361,50 @@ fn a_command_that_is_killed_in_the_middle_of_a_flow_frees_the_lab_at_once() {
         "{:?}",
         started.elapsed()
     );
-    assert_eq!(processes(&running), 4, "the probe is gone");
     let window = lab.drive("call").expect("it is sent");
     let flows: Vec<_> = window.records.iter().map(|record| &record.pod).collect();
     assert!(
         !flows.iter().any(|pod| *pod == "node"),
         "nothing of the probe: {flows:?}"
     );
+    drop(lab);
+    runtime.down("small");
+    runtime.assert_empty();
+}
+
+/// The app itself lives on; what it was told to send does not.
+#[test]
+fn a_call_of_an_app_ends_with_the_command_that_wanted_it() {
+    let runtime = Runtime::new();
+    up_with_black_hole(&runtime);
+    let running = runtime.find("small");
+    let from_app = Order {
+        pod: Some("caller".to_owned()),
+        sender: Sender::App,
+        ..endless()
+    };
+    let caller = running.pid_in("caller").expect("it lives");
+    let connecting = || {
+        let path = format!("/proc/{caller}/net/tcp");
+        let sockets = std::fs::read_to_string(path).unwrap_or_default();
+        let mut states = sockets
+            .lines()
+            .filter_map(|line| line.split_whitespace().nth(3));
+        states.any(|state| state == "02")
+    };
+    let mut client = Client::connect(&runtime);
+    assert_eq!(client.hear::<Greeting>(), Greeting::Turn);
+    client.say(&Request::Attach);
+    assert!(matches!(client.hear(), Message::Up(_)));
+    client.say(&Request::Drive(from_app));
+    wait_for("a connect that gets no answer", || {
+        connecting().then_some(())
+    });
+    drop(client);
+    wait_for("the end of the connect", || (!connecting()).then_some(()));
+    let mut lab = attach(&running);
+    lab.drive("call").expect("the app is there");
+    assert_eq!(verdict(&mut lab), Verdict::Holds);
     drop(lab);
     runtime.down("small");
     runtime.assert_empty();

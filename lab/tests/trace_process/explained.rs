@@ -3,12 +3,16 @@
 use std::{net::SocketAddr, process::Command};
 
 use hoplab::{netfilter::Backend, rules::Family};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use rstest::rstest;
 use serde_json::Value;
 
 use super::{
     APP, HOPLAB, PROXY, Pod,
-    command::{Ended, Running, hoplab, run},
+    command::{Ended, Running, hoplab, run, wait_for},
     sandbox::{in_sandbox, loopback},
 };
 
@@ -269,6 +273,30 @@ fn a_datagram_is_explained_as_one_by_the_rules_and_by_its_trace(
         );
         let seen = ["trace", "model"].map(str::to_owned).to_vec();
         assert_eq!(matched(&path), [("OUTPUT 2".to_owned(), seen)]);
+    });
+}
+
+/// The table goes with its socket, and so with the process, whatever it dies of.
+#[rstest]
+#[case::ctrl_c(Signal::SIGINT)]
+#[case::a_kill(Signal::SIGKILL)]
+fn one_that_is_ended_while_it_waits_leaves_nothing(
+    #[case] signal: Signal,
+    #[values(Backend::Nft, Backend::Legacy)] backend: Backend,
+) {
+    in_sandbox(|| {
+        let pod = Pod::with_sidecar(backend, Family::V4);
+        let running = waiting(&pod, &[]);
+        assert_eq!(pod.tables().len(), 1);
+        kill(Pid::from_raw(running.pid()), signal).expect("it runs");
+        let status = running.ended().status;
+        let expected = match signal {
+            Signal::SIGKILL => None,
+            other => Some(128 + other as i32),
+        };
+        assert_eq!(status.code(), expected, "{status}");
+        let gone = || pod.tables().is_empty().then_some(());
+        wait_for("the end of its table", gone);
     });
 }
 

@@ -1,0 +1,169 @@
+//! Builds one pod, on its own thread: namespace, link, rules, routes, watches, processes.
+
+use std::{fs::File, net::IpAddr, os::fd::AsFd, sync::Arc};
+
+use super::{observers::PodWatch, phase};
+use crate::{
+    evidence::PodUp,
+    failure::Failure,
+    istio::routes::{Mark, Step},
+    net::{self, Inside, MarkRule, Namespace, NetError, Netlink, write_sysctls},
+    netfilter::{self, Applied, ConntrackWatch, NetfilterError, RuleTool as Tool},
+    plan::{Mac, PodPlan, RuleTexts},
+    process::{self, Input, Sink, Stub},
+    rules::Written,
+    traced::Tracing,
+};
+
+/// What every pod's set-up needs beside its own plan.
+pub(super) struct Shared {
+    pub tool: Tool,
+    pub rules: RuleTexts,
+    pub tracing: Tracing,
+    /// Bytes that each socket of an observer may hold; none: the usual.
+    pub event_room: Option<usize>,
+    pub bridge: String,
+    pub neighbours: Vec<(IpAddr, Mac)>,
+    pub node: net::Sender,
+    pub node_ns: File,
+    pub sink: Sink,
+}
+
+/// What a pod's set-up gives back.
+pub(super) struct Built {
+    pub applied: Option<Applied>,
+    pub conntrack: Option<ConntrackWatch>,
+    pub trace: Option<PodWatch>,
+    pub inputs: Vec<Input>,
+}
+
+pub(super) fn build_pod(
+    plan: &PodPlan,
+    first: Stub,
+    shared: &Arc<Shared>,
+) -> Result<(Namespace, Built), Failure> {
+    let namespace = Namespace::create(&plan.name)?;
+    phase("namespace");
+    let (plan, shared) = (plan.clone(), Arc::clone(shared));
+    let built = namespace
+        .job(move |inside| build_inside(inside, &plan, first, &shared))
+        .wait()??;
+    Ok((namespace, built))
+}
+
+/// Runs on the pod's own thread.
+fn build_inside(
+    inside: &mut Inside,
+    plan: &PodPlan,
+    first: Stub,
+    shared: &Shared,
+) -> Result<Built, Failure> {
+    write_sysctls(&plan.sysctls)?;
+    let (link, netlink) = (&plan.link, &inside.netlink);
+    netlink.set_up("lo", &plan.loopback)?;
+    netlink.add_veth(
+        &link.interface,
+        link.mac,
+        &link.host_interface,
+        shared.node_ns.as_fd(),
+    )?;
+    let (host, bridge) = (link.host_interface.clone(), shared.bridge.clone());
+    shared
+        .node
+        .job(move |node| attach(node, &host, &bridge))
+        .wait()??;
+    netlink.set_up(&link.interface, &link.addresses)?;
+    netlink.add_neighbours(&link.interface, &shared.neighbours)?;
+    for gateway in &link.gateways {
+        netlink.add_default_route(*gateway)?;
+    }
+    phase("links");
+    let (mut applied, mut conntrack) = (None, None);
+    if plan.intercepted {
+        applied = Some(apply(shared, &inside.name)?);
+        write_sysctls(&plan.conntrack_sysctls)?;
+        conntrack = Some(match shared.event_room {
+            None => ConntrackWatch::open()?,
+            Some(bytes) => ConntrackWatch::with_room(bytes)?,
+        });
+        for step in &plan.routes {
+            add_route(netlink, step)?;
+        }
+    }
+    phase("rules");
+    let mut inputs = Vec::new();
+    for (i, process) in plan.processes.iter().enumerate() {
+        inputs.push(process::spawn(process, first + i, &shared.sink)?);
+    }
+    phase("processes");
+    // While the processes start.
+    let saved = applied.as_ref().map_or(&[][..], |it| &it.saved);
+    let trace = PodWatch::open(shared.tracing, shared.tool, saved, shared.event_room)?;
+    phase("observers");
+    Ok(Built {
+        applied,
+        conntrack,
+        trace,
+        inputs,
+    })
+}
+
+fn apply(shared: &Shared, pod: &str) -> Result<Applied, NetfilterError> {
+    let rules = &shared.rules;
+    match (shared.tool, &rules.written) {
+        (Tool::Iptables(backend), _) => netfilter::apply(backend, rules, pod),
+        (Tool::Nft, Written::Nft { nft }) => netfilter::apply_native(nft, rules, pod),
+        (Tool::Nft, Written::Iptables(_)) => {
+            unreachable!("`settle` takes nft for rules of nft only")
+        }
+    }
+}
+
+/// A port of the bridge has no IPv6 of its own: what it would say of itself goes to the pod.
+fn attach(node: &Inside, port: &str, bridge: &str) -> Result<(), NetError> {
+    let silent = format!("net/ipv6/conf/{port}/disable_ipv6");
+    write_sysctls(&[(silent, "1".to_owned())])?;
+    node.netlink.attach(port, bridge)
+}
+
+/// What Istio sets beside the rules, once they are there.
+fn add_route(netlink: &Netlink, step: &Step) -> Result<(), NetError> {
+    match step {
+        Step::Rule {
+            family,
+            mark,
+            preference,
+            table,
+        } => {
+            let (mark, mask) = match mark {
+                Mark::Whole(mark) => (*mark, None),
+                Mark::Masked(mark, mask) => (*mark, Some(*mask)),
+            };
+            netlink.add_mark_rule(MarkRule {
+                family: *family,
+                mark,
+                mask,
+                preference: *preference,
+                table: *table,
+            })
+        }
+        Step::LocalRoute { family, table } => netlink.add_local_route(*family, *table),
+        // Set with lo, before the rules: the plan lists it there.
+        Step::LoopbackAddress(_) => Ok(()),
+    }
+}
+
+/// What there is to say of a pod, but for its processes.
+pub(super) fn pod_up(plan: &PodPlan, applied: Option<Applied>) -> PodUp {
+    let (log, held, counters) = match applied {
+        Some(applied) => (Some(applied.log), applied.held, applied.counters),
+        None => (None, Written::default(), Vec::new()),
+    };
+    PodUp {
+        name: plan.name.clone(),
+        rules: held,
+        counters,
+        istio_init: log,
+        processes: Vec::new(),
+    }
+}
