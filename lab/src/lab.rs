@@ -317,7 +317,7 @@ impl Lab {
         }
         self.sent += 1;
         let order = order(&self.file.topology, flow, family, &self.options, self.sent);
-        self.supervisor.send(&Request::Drive(order))?;
+        self.supervisor.send(&Request::Drive(Box::new(order)))?;
         match self.supervisor.receive()? {
             Message::Window(window) => {
                 self.windows.push((*window).clone());

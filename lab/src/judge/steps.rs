@@ -46,7 +46,7 @@ pub(super) fn claims(
                 pod: pod.name.clone(),
             };
             let words = |ok: bool| if ok { "accepted" } else { "refused" };
-            checks.push(match said.ok == !refused {
+            checks.push(match said.ok != refused {
                 true => Check::agrees(witness),
                 false => {
                     let had = format!("{}: {} {}", words(said.ok), said.command, said.words);

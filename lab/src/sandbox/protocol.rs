@@ -22,7 +22,7 @@ pub enum Request {
     /// Build the lab; answered by [`Message::Up`].
     Up(Box<Plan>),
     /// Send one flow; answered by [`Message::Window`].
-    Drive(Order),
+    Drive(Box<Order>),
     /// Take a step between two flows; answered by [`Message::Stepped`].
     Step(Box<StepOrder>),
     /// Read every counter; answered by [`Message::Totals`].

@@ -262,7 +262,7 @@ fn answer(
         Request::Drive(order) => match live {
             Some(live) => live
                 .is_whole()
-                .and_then(|()| drive::drive(live, order, queue))
+                .and_then(|()| drive::drive(live, *order, queue))
                 .map(|window| Message::Window(Box::new(window))),
             None => Err(not_up()),
         },

@@ -325,7 +325,7 @@ fn in_the_middle(runtime: &Runtime) -> Client {
     assert_eq!(client.hear::<Greeting>(), Greeting::Turn);
     client.say(&Request::Attach);
     assert!(matches!(client.hear(), Message::Up(_)));
-    client.say(&Request::Drive(endless()));
+    client.say(&Request::Drive(Box::new(endless())));
     let supervisor = runtime.pid("small");
     wait_for("a connect that gets no answer", || {
         let path = format!("/proc/{supervisor}/net/tcp");
