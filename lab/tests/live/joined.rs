@@ -282,6 +282,7 @@ impl Client {
 /// The probe of the small lab, whose packets vanish: nothing ends it for ten minutes.
 fn endless() -> Order {
     Order {
+        connection: Default::default(),
         flow: "endless".to_owned(),
         family: Family::V4,
         pod: None,
@@ -327,7 +328,7 @@ fn in_the_middle(runtime: &Runtime) -> Client {
     assert_eq!(client.hear::<Greeting>(), Greeting::Turn);
     client.say(&Request::Attach);
     assert!(matches!(client.hear(), Message::Up(_)));
-    client.say(&Request::Drive(endless()));
+    client.say(&Request::Drive(Box::new(endless())));
     let supervisor = runtime.pid("small");
     wait_for("a connect that gets no answer", || {
         let path = format!("/proc/{supervisor}/net/tcp");
