@@ -66,6 +66,7 @@ fn code(module: &str) -> Vec<(String, String)> {
 #[rstest]
 fn a_pure_module_imports_no_runtime_and_does_no_io(
     #[values(
+        "behaviour",
         "diagnostic",
         "evidence",
         "figures",

@@ -41,9 +41,15 @@ impl Observed {
 
     /// Sends every flow of the lab file over IPv4, then over IPv6.
     pub fn of_all_flows_over_both(lab: &mut Lab) -> Self {
+        Self::of_flows_over(lab, &[Family::V4, Family::V6], &[])
+    }
+
+    /// Sends every flow of the lab file, without some, over each family in turn.
+    pub fn of_flows_over(lab: &mut Lab, families: &[Family], without: &[&str]) -> Self {
         let flows = lab.file().topology.flows.iter();
-        let names: Vec<String> = flows.map(|flow| flow.name.clone()).collect();
-        for family in [Family::V4, Family::V6] {
+        let names = flows.map(|flow| flow.name.clone());
+        let names: Vec<String> = names.filter(|it| !without.contains(&it.as_str())).collect();
+        for family in families.iter().copied() {
             for flow in &names {
                 let sent = lab.drive_over(flow, family);
                 sent.unwrap_or_else(|failure| panic!("flow {flow} over {family}: {failure}"));

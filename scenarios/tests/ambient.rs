@@ -18,7 +18,7 @@ use hoplab_proxies::{
     wire::CallOutcome,
 };
 use hoplab_scenarios::{
-    Backend, Family, LabFile, Observed, Options, bookinfo_file, bookinfo_text, nft_without, up,
+    Backend, Family, Lab, LabFile, Observed, Options, bookinfo_file, bookinfo_text, nft_without, up,
 };
 use rstest::rstest;
 
@@ -164,8 +164,8 @@ fn the_tunnel_port_is_ztunnels_own_and_ends_what_is_no_tunnel(bookinfo_file: Lab
     assert!(matches!(outcome, CallOutcome::Closed(_)), "{outcome:?}");
 }
 
-/// Sends all flows through pods that lack one rule.
-fn without(rule: &str, by: By, file: LabFile) -> (RuleId, Observed) {
+/// Pods that lack one rule.
+fn without(rule: &str, by: By, file: LabFile) -> (RuleId, Lab) {
     let families = Families::One(Family::V4);
     let config = Ambient {
         redirect_dns: true,
@@ -198,35 +198,34 @@ fn without(rule: &str, by: By, file: LabFile) -> (RuleId, Observed) {
         deadline_ms: 1_000,
         ..options(by, families)
     };
-    let mut lab = up(meant.applying(given), options);
-    (rule, Observed::of_all_flows(&mut lab))
+    (rule, up(meant.applying(given), options))
 }
 
 #[rstest]
-fn without_a_rule_of_ambient_mode_the_run_is_refuted_and_the_rule_is_named(
-    #[values(
-        "mangle PREROUTING 1",
-        "mangle OUTPUT 1",
-        "mangle istio-prerouting 1",
-        "mangle istio-output 1",
-        "nat PREROUTING 1",
-        "nat OUTPUT 1",
-        "nat istio-prerouting 1",
-        "nat istio-prerouting 2",
-        "nat istio-output 2",
-        "nat istio-output 3",
-        "nat istio-output 5",
-        "nat istio-output 6",
-        "raw PREROUTING 1",
-        "raw OUTPUT 1",
-        "raw istio-output 1",
-        "raw istio-prerouting 1"
-    )]
-    rule: &str,
+#[case("mangle PREROUTING 1", "outside-to-reviews")]
+#[case("mangle OUTPUT 1", "outside-to-reviews")]
+#[case("mangle istio-prerouting 1", "outside-to-reviews")]
+#[case("mangle istio-output 1", "outside-to-reviews")]
+#[case("nat PREROUTING 1", "outside-to-reviews")]
+#[case("nat OUTPUT 1", "app-to-outside")]
+#[case("nat istio-prerouting 1", "probe-15020")]
+#[case("nat istio-prerouting 2", "outside-to-reviews")]
+#[case("nat istio-output 2", "lookup-over-udp")]
+#[case("nat istio-output 3", "lookup-over-tcp")]
+#[case("nat istio-output 5", "app-to-own-ip")]
+#[case("nat istio-output 6", "app-to-outside")]
+#[case("raw PREROUTING 1", "outside-to-reviews")]
+#[case("raw OUTPUT 1", "outside-to-reviews")]
+#[case("raw istio-output 1", "lookup-outside-name")]
+#[case("raw istio-prerouting 1", "lookup-over-udp")]
+fn without_a_rule_of_ambient_mode_a_flow_that_needs_it_is_refuted_and_the_rule_is_named(
+    #[case] rule: &str,
+    #[case] flow: &str,
     #[values(By::IptablesNft, By::Nft)] by: By,
     bookinfo_file: LabFile,
 ) {
-    let (rule, observed) = without(rule, by, bookinfo_file);
+    let (rule, mut lab) = without(rule, by, bookinfo_file);
+    let observed = Observed::of(&mut lab, &[flow]);
     observed.is(Verdict::Refuted);
     let name = match rule.table {
         Table::Nat => rule.short(),
@@ -244,7 +243,8 @@ fn without_a_rule_that_nothing_meets_nothing_changes(
     #[values(By::IptablesNft, By::Nft)] by: By,
     bookinfo_file: LabFile,
 ) {
-    let (_, observed) = without(rule, by, bookinfo_file);
+    let (_, mut lab) = without(rule, by, bookinfo_file);
+    let observed = Observed::of_all_flows(&mut lab);
     let bad = observed
         .claims()
         .find(|claim| claim.verdict() != Verdict::Holds);

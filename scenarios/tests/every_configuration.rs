@@ -1,5 +1,9 @@
 //! Bookinfo under every configuration of the rules: whatever they make of its flows, the model said so before, rule by
 //! rule and packet by packet. `--nocapture` shows how many counts of rules model and kernel agreed on.
+//!
+//! The configurations of the goldens run whole: every flow, over both families, by all that applies rules. The others
+//! share the work out: the kernel's part is the same in both families, so each backend of iptables takes one of them,
+//! and flows that only differ in whose turn it is are sent once.
 
 use std::sync::Mutex;
 
@@ -10,7 +14,7 @@ use hoplab::{
     netfilter::BackendChoice,
 };
 use hoplab_scenarios::{
-    Backend, INJECTED, LabFile, Observed, Options, bookinfo_file, configured, listed, up,
+    Backend, Family, INJECTED, LabFile, Observed, Options, bookinfo_file, configured, listed, up,
 };
 use rstest::rstest;
 
@@ -26,8 +30,20 @@ enum By {
     Nft,
 }
 
-/// All flows over both families.
-fn holds(title: &str, lab: LabFile, words: &str, release: &str, by: By) {
+/// What is sent.
+#[derive(Debug, Clone, Copy)]
+enum Sent {
+    /// Every flow over both families.
+    All,
+    /// Each kind of flow over the families that are the backend's share.
+    Shared,
+}
+
+/// The same call again, to the next endpoint of the service.
+const NEXT_TURNS: [&str; 2] = ["ingress-reviews-v2", "ingress-reviews-v3"];
+
+/// Flows under rules of both families.
+fn holds(title: &str, lab: LabFile, words: &str, release: &str, (by, sent): (By, Sent)) {
     let release: Release = release.parse().expect("a release");
     let (backend, native) = match by {
         By::IptablesNft => (BackendChoice::Fixed(Backend::Nft), ""),
@@ -43,11 +59,18 @@ fn holds(title: &str, lab: LabFile, words: &str, release: &str, by: By) {
         ..Options::default()
     };
     let mut lab = up(file, options);
-    let observed = Observed::of_all_flows_over_both(&mut lab);
+    let (over, without): (&[Family], &[&str]) = match (sent, by) {
+        (Sent::All, _) => (&[Family::V4, Family::V6], &[]),
+        (Sent::Shared, By::IptablesNft) => (&[Family::V4], &NEXT_TURNS),
+        (Sent::Shared, By::IptablesLegacy) => (&[Family::V6], &NEXT_TURNS),
+        // A rule of nft has one counter for both families.
+        (Sent::Shared, By::Nft) => (&[Family::V4, Family::V6], &NEXT_TURNS),
+    };
+    let observed = Observed::of_flows_over(&mut lab, over, without);
     let found = observed.judgement.agreement;
     count(title, &format!("{by:?}"), &found);
     observed.is(Verdict::Holds);
-    assert_eq!(observed.judgement.families.len(), 2);
+    assert_eq!(observed.judgement.families.len(), over.len());
     assert!(found.moved > 0 && found.disagreed == 0, "{found:?}");
 }
 
@@ -67,7 +90,7 @@ fn count(title: &str, backend: &str, found: &Agreement) {
 
 /// A test per configuration of a list, and one that none is left out.
 macro_rules! each {
-    ($list:ident, $base:expr, $holds:ident, $complete:ident, $($name:literal)*) => {
+    ($list:ident, $base:expr, $sent:expr, $holds:ident, $complete:ident, $($name:literal)*) => {
         #[rstest]
         fn $holds(
             #[values($($name),*)] name: &str,
@@ -75,7 +98,8 @@ macro_rules! each {
             bookinfo_file: LabFile,
         ) {
             let (_, words) = listed($list).find(|(known, _)| *known == name).expect("it is listed");
-            holds(name, bookinfo_file, &format!("{} {words}", $base), "1.32", by);
+            let words = format!("{} {words}", $base);
+            holds(name, bookinfo_file, &words, "1.32", (by, $sent));
         }
 
         #[test]
@@ -87,14 +111,14 @@ macro_rules! each {
 }
 
 each! {
-    GOLDENS, "", the_model_is_right_about_a_golden_configuration, no_golden_is_left_out,
+    GOLDENS, "", Sent::All, the_model_is_right_about_a_golden_configuration, no_golden_is_left_out,
     "empty" "inbound-ports-wildcard" "tproxy" "basic-exclude-nic" "drop-invalid" "host-ipv4-loopback-cidr" "ipnets"
     "kube-virt-interfaces" "outbound-owner-groups" "outbound-owner-groups-exclude" "ip-range" "dns-uid-gid"
     "ipv6-ipnets" "ipv6-outbound-ports"
 }
 
 each! {
-    GAPS, INJECTED, the_model_is_right_about_a_configuration_without_golden, no_other_is_left_out,
+    GAPS, INJECTED, Sent::Shared, the_model_is_right_about_a_configuration_without_golden, no_other_is_left_out,
     "ordinary" "dns" "dns-all" "tproxy" "tproxy-dns" "tproxy-drop-invalid" "tproxy-no-inbound" "tproxy-ports"
     "tproxy-owners" "tproxy-other-numbers" "other-ports" "owners" "dns-owners" "dns-port-excluded"
     "dns-server-excluded" "dns-loopback" "loopback-included" "outbound-port-excluded" "inbound-port-excluded"
@@ -108,15 +132,20 @@ each! {
 fn the_model_is_right_about_every_generation(
     #[values("1.12", "1.13", "1.17", "1.18", "1.20", "1.23", "1.24", "1.25", "1.32")] release: &str,
     #[values("", "--redirect-dns", "-m TPROXY", "-m TPROXY --redirect-dns")] mode: &str,
-    #[values(By::IptablesNft, By::IptablesLegacy)] by: By,
     bookinfo_file: LabFile,
 ) {
+    // The rules are the same by either; which one has the odd releases is the other one for DNS.
+    let minor: u32 = release[2..].parse().expect("1.something");
+    let by = match (minor + u32::from(mode.contains("dns"))) % 2 {
+        0 => By::IptablesNft,
+        _ => By::IptablesLegacy,
+    };
     let words = format!("{INJECTED} {mode}");
     holds(
         &format!("Istio {release} {mode}"),
         bookinfo_file,
         &words,
         release,
-        by,
+        (by, Sent::Shared),
     );
 }

@@ -1,4 +1,4 @@
-//! Controls for native nft: with one rule less in the pods, the run is refuted and the rule is named. The rules that can
+//! Controls for native nft: with one rule less in the pods, a flow that needs it is refuted and the rule is named. The rules that can
 //! be left out without any change of Bookinfo's traffic are those of the iptables rules, for the same reasons.
 
 use hoplab::{
@@ -8,15 +8,15 @@ use hoplab::{
     rules::{RuleId, Table},
 };
 use hoplab_scenarios::{
-    Family, INJECTED, LabFile, Observed, Options, bookinfo_file, configured, nft_without, up,
+    Family, INJECTED, Lab, LabFile, Observed, Options, bookinfo_file, configured, nft_without, up,
 };
 use rstest::rstest;
 
 /// A flow without a rule it needs may never end: what is not over by then is not going to be.
 const DEADLINE_MS: u64 = 1_000;
 
-/// Sends all flows through pods that lack one rule of a configuration. The report names the rules that were meant.
-fn without(rule: &str, mode: &str, family: Family, file: LabFile) -> (RuleId, Observed) {
+/// Pods that lack one rule of a configuration. The report names the rules that were meant.
+fn without(rule: &str, mode: &str, family: Family, file: LabFile) -> (RuleId, Lab) {
     let rule: RuleId = format!(
         "{} {rule}",
         if family == Family::V4 { "ipv4" } else { "ipv6" }
@@ -35,8 +35,7 @@ fn without(rule: &str, mode: &str, family: Family, file: LabFile) -> (RuleId, Ob
         deadline_ms: DEADLINE_MS,
         ..Options::default()
     };
-    let mut lab = up(meant.applying(given), options);
-    (rule, Observed::of_all_flows(&mut lab))
+    (rule, up(meant.applying(given), options))
 }
 
 #[track_caller]
@@ -51,101 +50,97 @@ fn names(rule: &RuleId, observed: &Observed) {
 }
 
 #[rstest]
-fn without_a_rule_of_redirect_mode_the_run_is_refuted_and_the_rule_is_named(
-    #[values(
-        "nat PREROUTING 1",
-        "nat OUTPUT 1",
-        "nat istio-inbound 1",
-        "nat istio-inbound 2",
-        "nat istio-inbound 3",
-        "nat istio-inbound 4",
-        "nat istio-inbound 5",
-        "nat istio-in-redirect 1",
-        "nat istio-redirect 1",
-        "nat istio-output 1",
-        "nat istio-output 2",
-        "nat istio-output 3",
-        "nat istio-output 4",
-        "nat istio-output 7",
-        "nat istio-output 9"
-    )]
-    rule: &str,
+#[case("nat PREROUTING 1", "outside-to-reviews")]
+#[case("nat OUTPUT 1", "app-to-outside")]
+#[case("nat istio-inbound 1", "probe-15008")]
+#[case("nat istio-inbound 2", "probe-15090")]
+#[case("nat istio-inbound 3", "probe-15021")]
+#[case("nat istio-inbound 4", "probe-15020")]
+#[case("nat istio-inbound 5", "outside-to-reviews")]
+#[case("nat istio-in-redirect 1", "outside-to-reviews")]
+#[case("nat istio-redirect 1", "app-to-outside")]
+#[case("nat istio-output 1", "outside-to-reviews")]
+#[case("nat istio-output 2", "proxy-to-own-ip")]
+#[case("nat istio-output 3", "app-to-own-ip")]
+#[case("nat istio-output 4", "uid-1337-to-pod")]
+#[case("nat istio-output 7", "gid-1337-to-pod")]
+#[case("nat istio-output 9", "app-to-outside")]
+fn without_a_rule_of_redirect_mode_a_flow_that_needs_it_is_refuted_and_the_rule_is_named(
+    #[case] rule: &str,
+    #[case] flow: &str,
     bookinfo_file: LabFile,
 ) {
-    let (rule, observed) = without(rule, "", Family::V4, bookinfo_file);
-    names(&rule, &observed);
+    let (rule, mut lab) = without(rule, "", Family::V4, bookinfo_file);
+    names(&rule, &Observed::of(&mut lab, &[flow]));
 }
 
 /// With IPv6 on, rules with an address are there once per family: 127.0.0.6 before `::6`, and so on.
 #[rstest]
+#[case("nat PREROUTING 1", "outside-to-reviews")]
+#[case("nat istio-output 2", "outside-to-reviews")]
+#[case("nat istio-output 4", "proxy-to-own-ip")]
+#[case("nat istio-output 5", "app-to-own-ip")]
+#[case("nat istio-output 6", "uid-1337-to-pod")]
+#[case("nat istio-output 13", "app-to-outside")]
 fn over_ipv6_the_rules_with_its_addresses_are_the_ones_that_count(
-    #[values(
-        "nat PREROUTING 1",
-        "nat istio-output 2",
-        "nat istio-output 4",
-        "nat istio-output 5",
-        "nat istio-output 6",
-        "nat istio-output 13"
-    )]
-    rule: &str,
+    #[case] rule: &str,
+    #[case] flow: &str,
     bookinfo_file: LabFile,
 ) {
-    let (rule, observed) = without(rule, "", Family::V6, bookinfo_file);
-    names(&rule, &observed);
+    let (rule, mut lab) = without(rule, "", Family::V6, bookinfo_file);
+    names(&rule, &Observed::of(&mut lab, &[flow]));
 }
 
 #[rstest]
-fn without_a_rule_of_tproxy_mode_the_run_is_refuted_and_the_rule_is_named(
-    #[values(
-        "mangle PREROUTING 1",
-        "mangle PREROUTING 2",
-        "mangle OUTPUT 1",
-        "mangle OUTPUT 3",
-        "mangle OUTPUT 4",
-        "mangle istio-divert 1",
-        "mangle istio-divert 2",
-        "mangle istio-inbound 1",
-        "mangle istio-inbound 3",
-        "mangle istio-inbound 4",
-        "mangle istio-inbound 5",
-        "mangle istio-inbound 6",
-        "mangle istio-inbound 7",
-        "mangle istio-inbound 8",
-        "mangle istio-tproxy 1",
-        "nat OUTPUT 1",
-        "nat istio-output 3",
-        "nat istio-output 4",
-        "nat istio-output 7",
-        "nat istio-output 9",
-        "nat istio-redirect 1"
-    )]
-    rule: &str,
+#[case("mangle PREROUTING 1", "outside-to-reviews")]
+#[case("mangle PREROUTING 2", "outside-to-reviews")]
+#[case("mangle OUTPUT 1", "outside-to-reviews")]
+#[case("mangle OUTPUT 3", "proxy-to-own-ip")]
+#[case("mangle OUTPUT 4", "outside-to-reviews")]
+#[case("mangle istio-divert 1", "outside-to-reviews")]
+#[case("mangle istio-divert 2", "outside-to-reviews")]
+#[case("mangle istio-inbound 1", "outside-to-reviews")]
+#[case("mangle istio-inbound 3", "app-to-own-ip")]
+#[case("mangle istio-inbound 4", "probe-15090")]
+#[case("mangle istio-inbound 5", "probe-15021")]
+#[case("mangle istio-inbound 6", "probe-15020")]
+#[case("mangle istio-inbound 7", "outside-to-reviews")]
+#[case("mangle istio-inbound 8", "outside-to-reviews")]
+#[case("mangle istio-tproxy 1", "outside-to-reviews")]
+#[case("nat OUTPUT 1", "app-to-outside")]
+#[case("nat istio-output 3", "app-to-own-ip")]
+#[case("nat istio-output 4", "uid-1337-to-pod")]
+#[case("nat istio-output 7", "gid-1337-to-pod")]
+#[case("nat istio-output 9", "app-to-outside")]
+#[case("nat istio-redirect 1", "app-to-outside")]
+fn without_a_rule_of_tproxy_mode_a_flow_that_needs_it_is_refuted_and_the_rule_is_named(
+    #[case] rule: &str,
+    #[case] flow: &str,
     bookinfo_file: LabFile,
 ) {
-    let (rule, observed) = without(rule, "-m TPROXY", Family::V4, bookinfo_file);
-    names(&rule, &observed);
+    let (rule, mut lab) = without(rule, "-m TPROXY", Family::V4, bookinfo_file);
+    names(&rule, &Observed::of(&mut lab, &[flow]));
 }
 
 #[rstest]
-fn without_a_rule_of_dns_capture_the_run_is_refuted_and_the_rule_is_named(
-    #[values(
-        "raw PREROUTING 1",
-        "raw OUTPUT 1",
-        "raw istio-inbound 1",
-        "raw istio-output-dns 1",
-        "raw istio-output-dns 2",
-        "raw istio-output-dns 3",
-        "raw istio-output-dns 4",
-        "raw istio-output-dns 5",
-        "nat istio-output 8",
-        "nat istio-output-dns 1",
-        "nat istio-output-dns 2"
-    )]
-    rule: &str,
+#[case("raw PREROUTING 1", "outside-to-reviews")]
+#[case("raw OUTPUT 1", "outside-to-reviews")]
+#[case("raw istio-inbound 1", "lookup-over-udp")]
+#[case("raw istio-output-dns 1", "lookup-outside-name")]
+#[case("raw istio-output-dns 2", "lookup-over-udp")]
+#[case("raw istio-output-dns 3", "lookup-outside-name")]
+#[case("raw istio-output-dns 4", "lookup-over-udp")]
+#[case("raw istio-output-dns 5", "lookup-over-udp")]
+#[case("nat istio-output 8", "lookup-over-udp")]
+#[case("nat istio-output-dns 1", "lookup-over-tcp")]
+#[case("nat istio-output-dns 2", "lookup-over-udp")]
+fn without_a_rule_of_dns_capture_a_flow_that_needs_it_is_refuted_and_the_rule_is_named(
+    #[case] rule: &str,
+    #[case] flow: &str,
     bookinfo_file: LabFile,
 ) {
-    let (rule, observed) = without(rule, "--redirect-dns", Family::V4, bookinfo_file);
-    names(&rule, &observed);
+    let (rule, mut lab) = without(rule, "--redirect-dns", Family::V4, bookinfo_file);
+    names(&rule, &Observed::of(&mut lab, &[flow]));
 }
 
 /// REDIRECT: 5 and 6 ask on lo for what 3 and 4 decided, and nothing goes to 127.0.0.1 elsewhere than by lo.
@@ -163,7 +158,8 @@ fn without_a_rule_that_nothing_meets_nothing_changes(
     #[case] mode: &str,
     bookinfo_file: LabFile,
 ) {
-    let (_, observed) = without(rule, mode, Family::V4, bookinfo_file);
+    let (_, mut lab) = without(rule, mode, Family::V4, bookinfo_file);
+    let observed = Observed::of_all_flows(&mut lab);
     let bad = observed
         .claims()
         .find(|claim| claim.verdict() != Verdict::Holds);

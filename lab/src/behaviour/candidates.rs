@@ -216,7 +216,8 @@ impl Space {
             && usable(to)
             && usable(flow.source)
             && match flow.origin {
-                Origin::Outside { .. } => self.is_foreign(flow.source) && !self.is_on_loopback(to),
+                // The pod forwards nothing.
+                Origin::Outside { .. } => self.is_foreign(flow.source) && to == pod,
                 // Ids that every user namespace maps, and none that means "no change".
                 Origin::Pod { uid, gid, .. } if uid > 65_534 || gid > 65_534 => false,
                 Origin::Pod { mark, .. } => match flow.source {

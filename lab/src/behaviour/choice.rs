@@ -1,6 +1,6 @@
 //! Which flows run: one of every kind that the rules tell apart, and some of those that the model calls alike.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use super::candidates::Space;
 use super::course::{Course, End, Place, course};
@@ -57,7 +57,6 @@ enum Relative {
 
 /// Chooses flows for all subjects together. `None` when their rules name too much to try it all.
 pub fn choose(subjects: &[&Subject], stage: &Stage, sampling: Sampling) -> Option<Choice> {
-    let families: BTreeSet<Family> = subjects.iter().flat_map(|it| it.families()).collect();
     let mut choice = Choice {
         flows: Vec::new(),
         kinds: 0,
@@ -65,25 +64,16 @@ pub fn choose(subjects: &[&Subject], stage: &Stage, sampling: Sampling) -> Optio
         landings: BTreeSet::new(),
     };
     let mut alike = Vec::new();
-    for family in families {
-        let space = Space::new(subjects, stage, family);
-        choice.landings.extend(space.landings());
-        let mut waiting: VecDeque<Flow> = space.flows()?.into();
-        let mut asked: BTreeSet<Flow> = BTreeSet::new();
-        let mut known: HashMap<Kind, ()> = HashMap::new();
-        while let Some(flow) = waiting.pop_front() {
-            if !asked.insert(flow.clone()) {
-                continue;
+    for family in families(subjects) {
+        let mut search = Search::new(subjects, stage, family)?;
+        choice.landings.extend(search.space.landings());
+        while let Some((flow, first)) = search.next() {
+            match first {
+                Some(_) => choice.flows.push(flow),
+                None => alike.push(flow),
             }
-            let kind = kind(subjects, stage, &flow);
-            if known.insert(kind, ()).is_some() {
-                alike.push(flow);
-                continue;
-            }
-            waiting.extend(space.around(&flow));
-            choice.flows.push(flow);
         }
-        choice.asked += asked.len();
+        choice.asked += search.asked.len();
     }
     choice.kinds = choice.flows.len();
     alike.sort_by_cached_key(|flow| shuffled(flow, sampling.seed));
@@ -91,11 +81,95 @@ pub fn choose(subjects: &[&Subject], stage: &Stage, sampling: Sampling) -> Optio
     Some(choice)
 }
 
-fn kind(subjects: &[&Subject], stage: &Stage, flow: &Flow) -> Kind {
-    let ways = subjects.iter().map(|subject| {
-        let Course { hops, end, .. } = course(subject, stage, flow);
-        let rules = hops.into_iter().map(|hop| (hop.hook, hop.rules));
-        (rules.collect(), relative(flow, &end))
+/// What the model says of two subjects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Told {
+    /// This flow tells them apart.
+    Apart(Flow),
+    /// None does.
+    Alike {
+        /// Flows asked about.
+        asked: usize,
+        /// Kinds of flows among them.
+        kinds: usize,
+    },
+    /// The model cannot tell, and why.
+    Open(String),
+}
+
+/// Looks for a flow that two subjects treat differently, the most ordinary first.
+pub(super) fn told(a: &Subject, b: &Subject, stage: &Stage) -> Told {
+    let (mut asked, mut kinds) = (0, 0);
+    let subjects = [a, b];
+    for family in families(&subjects) {
+        let Some(mut search) = Search::new(&subjects, stage, family) else {
+            return Told::Open("the rules name too much to try it all".to_owned());
+        };
+        while let Some((flow, first)) = search.next() {
+            let Some(courses) = first else { continue };
+            kinds += 1;
+            let [of_a, of_b] = &courses[..] else { continue };
+            if !(of_a.is_known() && of_b.is_known()) {
+                return Told::Open(format!("the model cannot tell what becomes of {flow}"));
+            }
+            if !of_a.behaves_as(of_b) {
+                return Told::Apart(flow);
+            }
+        }
+        asked += search.asked.len();
+    }
+    Told::Alike { asked, kinds }
+}
+
+fn families(subjects: &[&Subject]) -> BTreeSet<Family> {
+    subjects.iter().flat_map(|it| it.families()).collect()
+}
+
+/// Flows one after the other, and whether each is the first of its kind.
+struct Search<'a> {
+    subjects: &'a [&'a Subject],
+    stage: &'a Stage,
+    space: Space,
+    waiting: VecDeque<Flow>,
+    asked: BTreeSet<Flow>,
+    known: HashSet<Kind>,
+}
+
+impl<'a> Search<'a> {
+    fn new(subjects: &'a [&'a Subject], stage: &'a Stage, family: Family) -> Option<Self> {
+        let space = Space::new(subjects, stage, family);
+        Some(Self {
+            subjects,
+            stage,
+            waiting: space.flows()?.into(),
+            space,
+            asked: BTreeSet::new(),
+            known: HashSet::new(),
+        })
+    }
+
+    /// The next flow; for the first of its kind, its course under every subject.
+    fn next(&mut self) -> Option<(Flow, Option<Vec<Course>>)> {
+        loop {
+            let flow = self.waiting.pop_front()?;
+            if !self.asked.insert(flow.clone()) {
+                continue;
+            }
+            let courses = self.subjects.iter().map(|it| course(it, self.stage, &flow));
+            let courses: Vec<Course> = courses.collect();
+            if !self.known.insert(kind(&flow, &courses)) {
+                return Some((flow, None));
+            }
+            self.waiting.extend(self.space.around(&flow));
+            return Some((flow, Some(courses)));
+        }
+    }
+}
+
+fn kind(flow: &Flow, courses: &[Course]) -> Kind {
+    let ways = courses.iter().map(|course| {
+        let rules = course.hops.iter().map(|hop| (hop.hook, hop.rules.clone()));
+        (rules.collect(), relative(flow, &course.end))
     });
     Kind {
         family: flow.family(),

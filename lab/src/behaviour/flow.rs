@@ -11,8 +11,9 @@ use crate::rules::{Family, Protocol};
 /// One connection that is opened, or the first datagram of a UDP flow.
 ///
 /// `Display` is the words `hoplab predict` takes for a packet, with every address said:
-/// `tcp uid=1337 gid=1337 src=192.0.2.2 dst=192.0.2.2:9080`.
+/// `tcp uid=1337 gid=1337 src=192.0.2.2 dst=192.0.2.2:9080`. That is its JSON form, too.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Flow {
     /// TCP or UDP.
     pub protocol: Protocol,
@@ -25,8 +26,7 @@ pub struct Flow {
 }
 
 /// Who sends a flow.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Origin {
     /// Another machine; it comes in by this interface.
     Outside {
@@ -53,6 +53,20 @@ impl Flow {
     /// True when a process of the pod sends it.
     pub fn is_sent_by_pod(&self) -> bool {
         matches!(self.origin, Origin::Pod { .. })
+    }
+}
+
+impl TryFrom<String> for Flow {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Flow> for String {
+    fn from(flow: Flow) -> Self {
+        flow.to_string()
     }
 }
 

@@ -5,6 +5,7 @@
 //! place: two sets that do the same are alike whatever backend, order or syntax they are written in.
 
 mod answer;
+mod blind;
 mod candidates;
 mod changes;
 mod choice;
@@ -20,6 +21,7 @@ mod snapshot;
 mod stage;
 mod subject;
 
+pub use blind::{BlindSpot, blind_spots};
 pub use candidates::candidates;
 pub use changes::{Change, Effect};
 pub use choice::{Choice, Sampling, choose};
@@ -28,7 +30,7 @@ pub use course::{Arrival, Course, End, Hop, Place, course};
 pub use coverage::{Coverage, Covered, Met, Reach, cover};
 pub use flow::{Flow, Origin};
 pub use mutant::{Mutant, mutants};
-pub use mutation::{Fate, Judged, Score, judge};
+pub use mutation::{Expected, Fate, Judged, Score, completed, expected, judge};
 pub use seen::{ProbeReport, Seen, SeenEnd};
 pub use snapshot::{Entry, HookEntry, Snapshot, Verified};
 pub use stage::{INTERFACE, Stage};

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use crate::rules::{
     Interface, MarkValue, Match, Matches, Negatable, OwnerId, PortRange, Rule, RuleId, RuleSet,
-    RuleSpec, Target, spec_text,
+    RuleSpec, Target, parse, spec_text, to_restore,
 };
 
 /// A rule set with one mistake.
@@ -42,7 +42,8 @@ pub fn mutants(set: &RuleSet) -> Vec<Mutant> {
             let Some(other) = with_chain(set, &id, rules) else {
                 continue;
             };
-            let new = other != *set && mutants.iter().all(|it| it.set != other);
+            let new =
+                other != *set && is_readable(&other) && mutants.iter().all(|it| it.set != other);
             if new {
                 mutants.push(Mutant {
                     rule: id.clone(),
@@ -53,6 +54,12 @@ pub fn mutants(set: &RuleSet) -> Vec<Mutant> {
         }
     }
     mutants
+}
+
+/// Whether the rules can be written down and read again: what iptables would not say can't be a mistake.
+fn is_readable(set: &RuleSet) -> bool {
+    let text = to_restore(&set.without_counters());
+    parse(&text, set.family, "a mutant").is_ok_and(|read| read.len() == set.len())
 }
 
 fn with_chain(set: &RuleSet, id: &RuleId, rules: Vec<Rule>) -> Option<RuleSet> {
@@ -301,12 +308,8 @@ fn ids(owner: &OwnerId) -> Vec<OwnerId> {
 }
 
 fn marks(mark: MarkValue) -> Vec<MarkValue> {
-    let value = (mark.value ^ 1) & mask_of(mark);
+    let value = (mark.value ^ 1) & mark.mask;
     vec![MarkValue { value, ..mark }]
-}
-
-fn mask_of(mark: MarkValue) -> u32 {
-    mark.mask
 }
 
 /// The network next to it, and one twice as large.

@@ -1,8 +1,10 @@
 //! Whether flows notice a mistake: killed, equivalent, survived.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
-use super::choice::{Sampling, choose};
+use super::choice::{Told, told};
 use super::compare::{Disagreement, Ran};
 use super::course::course;
 use super::flow::Flow;
@@ -101,25 +103,85 @@ impl Score {
     }
 }
 
+/// What the model expects of a mutant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expected {
+    /// A flow of the suite is treated otherwise.
+    Noticed,
+    /// None of the suite is; this one would be.
+    ToldBy(Flow),
+    /// No flow is.
+    Alike {
+        /// How many flows the model was asked about.
+        asked: usize,
+        /// Of how many kinds.
+        kinds: usize,
+    },
+    /// The model cannot tell.
+    Open(String),
+}
+
+/// What the model expects of a mutant, when these flows run.
+pub fn expected(whole: &Subject, mutant: &Mutant, stage: &Stage, flows: &[Flow]) -> Expected {
+    // The other family has no mistake in it.
+    let whole = whole.clone().only(mutant.rule.family);
+    let broken = whole.with_rules(mutant.to_string(), mutant.set.clone());
+    let of_family = flows.iter().filter(|it| it.family() == mutant.rule.family);
+    let mut differ = of_family.filter(|flow| {
+        let (was, is) = (course(&whole, stage, flow), course(&broken, stage, flow));
+        was.is_known() && is.is_known() && !was.behaves_as(&is)
+    });
+    if differ.next().is_some() {
+        return Expected::Noticed;
+    }
+    match told(&whole, &broken, stage) {
+        Told::Apart(flow) => Expected::ToldBy(flow),
+        Told::Alike { asked, kinds } => Expected::Alike { asked, kinds },
+        Told::Open(why) => Expected::Open(why),
+    }
+}
+
+/// A suite with the flows it lacks: one for each mutant that none of its flows would notice and another one would.
+pub fn completed(suite: &[Flow], expected: &[Expected]) -> Vec<Flow> {
+    let mut flows = suite.to_vec();
+    let mut known: BTreeSet<Flow> = flows.iter().cloned().collect();
+    for it in expected {
+        if let Expected::ToldBy(flow) = it
+            && known.insert(flow.clone())
+        {
+            flows.push(flow.clone());
+        }
+    }
+    flows
+}
+
 /// Judges a mutant by what ran under the whole set and under it, flow by flow.
 pub fn judge(
-    whole: &Subject,
     mutant: &Mutant,
-    stage: &Stage,
+    expected: &Expected,
     flows: &[Flow],
     ran: (&[Ran], &[Ran]),
 ) -> Judged {
-    let broken = whole.with_rules(mutant.to_string(), mutant.set.clone());
     let each = || flows.iter().zip(ran.0.iter().zip(ran.1));
     let mut noticed = each().filter(|(_, (was, is))| !was.behaves_as(is));
-    let fate = match noticed.next() {
-        Some((flow, (was, is))) => Fate::Killed {
+    let fate = match (noticed.next(), expected) {
+        (Some((flow, (was, is))), _) => Fate::Killed {
             by: flow.clone(),
             was: was.seen.end.to_string(),
             is: is.seen.end.to_string(),
             flows: 1 + noticed.count(),
         },
-        None => unnoticed(whole, &broken, stage),
+        (None, Expected::ToldBy(flow)) => Fate::Survived {
+            told_by: flow.clone(),
+        },
+        (None, Expected::Alike { asked, kinds }) => Fate::Equivalent {
+            asked: *asked,
+            kinds: *kinds,
+        },
+        (None, Expected::Open(why)) => Fate::Undecided { why: why.clone() },
+        (None, Expected::Noticed) => Fate::Undecided {
+            why: "the model says that a flow of the suite would tell, and none did".to_owned(),
+        },
     };
     let disagreements = each().filter_map(|(flow, (_, is))| {
         let (model, kernel) = is.disagreement()?;
@@ -135,31 +197,5 @@ pub fn judge(
         fate,
         probe_noticed: None,
         disagreements: disagreements.collect(),
-    }
-}
-
-/// Asks the model about every flow that could tell the two apart.
-fn unnoticed(whole: &Subject, broken: &Subject, stage: &Stage) -> Fate {
-    let none = Sampling { flows: 0, seed: 0 };
-    let Some(choice) = choose(&[whole, broken], stage, none) else {
-        let why = "the rules name too much to try it all".to_owned();
-        return Fate::Undecided { why };
-    };
-    for flow in &choice.flows {
-        let (was, is) = (course(whole, stage, flow), course(broken, stage, flow));
-        if !(was.is_known() && is.is_known()) {
-            return Fate::Undecided {
-                why: format!("the model cannot tell what becomes of {flow}"),
-            };
-        }
-        if !was.behaves_as(&is) {
-            return Fate::Survived {
-                told_by: flow.clone(),
-            };
-        }
-    }
-    Fate::Equivalent {
-        asked: choice.asked,
-        kinds: choice.kinds,
     }
 }

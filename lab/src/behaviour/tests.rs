@@ -6,8 +6,9 @@ use std::net::SocketAddr;
 use rstest::rstest;
 
 use super::{
-    Arrival, Choice, Comparison, End, Flow, Place, Ran, Sampling, Seen, SeenEnd, Stage, Subject,
-    choose, compare, course,
+    Arrival, Choice, Comparison, End, Entry, Expected, Flow, Met, Mutant, Place, Ran, Reach,
+    Sampling, Seen, SeenEnd, Snapshot, Stage, Subject, Verified, blind_spots, choose, compare,
+    course, cover, expected, mutants,
 };
 use crate::profiles::{self, Rules};
 use crate::rules::{Family, RuleSet, parse};
@@ -83,6 +84,11 @@ fn the_proxy_of_linkerd_1_calling_its_own_pod_is_all_that_differs() {
     }
     let decided = found.groups[0].shown.b.decided.as_ref().expect("a rule");
     assert_eq!(decided.rule.to_string(), "nat PROXY_INIT_OUTPUT 1");
+    assert!(
+        decided.text.contains(" -j PROXY_INIT_REDIRECT"),
+        "{}",
+        decided.text
+    );
 }
 
 #[test]
@@ -209,4 +215,188 @@ fn the_answer_of_a_tproxy_connection_needs_the_mark_of_its_connection() {
         "{:#?}",
         words(&found)
     );
+}
+
+#[test]
+fn a_flow_reads_as_it_is_written() {
+    let rules = profile("istio-tproxy");
+    let (_, choice) = chosen(&rules, &rules);
+    for flow in &choice.flows {
+        assert_eq!(flow.to_string().parse().as_ref(), Ok(flow));
+    }
+}
+
+#[rstest]
+#[case::protocol(
+    "icmp in=eth0 src=192.0.2.3 dst=192.0.2.2:1",
+    "`icmp` is not tcp or udp"
+)]
+#[case::nobody(
+    "tcp src=192.0.2.3 dst=192.0.2.2:1",
+    "it needs either `in=`, or `uid=` and `gid=`"
+)]
+#[case::both(
+    "tcp in=eth0 uid=1 gid=1 src=192.0.2.3 dst=192.0.2.2:1",
+    "it needs either `in=`, or `uid=` and `gid=`"
+)]
+#[case::no_port(
+    "tcp in=eth0 src=192.0.2.3 dst=192.0.2.2",
+    "`192.0.2.2` is no address with a port"
+)]
+#[case::nowhere("tcp in=eth0 src=192.0.2.3", "it needs `src=` and `dst=`")]
+fn words_that_are_no_flow_are_refused(#[case] words: &str, #[case] why: &str) {
+    assert_eq!(words.parse::<Flow>(), Err(why.to_owned()));
+}
+
+#[test]
+fn a_snapshot_reads_as_it_is_written() {
+    let rules = profile("istio-tproxy");
+    let (stage, choice) = chosen(&rules, &rules);
+    let entries = choice.flows.iter().map(|flow| {
+        let ran = obedient(course(&rules, &stage, flow));
+        Entry::of(&rules, flow, &ran)
+    });
+    let snapshot = Snapshot {
+        stage,
+        entries: entries.collect(),
+    };
+    let text = snapshot.text(&["a remark".to_owned()]);
+    assert_eq!(Snapshot::read(&text, "a test"), Ok(snapshot), "{text}");
+}
+
+#[test]
+fn a_rule_more_that_changes_nothing_changes_no_snapshot() {
+    let before = subject(
+        "before",
+        "*nat\n-A OUTPUT -p tcp -j REDIRECT --to-ports 15001\nCOMMIT\n",
+    );
+    let after = subject(
+        "after",
+        "*nat\n-A OUTPUT -p tcp -m comment --comment counted\n-A OUTPUT -p tcp -j REDIRECT --to-ports 15001\nCOMMIT\n",
+    );
+    let (stage, choice) = chosen(&before, &after);
+    for flow in &choice.flows {
+        let entry = |of: &Subject| Entry::of(of, flow, &obedient(course(of, &stage, flow)));
+        assert_eq!(
+            entry(&before).verify(&entry(&after)),
+            Verified::Same,
+            "{flow}"
+        );
+    }
+}
+
+#[test]
+fn the_mutants_of_a_rule_are_those_that_people_make() {
+    let text = "*nat\n-A OUTPUT ! -d 127.0.0.1/32 -o lo -p tcp --dport 22 -m owner --uid-owner 7 -j RETURN\n\
+                -A OUTPUT -p tcp -j REDIRECT --to-ports 15001\nCOMMIT\n";
+    let set = parse(text, Family::V4, "a test").expect("valid rules");
+    let words: Vec<String> = mutants(&set).iter().map(|it| it.what.clone()).collect();
+    let has = |part: &str| words.iter().any(|it| it.contains(part));
+    for part in [
+        "deleted `-A OUTPUT -p tcp -j REDIRECT",
+        "moved to the top `-A OUTPUT -p tcp -j REDIRECT",
+        "became `-A OUTPUT -d 127.0.0.1/32 -o lo",
+        "became `-A OUTPUT ! -d 127.0.0.0/32",
+        "became `-A OUTPUT ! -d 127.0.0.0/31",
+        "! -o lo",
+        "-o eth0",
+        "--dport 21 ",
+        "--dport 23 ",
+        "! --dport 22",
+        "--uid-owner 8 ",
+        "! --uid-owner 7",
+        "-j ACCEPT`",
+        "--to-ports 15002`",
+        "REDIRECT --to-ports 15001` became `-A OUTPUT -p tcp -j RETURN`",
+    ] {
+        assert!(has(part), "no `{part}` in {words:#?}");
+    }
+    let all: BTreeSet<&String> = words.iter().collect();
+    assert_eq!(all.len(), words.len(), "no mutant twice");
+}
+
+#[rstest]
+#[case("ISTIO_OUTPUT", 5, "alike")]
+#[case("ISTIO_OUTPUT", 6, "alike")]
+#[case("ISTIO_OUTPUT", 8, "alike")]
+#[case("ISTIO_OUTPUT", 1, "apart")]
+#[case("ISTIO_OUTPUT", 7, "apart")]
+fn the_model_tells_which_deletions_matter(
+    #[case] chain: &str,
+    #[case] place: u32,
+    #[case] verdict: &str,
+) {
+    let whole = profile("istio-1.13");
+    let set = whole.rules(Family::V4).expect("IPv4");
+    let rule = crate::rules::RuleId::new(Family::V4, crate::rules::Table::Nat, chain, place);
+    let of_rule = |it: &Mutant| it.rule == rule && it.what.starts_with("deleted");
+    let mutant = mutants(set).into_iter().find(of_rule).expect("a mutant");
+    let stage = Stage::away_from(whole.sets());
+    let found = match expected(&whole, &mutant, &stage, &[]) {
+        Expected::Alike { .. } => "alike",
+        Expected::ToldBy(_) => "apart",
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(found, verdict);
+}
+
+#[test]
+fn what_no_run_met_is_reachable_or_dead() {
+    let rules = profile("istio-1.13");
+    let stage = Stage::away_from(rules.sets());
+    let found = cover(&rules, &stage, "nothing".to_owned(), &Met::new());
+    let dead: Vec<String> = found
+        .unmet()
+        .filter(|(_, _, reach)| matches!(reach, Reach::Never(_)))
+        .map(|(rule, ..)| rule.to_string())
+        .collect();
+    assert_eq!(
+        dead,
+        [
+            "nat ISTIO_OUTPUT 5",
+            "nat ISTIO_OUTPUT 6",
+            "nat ISTIO_OUTPUT 8"
+        ]
+    );
+    assert!(found.misses());
+    assert_eq!(found.unmet().count(), 18);
+}
+
+#[rstest]
+#[case::another_interface("-A PREROUTING -i net7 -p tcp -j RETURN", "another interface")]
+#[case::a_source_port("-A PREROUTING -p udp --sport 53 -j RETURN", "a source port")]
+#[case::a_state(
+    "-A PREROUTING -m conntrack --ctstate INVALID -j RETURN",
+    "the state of a connection"
+)]
+#[case::another_protocol("-A PREROUTING -p icmp -j RETURN", "another protocol")]
+#[case::an_extension(
+    "-A PREROUTING -m length --length 1:2 -j RETURN",
+    "what is not modelled"
+)]
+fn what_no_flow_varies_is_named_where_one_side_has_it(#[case] rule: &str, #[case] asks: &str) {
+    let set = |rule: &str| {
+        subject(
+            "a set",
+            &format!("*nat\n{rule}\n-A PREROUTING -p tcp -j REDIRECT --to-ports 1\nCOMMIT\n"),
+        )
+    };
+    let (with, without) = (set(rule), set(""));
+    let found = blind_spots(&without, &with);
+    assert_eq!(found.len(), 1);
+    assert!(found[0].asks.starts_with(asks), "{}", found[0]);
+    assert_eq!(blind_spots(&with, &with), []);
+}
+
+#[test]
+fn no_mutant_is_one_that_iptables_can_not_say() {
+    let text = "*nat\n-A OUTPUT -p tcp -j REDIRECT --to-ports 15001\nCOMMIT\n";
+    let set = parse(text, Family::V4, "a test").expect("valid rules");
+    for mutant in mutants(&set) {
+        let text = crate::rules::to_restore(&mutant.set);
+        assert!(
+            parse(&text, Family::V4, "a mutant").is_ok(),
+            "{mutant}: {text}"
+        );
+    }
 }

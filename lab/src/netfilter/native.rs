@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     plan::RuleTexts,
-    rules::{CounterSnapshot, Family, RuleSet, Written},
+    rules::{CounterSnapshot, Family, RuleSet, Written, of_nft},
     traced::OBSERVER_TABLES,
 };
 
@@ -114,16 +114,9 @@ pub fn native_held(pod: &str) -> Result<(Written, Vec<RuleSet>), NetfilterError>
     if let Some(objects) = value.get_mut("nftables").and_then(Value::as_array_mut) {
         objects.retain(|it| !is_of_observers(it));
     }
-    let held = Written::Nft {
-        nft: value.to_string(),
-    };
-    let sets = FAMILIES.into_iter().filter_map(|family| {
-        let set = held.rules(family, &command);
-        set.map_err(|source| unreadable(&command, pod, source))
-            .transpose()
-    });
-    let sets = sets.collect::<Result<_, _>>()?;
-    Ok((held, sets))
+    let nft = value.to_string();
+    let sets = of_nft(&nft, &command).map_err(|source| unreadable(&command, pod, source))?;
+    Ok((Written::Nft { nft }, sets))
 }
 
 /// Whether an object of a listing is a table of [`trace`](crate::trace), or in one.

@@ -12,6 +12,7 @@ mod backend;
 mod conservation;
 mod counters;
 mod diff;
+mod edit;
 mod fate;
 mod hook;
 mod id;
@@ -41,6 +42,7 @@ pub use backend::{Backend, BackendChoice, Chosen, Holder};
 pub use conservation::{Imbalance, balance, conservation};
 pub use counters::{CounterDelta, CounterError, CounterSnapshot, packets};
 pub use diff::{Difference, diff};
+pub use edit::{Edit, edited};
 pub(crate) use fate::{Fate, Shape};
 pub use hook::Hook;
 pub use id::{Family, ParseRuleIdError, RuleId, Table};
@@ -59,7 +61,7 @@ pub use set::{Chain, Counter, NftBase, Policy, Rule, RuleSet, TableRules};
 pub use target::{Flow, Target, ZoneDirection, ZoneId};
 pub use tcp_flags::{TcpFlagTest, TcpFlags};
 pub use values::{CtState, Interface, Negatable, OwnerId, PortRange, Protocol};
-pub use written::Written;
+pub use written::{Written, of_nft};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -74,11 +74,19 @@ impl<T: AsRef<str>> Written<T> {
                 set.transpose()
             }
             Self::Nft { nft } => {
-                let sets = read(nft.as_ref(), origin, family)?.rules()?;
+                let sets = of_nft(nft.as_ref(), origin)?;
                 Ok(sets.into_iter().find(|set| set.family == family))
             }
         }
     }
+}
+
+/// The rules of a text for nft, of each family it is for: it is read once for both.
+///
+/// # Errors
+/// The first complaint about the text, with its place.
+pub fn of_nft(text: &str, origin: &str) -> Result<Vec<RuleSet>, Diagnostic> {
+    read(text, origin, Family::V4)?.rules()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What is traced in the pods. Observers stay as long as the lab, and are read after each flow; in a lab that outlives
 //! its command they are there only while a flow is sent: who looks around in a pod finds the pod's own rules.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, thread};
 
 use nix::net::if_::if_nameindex;
 
@@ -9,6 +9,7 @@ use super::live::Live;
 use crate::{
     evidence::ConntrackEntry,
     failure::Failure,
+    net::Job,
     netfilter::{Backend, RuleTool as Tool},
     rules::RuleSet,
     trace::{self, Lost, Options, Packets, Selection, TraceError, TraceWatch, TracedPacket},
@@ -126,14 +127,17 @@ impl Live {
     pub fn stop_observing(&mut self) {
         let mut jobs = Vec::new();
         for pod in self.pods.values_mut() {
-            if let Some(watch) = pod.trace.take() {
-                jobs.push(pod.namespace.job(move |_| drop(watch)));
+            if let Some(mut watch) = pod.trace.take() {
+                jobs.push(pod.namespace.job(move |_| {
+                    watch.watch.withdraw();
+                    watch
+                }));
             }
         }
-        for job in jobs {
-            // The thread is gone only with its namespace.
-            let _ = job.wait();
-        }
+        // A thread is gone only with its namespace.
+        let gone: Vec<_> = jobs.into_iter().flat_map(Job::wait).collect();
+        // To close their sockets takes longer, see `withdraw`.
+        thread::spawn(move || drop(gone));
     }
 
     /// From now on commands come and go.

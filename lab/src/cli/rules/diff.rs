@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::tried::{self, ProbeArgs, Tried};
 use crate::{
-    behaviour::{Comparison, Ran, choose, compare},
+    behaviour::{Comparison, Ran, blind_spots, choose, compare},
     cli::{
         Outcome,
         interrupt::Interrupt,
@@ -31,8 +31,8 @@ Examples:
   hoplab rules diff istio istio-nft                 iptables and native nft
   hoplab rules diff my.rules my.rules --backend nft --backend-of-b legacy
 
-Exit codes: 0 they do the same to all flows tried, 1 they do not, 5 model and kernel are of two minds about a flow, or
-the kernel lost a report.")]
+Exit codes: 0 they do the same to all flows tried, 1 they do not, 5 no difference was found, but a rule that only one of
+them has asks for what flows do not vary, or model and kernel are of two minds, or the kernel lost a report.")]
 pub(super) struct Args {
     /// The rules before
     #[arg(value_name = "A")]
@@ -88,7 +88,9 @@ pub(super) fn run(args: &Args) -> Outcome {
     let (of_a, of_b) = (next(a)?, next(b)?);
     let ran: Vec<(Ran, Ran)> = of_a.into_iter().zip(of_b).collect();
     let comparison = compare(&a.subject, &b.subject, flows, &ran);
+    let spots = blind_spots(&a.subject, &b.subject);
     let about = About {
+        spots: &spots,
         a: &a.subject,
         b: &b.subject,
         choice: &choice,
@@ -101,15 +103,13 @@ pub(super) fn run(args: &Args) -> Outcome {
         (_, true) => behaviour::markdown(&about, &comparison),
         _ => behaviour::text(&about, &comparison),
     })?;
-    Ok(code(&comparison))
+    Ok(code(&comparison, spots.is_empty()))
 }
 
-/// A difference is one whoever is right about it.
-fn code(comparison: &Comparison) -> ExitCode {
-    match (
-        comparison.groups.is_empty(),
-        comparison.disagreements.is_empty(),
-    ) {
+/// A difference is one whoever is right about it. That there is none can't be said where flows see nothing.
+fn code(comparison: &Comparison, sees_all: bool) -> ExitCode {
+    let sure = comparison.disagreements.is_empty() && sees_all;
+    match (comparison.groups.is_empty(), sure) {
         (false, _) => ExitCode::from(1),
         (true, false) => ExitCode::from(Class::Incomplete.exit_code()),
         (true, true) => ExitCode::SUCCESS,

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     process::ExitCode,
     sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
@@ -14,7 +15,10 @@ use serde_json::json;
 
 use super::tried::{self, ProbeArgs, Tried};
 use crate::{
-    behaviour::{Fate, Flow, Judged, Mutant, Origin, Ran, Score, SeenEnd, choose, judge, mutants},
+    behaviour::{
+        self, Expected, Fate, Flow, Judged, Mutant, Origin, Ran, Score, SeenEnd, choose, completed,
+        judge, mutants,
+    },
     cli::{
         Outcome,
         interrupt::Interrupt,
@@ -32,13 +36,15 @@ use crate::{
 #[command(after_help = "\
 Each rule is deleted, moved, doubled, swapped with the next one; each condition turned around, left out, or made to ask for
 what lies beside; each target exchanged. Every mutant is loaded into a kernel of its own and the flows run there.
-A mutant is killed by a flow that ends otherwise; equivalent if the model, asked about every flow that could tell the two
-apart, finds none; else it survived, and the flow that would have told is named.
+The flows are one of each kind that the rules tell apart, a sample, and those that the model asks for since no other would
+notice a mistake. A mutant is killed by a flow that is treated otherwise; equivalent if the model, asked about every flow
+that could tell the two apart, finds none; else it survived, and the flow that would have told is named.
 
 Examples:
   hoplab rules mutate profile:istio-1.13
   hoplab rules mutate my.rules --kind deleted --probe istio
   hoplab rules mutate my.rules --limit 60 --for 2m
+  hoplab rules mutate my.rules --suite my.snapshot      would my own flows have noticed?
 
 Exit codes: 0 no mutant survived, 1 one did, 5 one could not be decided, or model and kernel are of two minds.")]
 pub(super) struct Args {
@@ -55,6 +61,9 @@ pub(super) struct Args {
     /// Begin no more after this time, such as 30s or 2m
     #[arg(long = "for", value_name = "TIME", value_parser = ends::duration)]
     time: Option<Duration>,
+    /// Run the flows of this snapshot, and no others
+    #[arg(long, value_name = "FILE")]
+    suite: Option<PathBuf>,
     /// Score this probe beside: istio is the one of its own validation
     #[arg(long = "probe", value_name = "PROBE")]
     scored: Option<Probe>,
@@ -113,11 +122,29 @@ pub(super) fn run(args: &Args) -> Outcome {
     let stage = tried::stage(&tried, &args.probe.address);
     let choice =
         choose(&[&one.subject], &stage, args.probe.sampling()).ok_or_else(tried::too_much)?;
-    // The scored probe goes last, and kills nothing.
-    let mut flows = choice.flows.clone();
-    let suite = flows.len();
-    flows.extend(args.scored.map(Probe::flow));
     let all = chosen(args, one);
+    let given = args.suite.as_deref().map(tried::snapshot).transpose()?;
+    let base = match &given {
+        Some(snapshot) => snapshot.entries.iter().map(|it| it.flow.clone()).collect(),
+        None => choice.flows.clone(),
+    };
+    let stage = given.as_ref().map_or(stage, |it| it.stage);
+    let mut expected = side_by_side(&all, |it| {
+        behaviour::expected(&one.subject, it, &stage, &base)
+    });
+    let mut flows = match given {
+        Some(_) => base.clone(),
+        None => completed(&base, &expected),
+    };
+    if given.is_none() {
+        let noticed = expected
+            .iter_mut()
+            .filter(|it| matches!(it, Expected::ToldBy(_)));
+        noticed.for_each(|it| *it = Expected::Noticed);
+    }
+    let suite = flows.len();
+    // The scored probe goes last, and kills nothing.
+    flows.extend(args.scored.map(Probe::flow));
     let whole = one.plan(args.probe.backend, &names, stage, &flows, &choice.landings);
     let broken = all.iter().map(|it| mutated(&whole, one, it));
     let plans: Vec<ProbePlan> = std::iter::once(whole.clone()).chain(broken).collect();
@@ -162,7 +189,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
     let mut judged = Vec::new();
     let mut left = 0;
-    for (mutant, report) in all.iter().zip(reports) {
+    for ((mutant, expected), report) in all.iter().zip(&expected).zip(reports) {
         let Some(report) = report else {
             left += 1;
             continue;
@@ -179,9 +206,8 @@ pub(super) fn run(args: &Args) -> Outcome {
             .with_rules(mutant.to_string(), mutant.set.clone());
         let ran = tried::ran(&broken, &stage, &flows, report)?;
         let mut one = judge(
-            &one.subject,
             mutant,
-            &stage,
+            expected,
             &flows[..suite],
             (&whole[..suite], &ran[..suite]),
         );
@@ -191,6 +217,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let about = Told {
         name: &one.subject.name,
         suite,
+        added: suite - base.len(),
         left,
         seconds: started.elapsed().as_secs_f64(),
     };
@@ -206,6 +233,24 @@ pub(super) fn run(args: &Args) -> Outcome {
         (1.., ..) => ExitCode::from(1),
         (0, 1.., _) | (0, 0, true) => ExitCode::from(Class::Incomplete.exit_code()),
         (0, 0, false) => ExitCode::SUCCESS,
+    })
+}
+
+/// Maps all, half of them on each processor where there are two.
+fn side_by_side<T: Sync, U: Send>(all: &[T], of: impl Fn(&T) -> U + Sync) -> Vec<U> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let each = all.len().div_ceil(processors).max(1);
+    let of = &of;
+    std::thread::scope(|scope| {
+        let parts: Vec<_> = all
+            .chunks(each)
+            .map(|part| scope.spawn(move || part.iter().map(of).collect::<Vec<U>>()))
+            .collect();
+        let joined = parts.into_iter().map(|it| {
+            it.join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        joined.flatten().collect()
     })
 }
 
@@ -264,6 +309,8 @@ fn mutated(plan: &ProbePlan, one: &Tried, mutant: &Mutant) -> ProbePlan {
 struct Told<'a> {
     name: &'a str,
     suite: usize,
+    /// Of these, how many are there for mistakes that one flow of each kind would not notice.
+    added: usize,
     left: usize,
     seconds: f64,
 }
@@ -273,6 +320,7 @@ impl Told<'_> {
         let value = json!({
             "rules": self.name,
             "flows": self.suite,
+            "flows_added": self.added,
             "seconds": self.seconds,
             "not_tried": self.left,
             "score": score,
@@ -310,6 +358,13 @@ impl Told<'_> {
             self.suite,
             self.seconds
         );
+        if self.added > 0 {
+            let _ = writeln!(
+                out,
+                "{} of the flows are there for mistakes that one flow of each kind would not notice",
+                self.added
+            );
+        }
         if self.left > 0 {
             let _ = writeln!(out, "{} were not tried, for want of time", self.left);
         }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::tried::{self, ProbeArgs};
 use crate::{
-    behaviour::{Entry, Sampling, Snapshot, choose},
+    behaviour::{Entry, Expected, Sampling, Snapshot, choose, completed, expected, mutants},
     cli::{
         Outcome,
         interrupt::Interrupt,
@@ -17,7 +17,8 @@ use crate::{
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-One flow of every kind that the rules tell apart runs in a real kernel. Written down are the flow, the chains it was led
+One flow of every kind that the rules tell apart runs in a real kernel, and more where a missing rule would not show
+otherwise. Written down are the flow, the chains it was led
 through, what changed at each hook, and where it ended; no rule numbers, so that a rule that changes nothing changes
 nothing here.
 
@@ -45,7 +46,16 @@ pub(super) fn run(args: &Args) -> Outcome {
         seed: args.probe.seed,
     };
     let choice = choose(&[&one.subject], &stage, sampling).ok_or_else(tried::too_much)?;
-    let flows = &choice.flows;
+    // A rule that is gone must show, and one flow of each kind would not always tell.
+    let gone = one
+        .subject
+        .sets()
+        .flat_map(mutants)
+        .filter(|it| it.what.starts_with("deleted"));
+    let gone: Vec<Expected> = gone
+        .map(|it| expected(&one.subject, &it, &stage, &choice.flows))
+        .collect();
+    let flows = &completed(&choice.flows, &gone);
     let pool = Pool::start(1)?;
     let interrupt = Interrupt::watch_pool(&pool)?;
     let plan = one.plan(args.probe.backend, &names, stage, flows, &choice.landings);
@@ -71,8 +81,10 @@ pub(super) fn run(args: &Args) -> Outcome {
     let remarks = [
         one.subject.name.clone(),
         format!(
-            "{} flows, one of each kind of {} that were asked about",
-            choice.kinds, choice.asked
+            "{} flows: one of each kind of the {} that were asked about, and {} more that tell when a rule is gone",
+            flows.len(),
+            choice.asked,
+            flows.len() - choice.kinds
         ),
     ];
     say(&snapshot.text(&remarks))?;

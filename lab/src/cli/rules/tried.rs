@@ -2,11 +2,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
     net::IpAddr,
+    path::Path,
 };
 
 use crate::{
-    behaviour::{Disagreement, Flow, ProbeReport, Ran, Sampling, Stage, Subject, course},
+    behaviour::{Disagreement, Flow, ProbeReport, Ran, Sampling, Snapshot, Stage, Subject, course},
     cli::source::{Source, Text, complaint},
     failure::{Class, Failure},
     lab_file::FIRST_NAMED_ID,
@@ -174,6 +176,18 @@ pub(super) fn disagreements(subject: &Subject, flows: &[Flow], ran: &[Ran]) -> V
         })
     });
     each.collect()
+}
+
+/// A snapshot that a repository keeps.
+///
+/// # Errors
+/// It can't be read, or is none.
+pub(super) fn snapshot(path: &Path) -> Result<Snapshot, Failure> {
+    let text = fs::read_to_string(path).map_err(|error| {
+        let what = format!("could not read {}", path.display());
+        Failure::new(Class::Input, what).cause(error.to_string())
+    })?;
+    Snapshot::read(&text, &path.display().to_string()).map_err(complaint)
 }
 
 /// That rules name too much.

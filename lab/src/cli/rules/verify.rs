@@ -1,23 +1,17 @@
 //! `hoplab rules verify`: a rule set held against a snapshot.
 
-use std::{
-    collections::BTreeSet,
-    fmt::Write as _,
-    fs,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{collections::BTreeSet, fmt::Write as _, path::PathBuf, process::ExitCode};
 
 use super::tried::{self, ProbeArgs};
 use crate::{
-    behaviour::{Entry, Flow, Sampling, Snapshot, Verified, choose},
+    behaviour::{Entry, Flow, Sampling, Verified, choose},
     cli::{
         Outcome,
         interrupt::Interrupt,
-        source::{self, Source, complaint},
+        source::{self, Source},
         stdout::say,
     },
-    failure::{Class, Failure},
+    failure::Class,
     probe::Pool,
 };
 
@@ -42,7 +36,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    let snapshot = read(&args.against)?;
+    let snapshot = tried::snapshot(&args.against)?;
     let (tried, names) = tried::read(&[&args.source], &args.probe)?;
     let [one] = &tried[..] else {
         unreachable!("one source was read");
@@ -98,12 +92,4 @@ pub(super) fn run(args: &Args) -> Outcome {
         (0, true) => ExitCode::from(Class::Incomplete.exit_code()),
         _ => ExitCode::from(1),
     })
-}
-
-fn read(path: &Path) -> Result<Snapshot, Failure> {
-    let text = fs::read_to_string(path).map_err(|error| {
-        Failure::new(Class::Input, format!("could not read {}", path.display()))
-            .cause(error.to_string())
-    })?;
-    Snapshot::read(&text, &path.display().to_string()).map_err(complaint)
 }

@@ -9,6 +9,9 @@ use crate::behaviour::{Comparison, Explained, Group};
 pub fn text(about: &About<'_>, comparison: &Comparison) -> String {
     let mut out = format!("A {}\nB {}\n", about.a.name, about.b.name);
     let _ = writeln!(out, "{}\n{}\n", about.tried(), about.addresses());
+    for line in about.one_sided() {
+        let _ = writeln!(out, "{line}");
+    }
     let _ = writeln!(out, "{}", verdict(comparison));
     for (number, group) in (1..).zip(&comparison.groups) {
         let _ = write!(out, "\n{}", of_group(number, group));
@@ -21,6 +24,12 @@ pub fn text(about: &About<'_>, comparison: &Comparison) -> String {
         );
         for disagreement in &comparison.disagreements {
             let _ = writeln!(out, "{disagreement}");
+        }
+    }
+    if !about.spots.is_empty() {
+        out.push_str("\nNo flow tells what these rules do:\n");
+        for spot in about.spots {
+            let _ = writeln!(out, "{spot}");
         }
     }
     if about.text {

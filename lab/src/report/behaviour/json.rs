@@ -27,6 +27,7 @@ pub fn json(about: &About<'_>, comparison: &Comparison) -> String {
         "took_us": about.took_us,
         "differences": groups.collect::<Vec<_>>(),
         "disagreements": comparison.disagreements,
+        "not_told": about.spots,
         "rules": match about.text {
             true => json!(about.rules()),
             false => json!(null),

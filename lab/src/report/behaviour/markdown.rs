@@ -15,6 +15,9 @@ pub fn markdown(about: &About<'_>, comparison: &Comparison) -> String {
         about.tried(),
         about.addresses()
     );
+    for line in about.one_sided() {
+        let _ = writeln!(out, "\n{line}.");
+    }
     for group in &comparison.groups {
         let shown = &group.shown;
         let _ = writeln!(out, "\n#### `{}`\n", shown.flow);
@@ -56,6 +59,14 @@ pub fn markdown(about: &About<'_>, comparison: &Comparison) -> String {
             out,
             "\n<details><summary>The model and the kernel do not say the same of {}</summary>\n\n```\n{}\n```\n</details>",
             comparison.disagreements.len(),
+            words.collect::<Vec<_>>().join("\n")
+        );
+    }
+    if !about.spots.is_empty() {
+        let words = about.spots.iter().map(ToString::to_string);
+        let _ = writeln!(
+            out,
+            "\nNo flow tells what these rules do:\n\n```\n{}\n```",
             words.collect::<Vec<_>>().join("\n")
         );
     }

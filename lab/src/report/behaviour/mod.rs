@@ -9,7 +9,7 @@ pub use json::json;
 pub use markdown::markdown;
 
 use crate::{
-    behaviour::{Choice, Comparison, Hop, Stage, Subject},
+    behaviour::{BlindSpot, Choice, Comparison, Hop, Stage, Subject},
     rules::{Family, RuleSet, Table, diff},
 };
 
@@ -26,6 +26,8 @@ pub struct About<'a> {
     pub stage: &'a Stage,
     /// Time the slower side took for them, microseconds.
     pub took_us: u64,
+    /// Rules that only one side has and that ask for what no flow varies.
+    pub spots: &'a [BlindSpot],
     /// Show how the rules themselves differ.
     pub text: bool,
 }
@@ -47,6 +49,20 @@ impl About<'_> {
             self.took_us as f64 / 1e6,
             asked - kinds
         )
+    }
+
+    /// Families that only one side has rules for, one line each.
+    fn one_sided(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for family in [Family::V4, Family::V6] {
+            let has = |it: &Subject| it.families().any(|of| of == family);
+            match (has(self.a), has(self.b)) {
+                (true, false) => lines.push(format!("B has no {family} rules")),
+                (false, true) => lines.push(format!("A has no {family} rules")),
+                _ => {}
+            }
+        }
+        lines
     }
 
     /// The addresses that flows name.
