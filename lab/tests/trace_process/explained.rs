@@ -192,11 +192,7 @@ fn a_dropped_packet_is_a_way_that_ends_at_the_rule(
         });
         let ended = running.ended();
         ended.failed_with(0, &[]);
-        let last = ended
-            .stdout
-            .lines()
-            .filter(|it| it.contains('✔'))
-            .next_back();
+        let last = ended.stdout.lines().rfind(|it| it.contains('✔'));
         assert!(
             last.is_some_and(
                 |it| it.contains("filter INPUT") && it.contains("--dport 15006 -j DROP")
