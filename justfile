@@ -23,9 +23,9 @@ hoplab *ARGS: _build
 doctor *ARGS: _build
     @"${CARGO_TARGET_DIR:-target}/release/hoplab" doctor "$@"
 
-# Run all tests; arguments go to `cargo test`
+# Run all tests; arguments go to `cargo test`. Four tests per processor at once: a lab waits more than it works
 test *ARGS:
-    cargo test --workspace "$@"
+    RUST_TEST_THREADS="${RUST_TEST_THREADS:-$((4 * $(getconf _NPROCESSORS_ONLN)))}" cargo test --workspace "$@"
 
 # Run the tests that need no namespaces and no iptables
 test-pure:

@@ -1,11 +1,12 @@
-//! Any bytes as an evidence file, read, judged and reported.
+//! Any bytes as an evidence file, read, judged, reported, and each of its flows explained.
 #![no_main]
 
 use hoplab::{
     evidence::file::read,
     failure::Failure,
     judge::judge,
-    report::{Detail, Run, counters, junit, summary},
+    path::of_window,
+    report::{Detail, Run, counters, golden, junit, path_text, summary},
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -30,4 +31,12 @@ fuzz_target!(|bytes: &[u8]| {
     _ = summary(&run, Detail::Verbose);
     _ = counters(&recorded.evidence);
     _ = junit(&recorded.evidence.lab, &judgement);
+    for window in &recorded.evidence.windows {
+        let flow = recorded.file.topology.flow(&window.flow);
+        let path = flow.map(|it| of_window(&recorded.file, &recorded.evidence, window, it));
+        if let Some(Ok(path)) = path {
+            _ = path_text(&path, Detail::Verbose);
+            _ = golden(&path);
+        }
+    }
 });

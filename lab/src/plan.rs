@@ -31,6 +31,9 @@ pub struct Plan {
     /// Which packets are traced in the pods.
     #[serde(default)]
     pub tracing: Tracing,
+    /// Bytes each socket that listens to the kernel in a pod may hold of what nobody has read yet; none: the usual room.
+    #[serde(default)]
+    pub event_room: Option<usize>,
     /// Rules for sidecar pods.
     pub rules: RuleTexts,
     /// The node.
@@ -189,6 +192,7 @@ pub fn plan(
         lab: topology.name.clone(),
         backend,
         tracing,
+        event_room: None,
         node: NodePlan {
             bridge: network.bridge.to_string(),
             mac: Mac::of(network.node.v4),

@@ -4,6 +4,8 @@
 mod command;
 #[path = "trace_process/ends.rs"]
 mod ends;
+#[path = "trace_process/explained.rs"]
+mod explained;
 #[path = "trace_process/pods.rs"]
 mod pods;
 #[path = "trace_process/refusals.rs"]

@@ -4,10 +4,11 @@ mod machine;
 
 use std::{
     panic::resume_unwind,
+    sync::mpsc,
     thread::{self, JoinHandle},
 };
 
-use hoplab_scenarios::{Backend, Family, Lab, Observed, bookinfo};
+use hoplab_scenarios::{Backend, Family, Lab, Observed, bookinfo, status_field};
 use machine::Machine;
 use rstest::rstest;
 
@@ -22,6 +23,33 @@ fn the_machine_is_the_same_while_a_lab_runs_and_after(
     Machine::look().assert_same_as(&before);
     let down = lab.down().expect("the lab goes down in order");
     assert!(down.leftovers.is_empty(), "{down:?}");
+    Machine::look().assert_same_as(&before);
+}
+
+/// Whatever the one who holds a lab dies of, such as a judge that panics, the lab dies with it.
+#[rstest]
+fn a_panic_beside_a_lab_that_is_up_leaves_nothing_of_it(
+    #[values(Backend::Nft, Backend::Legacy)] backend: Backend,
+) {
+    let before = Machine::look();
+    let (pid, told) = mpsc::channel();
+    let judged = thread::spawn(move || {
+        let mut lab = bookinfo(backend, Family::V4);
+        pid.send(lab.pid()).expect("somebody listens");
+        lab.drive("outside-to-reviews").expect("it is sent");
+        let evidence = lab.observed().expect("it was seen");
+        assert_eq!(
+            evidence.windows.len(),
+            2,
+            "a judge that is wrong about what it gets"
+        );
+    });
+    let panic = judged.join().expect_err("it panics");
+    let words = panic.downcast_ref::<String>().expect("words");
+    assert!(words.contains("a judge that is wrong"), "{words}");
+    // With its supervisor, process 1 of the lab, the kernel ends all others.
+    let supervisor = told.recv().expect("the lab came up");
+    assert_eq!(status_field(supervisor, "State"), None);
     Machine::look().assert_same_as(&before);
 }
 

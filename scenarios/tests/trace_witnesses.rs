@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::LazyLock};
 
 use hoplab::{
     Lab, Options,
-    evidence::Window,
+    evidence::{Loss, Observer, Window},
     judge::Verdict,
     netfilter::BackendChoice,
     traced::{Hook, Ordinal, Owner, Step, TracedPacket, Tracing, Verdict as OfRule},
@@ -276,13 +276,29 @@ fn a_source_port_that_nat_had_to_change_is_no_finding(
         .contradicted(&format!("trace {pod}"));
 }
 
-#[test]
-fn what_was_lost_of_a_trace_is_unproven_and_named() {
-    let words = "the trace of reviews-v1: 1 overruns (ENOBUFS)";
-    let observed = judged("outside-to-reviews", |window| {
-        window.lost.push(words.into())
+/// What a trace with a gap does not show may have happened; it accuses nobody. One without a gap does, whoever else lost
+/// something.
+#[rstest]
+#[case::with_the_gap("reviews-v1", Verdict::Unproven)]
+#[case::beside_the_gap("client", Verdict::Refuted)]
+fn what_was_lost_of_a_trace_is_unproven_and_named(#[case] pod: &str, #[case] verdict: Verdict) {
+    let lost = || Loss {
+        of: Observer::Trace,
+        pod: pod.into(),
+        what: "1 overruns (ENOBUFS)".into(),
+    };
+    let words = format!("the trace of {pod}: 1 overruns (ENOBUFS)");
+    let flow = "outside-to-reviews";
+    let whole = judged(flow, |window| window.lost.push(lost()));
+    whole.is(Verdict::Unproven).missed(&words);
+    let with_a_hole = judged(flow, |window| {
+        window.lost.push(lost());
+        let trace = window.traces.get_mut("reviews-v1").expect("as recorded");
+        for packet in &mut trace.packets {
+            packet.stations.truncate(2);
+        }
     });
-    observed.is(Verdict::Unproven).missed(words);
+    with_a_hole.is(verdict).missed(&words);
 }
 
 #[test]

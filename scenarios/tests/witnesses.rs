@@ -7,7 +7,7 @@ use std::{
 };
 
 use hoplab::{
-    evidence::{Quiet, Window},
+    evidence::{Loss, Observer, Quiet, Window},
     judge::Verdict,
 };
 use hoplab_proxies::{
@@ -26,6 +26,15 @@ static RECORDED: LazyLock<Observed> = LazyLock::new(|| {
 /// A flow of the run with its window changed.
 fn judged(flow: &str, change: impl FnOnce(&mut Window)) -> Observed {
     RECORDED.changed_in_turn(flow, change)
+}
+
+/// Of a pod that no other claim needs.
+fn lost() -> Loss {
+    Loss {
+        of: Observer::Conntrack,
+        pod: "ratings-v1".into(),
+        what: "some events (ENOBUFS)".into(),
+    }
 }
 
 /// A test per flow of the lab.
@@ -103,7 +112,7 @@ each_flow! {
     }
 
     fn with_events_lost_on_the_way_the_verdict_is_unproven_and_says_so(flow) {
-        let observed = judged(flow, |window| window.lost.push("some events (ENOBUFS)".into()));
+        let observed = judged(flow, |window| window.lost.push(lost()));
         observed.is(Verdict::Unproven).missed("some events (ENOBUFS)");
     }
 

@@ -84,8 +84,15 @@ pub(super) fn run(args: &Args) -> Outcome {
     let wanted = || Wanted::of(&args.flow);
     let show = |path: &Path| say(&shown(args, path)?);
     if let Some(pid) = args.process.pid {
+        if args.lab.are_about_rules() {
+            return Err(Failure::new(
+                Class::Input,
+                "--pid does not go with flags for rules or a family",
+            )
+            .cause("its rules are those that are there, and its address says which family"));
+        }
         let wanted = (!args.flow.is_empty()).then(wanted).transpose()?;
-        return match of_process::path(&args.process, pid, wanted.as_ref())? {
+        return match of_process::path(&args.process, pid, wanted.as_ref(), args.lab.over())? {
             Sent::Whole(path) => show(&path).map(|()| exit_code(&path)),
             Sent::Interrupted(code) => Ok(code),
         };
@@ -118,12 +125,14 @@ fn shown(args: &Args, path: &Path) -> Result<String, Failure> {
     Ok(path_text(path, detail))
 }
 
-/// Witnesses that contradict each other are a finding; what was lost makes the path incomplete.
+/// Witnesses that contradict each other are a finding. What was lost makes the path incomplete, and then a contradiction
+/// may be but the gap.
 fn exit_code(path: &Path) -> ExitCode {
-    match path.hops().any(|it| !it.contradictions.is_empty()) {
-        true => ExitCode::from(1),
-        false if !path.lost.is_empty() => ExitCode::from(Class::Incomplete.exit_code()),
-        false => ExitCode::SUCCESS,
+    let mut hops = path.hops();
+    match path.lost.is_empty() {
+        false => ExitCode::from(Class::Incomplete.exit_code()),
+        true if hops.any(|it| !it.contradictions.is_empty()) => ExitCode::from(1),
+        true => ExitCode::SUCCESS,
     }
 }
 

@@ -4,6 +4,8 @@
 mod cut;
 mod down;
 pub mod file;
+mod loss;
+mod taken;
 mod window;
 
 use std::collections::BTreeMap;
@@ -12,6 +14,8 @@ use serde::{Deserialize, Serialize};
 
 pub use cut::Cut;
 pub use down::Down;
+pub use loss::{Loss, Observer};
+pub use taken::{Said, Taken};
 pub use window::{ConntrackEntry, ConntrackTuple, PodCounters, Quiet, Window};
 
 use crate::{
@@ -20,7 +24,7 @@ use crate::{
 };
 
 /// Version of the evidence file; a change of shape is a new version. 1 was one JSON value per run, which nothing read;
-/// 2 knew no UDP and no zones, 3 no traces, 4 no rules of nft and no ambient mode.
+/// 2 knew no UDP and no zones, 3 no traces, 4 no rules of nft, no ambient mode, and not whose observations were lost.
 pub const SCHEMA: u32 = 5;
 
 /// Everything one run observed.
@@ -38,6 +42,9 @@ pub struct Evidence {
     pub up: Up,
     /// One window per flow, in the order they ran.
     pub windows: Vec<Window>,
+    /// Steps that were taken among the flows, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Taken>,
     /// Counters of every sidecar pod after the last window, by pod, then family.
     pub totals: BTreeMap<String, Vec<CounterSnapshot>>,
     /// Where it stops, when it does not go to the end of the run.

@@ -8,6 +8,7 @@ use hoplab_proxies::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::Loss;
 use crate::{
     rules::{Counter, CounterSnapshot, Family},
     traced::PodTrace,
@@ -28,6 +29,9 @@ pub struct Window {
     pub outcome: CallOutcome,
     /// Connection log records of all processes, in the order they arrived.
     pub records: Vec<Record>,
+    /// Records of held connections, which began in an earlier window.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub of_held: Vec<Record>,
     /// Counters around the flow, of every pod that was watched.
     pub counters: BTreeMap<String, PodCounters>,
     /// conntrack entries made since the window before, of every pod with rules.
@@ -35,8 +39,8 @@ pub struct Window {
     /// Packets traced rule by rule, by pod; empty where nothing was traced.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub traces: BTreeMap<String, PodTrace>,
-    /// Observations that were lost, in words; what they could have contradicted is unproven.
-    pub lost: Vec<String>,
+    /// Observations that were lost; what they could have contradicted is unproven.
+    pub lost: Vec<Loss>,
     /// Whether the logs showed the flow closed.
     pub quiet: Quiet,
     /// Microseconds from the first byte sent to the last record.

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 /// What is known about a claim. Ordered from good to bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// At least two independent witnesses agree, none contradicts, none is missing.
     Holds,
@@ -18,6 +19,7 @@ pub enum Verdict {
 
 /// Who speaks to a claim.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "by")]
 pub enum Witness {
     /// What the sender got.
     Answer,
@@ -47,10 +49,21 @@ pub enum Witness {
     Model,
     /// The evidence file, on itself.
     File,
+    /// A program that ran for a step, by its exit.
+    Command {
+        /// Pod.
+        pod: String,
+    },
+    /// The rules of a pod, read back after a step.
+    Rules {
+        /// Pod.
+        pod: String,
+    },
 }
 
 /// What a witness says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "finding")]
 pub enum Finding {
     /// It saw what the claim says.
     Agrees,
@@ -83,6 +96,7 @@ pub struct Check {
     /// Who.
     pub witness: Witness,
     /// What.
+    #[serde(flatten)]
     pub finding: Finding,
 }
 
@@ -150,7 +164,11 @@ impl Check {
         if wanted == had {
             Self::agrees(witness)
         } else {
-            Self::contradicts(witness, format!("{what} {wanted}"), format!("{what} {had}"))
+            let words = |it: &T| match what {
+                "" => it.to_string(),
+                what => format!("{what} {it}"),
+            };
+            Self::contradicts(witness, words(wanted), words(had))
         }
     }
 }
@@ -211,6 +229,8 @@ impl fmt::Display for Witness {
             Self::Trace { pod } => write!(f, "trace {pod}"),
             Self::Model => f.write_str("model"),
             Self::File => f.write_str("evidence file"),
+            Self::Command { pod } => write!(f, "command in {pod}"),
+            Self::Rules { pod } => write!(f, "rules of {pod}"),
         }
     }
 }
@@ -260,5 +280,31 @@ mod tests {
         assert_eq!(Claim::new("c", checks.clone()).verdict(), Verdict::Unproven);
         checks.push(Check::contradicts(Witness::Model, "a", "b"));
         assert_eq!(Claim::new("c", checks).verdict(), Verdict::Refuted);
+    }
+
+    #[test]
+    fn in_json_a_check_says_who_found_what() {
+        let log = Witness::Log {
+            pod: "p".into(),
+            role: Role::App,
+        };
+        let checks = [
+            Check::contradicts(log, "a", "b"),
+            Check::disagrees(counters(), "one", Witness::Model, "none"),
+            Check::missing(Witness::Answer, "it"),
+        ];
+        let json = serde_json::json!([
+            {"witness": {"by": "log", "pod": "p", "role": "app"}, "finding": "contradicts", "wanted": "a", "had": "b"},
+            {"witness": {"by": "counters", "pod": "p"}, "finding": "disagrees", "had": "one", "with": {"by": "model"}, "said": "none"},
+            {"witness": {"by": "answer"}, "finding": "missing", "what": "it"},
+        ]);
+        assert_eq!(
+            serde_json::to_value(checks).expect("it has a JSON form"),
+            json
+        );
+        assert_eq!(
+            serde_json::to_value(Verdict::Holds).expect("it has"),
+            "holds"
+        );
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     model::{Journey, JourneyEnd, Outcome, Packet},
     predict::ANY_PORT,
     rules::{Alignment, Hook, RuleId, RuleSet, spec_text},
-    traced::{Header, Step, TracedPacket},
+    traced::{Header, Station, Step, TracedPacket},
 };
 
 use super::pods::rule_name;
@@ -111,7 +111,8 @@ impl Way {
                 had: names.path(had.iter().map(|(_, it)| it), Some(same)),
             });
         }
-        self.fate(packet).or_else(|| self.addresses(packet))
+        let fate = self.fate(packet).or_else(|| self.addresses(packet));
+        fate.or_else(|| source_turned(packet))
     }
 
     fn fate(&self, packet: &TracedPacket) -> Option<Difference> {
@@ -170,8 +171,32 @@ fn is_before_nat(hook: Hook, priority: i32) -> bool {
     }
 }
 
-/// Without rules a packet leaves as it came.
+/// The ways through a machine: out, in, and both over lo; on to somewhere else.
+const WAYS: [&[Hook]; 4] = [
+    &[Hook::Output, Hook::Postrouting],
+    &[Hook::Prerouting, Hook::Input],
+    &[
+        Hook::Output,
+        Hook::Postrouting,
+        Hook::Prerouting,
+        Hook::Input,
+    ],
+    &[Hook::Prerouting, Hook::Forward, Hook::Postrouting],
+];
+
+/// Without rules a packet takes one of the ways there are, and leaves as it came.
 fn untouched(packet: &TracedPacket) -> Option<Difference> {
+    let hooks = packet.hooks();
+    if !WAYS.contains(&&hooks[..]) {
+        let words = |all: &[Hook]| {
+            let names: Vec<String> = all.iter().map(ToString::to_string).collect();
+            names.join(", ")
+        };
+        return Some(Difference::Seen {
+            wanted: WAYS.map(words).join(", or "),
+            had: words(&hooks),
+        });
+    }
     let ends = |header: &Header| (header.source, header.destination_end());
     let first = ends(packet.first());
     let mut rest = packet.stations.iter();
@@ -179,6 +204,28 @@ fn untouched(packet: &TracedPacket) -> Option<Difference> {
     Some(Difference::Seen {
         wanted: at(changed.hook, first),
         had: at(changed.hook, ends(&changed.header)),
+    })
+}
+
+/// Which port a packet comes from is not predicted; but it stays, and is another one at nat's place only.
+fn source_turned(packet: &TracedPacket) -> Option<Difference> {
+    let turns = |it: &Station| matches!(it.hook, Hook::Input | Hook::Postrouting);
+    let is_behind = |it: &Station| turns(it) && !is_before_nat(it.hook, it.priority);
+    let is_ahead = |it: &Station| turns(it) && is_before_nat(it.hook, it.priority);
+    let between = |a: &Station, b: &Station| match a.hook == b.hook {
+        true => is_ahead(a) && is_behind(b),
+        false => is_ahead(a) || is_behind(b),
+    };
+    let mut steps = packet.stations.windows(2);
+    let odd = |pair: &&[Station]| {
+        let (a, b) = (&pair[0], &pair[1]);
+        a.header.source_end() != b.header.source_end() && !between(a, b)
+    };
+    let pair = steps.find(odd)?;
+    let words = |it: &Station| format!("{} from {}", pair[1].hook, it.header.source_end());
+    Some(Difference::Seen {
+        wanted: words(&pair[0]),
+        had: words(&pair[1]),
     })
 }
 

@@ -99,21 +99,13 @@ pub enum NetfilterError {
         #[source]
         source: serde_json::Error,
     },
-    /// conntrack could not be watched, or events were lost.
+    /// conntrack could not be watched.
     #[error("could not watch conntrack over netlink")]
     Conntrack {
         /// The error.
         #[source]
         source: io::Error,
     },
-}
-
-impl NetfilterError {
-    /// True when the kernel dropped events because nobody read them in time.
-    pub fn is_overrun(&self) -> bool {
-        let overrun = Some(nix::libc::ENOBUFS);
-        matches!(self, Self::Conntrack { source } if source.raw_os_error() == overrun)
-    }
 }
 
 /// Where a program comes from; `ci/just` installs the same.

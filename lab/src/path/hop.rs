@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::SocketAddr};
 
 use serde::Serialize;
 
-use super::Process;
+use super::{Process, Source};
 use crate::{
     model::{Mismatch, WithoutNat},
     traced::{Hook, Verdict},
@@ -214,6 +214,20 @@ impl Witness {
     }
 }
 
+impl Changed {
+    /// Whether nat gives the connection another source port, of its own choice and for no rule, or takes it back for the
+    /// answer: what it called from, with the port, would make two connections one behind nat
+    /// (`nf_nat_used_tuple` in net/netfilter/nf_nat_core.c).
+    pub fn is_other_port(&self, source: &Source) -> bool {
+        let (own, other) = match self {
+            Self::Source { before, after } => (before, after),
+            Self::Destination { before, after } => (after, before),
+            Self::Mark { .. } | Self::ConnectionMark { .. } | Self::Zone { .. } => return false,
+        };
+        (own.ip(), Some(own.port())) == (source.address, source.port) && own.ip() == other.ip()
+    }
+}
+
 impl Hop {
     /// A hop at a hook, not numbered yet, which nobody saw yet.
     pub(super) fn at(
@@ -247,13 +261,18 @@ impl Hop {
         }
     }
 
-    /// Whether anything but "it went on" happened here.
+    /// Whether nothing but "it went on" happened here.
     pub fn is_silent(&self) -> bool {
+        self.is_silent_but_for(|_| false)
+    }
+
+    /// The same, where some changes do not count.
+    pub fn is_silent_but_for(&self, uncounted: impl Fn(&Changed) -> bool) -> bool {
         let idle = match &self.event {
             Event::Passed { .. } => true,
             Event::Policy { verdict, .. } => *verdict == Verdict::Accept,
             _ => false,
         };
-        idle && self.changes.is_empty() && self.contradictions.is_empty()
+        idle && self.changes.iter().all(uncounted) && self.contradictions.is_empty()
     }
 }

@@ -5,6 +5,9 @@
 //! trace shows it. Where the two differ, the hop says so. Without a trace the hops are the model's, and counters, logs
 //! and conntrack are their other witnesses.
 
+mod answer;
+mod chain;
+mod ends;
 mod hop;
 mod kernel;
 mod leg;
@@ -13,6 +16,7 @@ mod namespace;
 mod notes;
 mod observed;
 mod recorded;
+mod seen;
 mod walk;
 mod witnesses;
 

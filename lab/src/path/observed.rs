@@ -1,5 +1,7 @@
 //! What was observed of one connection, with what was predicted of it.
 
+use std::net::SocketAddr;
+
 use hoplab_proxies::record::{ConnectResult, Transport};
 
 use super::{Process, Source};
@@ -19,7 +21,7 @@ pub(super) struct Observed<'a> {
     pub parent: Option<usize>,
     pub opener: Process,
     pub source: Source,
-    pub destination: std::net::SocketAddr,
+    pub destination: SocketAddr,
     pub mark: u32,
     pub transport: Transport,
     pub opened: Option<(&'a End, &'a Opened)>,
@@ -128,6 +130,11 @@ fn process(end: &End, opened: &Opened) -> Process {
 }
 
 impl Observed<'_> {
+    /// Its source, where a log tells.
+    pub fn local(&self) -> Option<SocketAddr> {
+        self.opened?.1.local()
+    }
+
     /// errno of connect(2), when it failed.
     pub fn failed(&self) -> Option<String> {
         match &self.opened?.1.result {

@@ -57,7 +57,7 @@ pub fn of_window(
             Quiet::Closed => Vec::new(),
             Quiet::Deadline(open) => open.clone(),
         },
-        lost: window.lost.clone(),
+        lost: window.lost.iter().map(ToString::to_string).collect(),
         legs: legs.collect(),
     };
     path.number();

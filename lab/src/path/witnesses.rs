@@ -18,12 +18,17 @@ pub(super) fn add(leg: &mut Leg, observed: &Observed<'_>, window: &Window) {
             }
             for change in &hop.changes {
                 let told = match (change, entry) {
-                    (Changed::Destination { before, after }, Some(entry)) => {
-                        (*before, *after) == (entry.original.dst, entry.reply.src)
-                    }
-                    (Changed::Source { before, after }, Some(entry)) => {
-                        (*before, *after) == (entry.reply.src, entry.original.dst)
-                    }
+                    // There the one end is turned, back the other: each to what the other tuple has.
+                    (Changed::Destination { before, after }, Some(entry)) => [
+                        (entry.original.dst, entry.reply.src),
+                        (entry.reply.dst, entry.original.src),
+                    ]
+                    .contains(&(*before, *after)),
+                    (Changed::Source { before, after }, Some(entry)) => [
+                        (entry.reply.src, entry.original.dst),
+                        (entry.original.src, entry.reply.dst),
+                    ]
+                    .contains(&(*before, *after)),
                     (Changed::Zone { zone }, Some(entry)) => entry.zone == Some(*zone),
                     (Changed::ConnectionMark { after, .. }, Some(entry)) => entry.mark == *after,
                     _ => false,
@@ -35,6 +40,10 @@ pub(super) fn add(leg: &mut Leg, observed: &Observed<'_>, window: &Window) {
                 let logged = accepted.is_some_and(|it| match change {
                     Changed::Destination { before, after } => {
                         it.local == *after && it.original_dst.addr() == Some(*before)
+                    }
+                    // The one log has the port it called from, the other the port it was called from.
+                    Changed::Source { before, after } => {
+                        it.peer == *after && observed.local() == Some(*before)
                     }
                     _ => false,
                 });

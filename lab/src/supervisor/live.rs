@@ -1,7 +1,7 @@
 //! A running lab: its namespaces, its processes, and what was last read of its counters.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Instant,
 };
 
@@ -16,12 +16,17 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{observers::PodWatch, quiet};
+use super::{
+    held::{EndKey, HeldConnection},
+    observers::PodWatch,
+    quiet,
+};
 use crate::{
-    evidence::{ConntrackEntry, ProcessUp},
+    evidence::{ConntrackEntry, Loss, Observer, ProcessUp},
     failure::{Class, Failure},
     net::Namespace,
     netfilter::{ConntrackWatch, RuleTool as Tool},
+    plan::ProcessPlan,
     process::{Exit, Input, ProcessError, Report, Sink, Spawned, Stub},
     rules::{CounterSnapshot, Family, RuleSet},
     traced::{PodTrace, Tracing},
@@ -47,10 +52,20 @@ pub(super) struct Live {
     pub next_call: u64,
     /// Processes that have not answered yet to the last [`Live::ask_all`], and its number.
     pub unsynced: (u64, usize),
+    /// Connections that flows hold open, by name.
+    pub held: BTreeMap<String, HeldConnection>,
+    /// Records of those, which no window has taken yet.
+    pub of_held: Vec<Record>,
+    /// Ends of connections that were released just now.
+    pub released: BTreeSet<EndKey>,
+    /// How each lasting process of a pod was started.
+    pub plans: BTreeMap<(String, Role), ProcessPlan>,
     /// First process that ended, or wrote nonsense, without being asked to.
     pub broken: Option<ProcessError>,
     /// How much is traced.
     pub tracing: Tracing,
+    /// Bytes that each socket of an observer may hold of what nobody has read yet; none: the usual.
+    pub event_room: Option<usize>,
     /// It outlives the command that brought it up: observers are there only while a flow is sent.
     pub is_kept: bool,
 }
@@ -63,8 +78,6 @@ pub(super) struct LivePod {
     pub counters: Vec<CounterSnapshot>,
     /// Every conntrack entry since the rules were applied; none in a pod without rules, where conntrack sleeps.
     pub conntrack: Option<ConntrackWatch>,
-    /// Events of conntrack were lost since it was last taken.
-    pub overrun: bool,
     /// Rules that the kernel held when they were last read. Legacy iptables only, whose trace tells no more than places.
     pub legacy: Vec<RuleSet>,
     /// None while nothing is traced.
@@ -76,6 +89,8 @@ pub(super) struct LiveStub {
     pub name: String,
     pub pod: Option<String>,
     pub role: Role,
+    /// A step asked it to end.
+    pub stopped: bool,
     /// None once it was asked to end.
     pub input: Option<Input>,
     pub ready: Option<ProcessUp>,
@@ -89,6 +104,7 @@ impl LiveStub {
             name,
             pod,
             role,
+            stopped: false,
             input: None,
             ready: None,
             exit: None,
@@ -121,13 +137,19 @@ impl LiveStub {
 #[derive(Default)]
 pub(super) struct NewEntries {
     pub entries: BTreeMap<String, Vec<ConntrackEntry>>,
-    /// What was lost, in words.
-    pub lost: Vec<String>,
+    /// What was lost.
+    pub lost: Vec<Loss>,
 }
 
 impl Live {
     /// Files a report; nothing is ever dropped.
     pub fn take_report(&mut self, report: Report) {
+        if let Spawned::Line(Line::Record(record)) = &report.what
+            && self.is_of_held(record)
+        {
+            self.of_held.push(record.clone());
+            return;
+        }
         let Some(stub) = self.stubs.get_mut(report.stub) else {
             return;
         };
@@ -187,7 +209,7 @@ impl Live {
     pub fn stub_of(&self, pod: &str, role: Role) -> Option<Stub> {
         self.stubs
             .iter()
-            .position(|s| s.role == role && s.pod.as_deref() == Some(pod))
+            .position(|s| s.role == role && !s.stopped && s.pod.as_deref() == Some(pod))
     }
 
     /// Waits until conntrack in every pod with rules holds the flow's TCP connections for over, and says which it does
@@ -203,7 +225,6 @@ impl Live {
                 Ok(open) => words.extend(open.iter().map(|source| {
                     format!("for conntrack of {name} the connection from {source} is not over")
                 })),
-                Err(error) if error.is_overrun() => pod.overrun = true,
                 Err(error) => return Err(error.into()),
             }
         }
@@ -217,16 +238,17 @@ impl Live {
             mut lost,
         } = NewEntries::default();
         for (name, pod) in &mut self.pods {
-            if std::mem::take(&mut pod.overrun) {
-                lost.push(overrun(name));
-            }
-            match pod.conntrack.as_mut().map(ConntrackWatch::take) {
-                None => {}
-                Some(Ok(taken)) => {
-                    entries.insert(name.clone(), taken);
-                }
-                Some(Err(error)) if error.is_overrun() => lost.push(overrun(name)),
-                Some(Err(error)) => return Err(error.into()),
+            let Some(watch) = &mut pod.conntrack else {
+                continue;
+            };
+            entries.insert(name.clone(), watch.take()?);
+            match watch.newly_lost() {
+                0 => {}
+                events => lost.push(Loss {
+                    of: Observer::Conntrack,
+                    pod: name.clone(),
+                    what: format!("{events} messages dropped by the kernel (ENOBUFS)"),
+                }),
             }
         }
         Ok(NewEntries { entries, lost })
@@ -240,14 +262,18 @@ impl Live {
         Ok(())
     }
 
-    /// Packets traced in every pod since the last call, and what was lost, in words.
-    pub fn traces(&mut self) -> Result<(BTreeMap<String, PodTrace>, Vec<String>), Failure> {
+    /// Packets traced in every pod since the last call, and what was lost.
+    pub fn traces(&mut self) -> Result<(BTreeMap<String, PodTrace>, Vec<Loss>), Failure> {
         let (mut traces, mut lost) = (BTreeMap::new(), Vec::new());
         for (name, pod) in &mut self.pods {
             if let Some(watch) = &mut pod.trace {
                 let (trace, words) = watch.take()?;
                 traces.insert(name.clone(), trace);
-                lost.extend(words.map(|it| format!("the trace of {name}: {it}")));
+                lost.extend(words.map(|what| Loss {
+                    of: Observer::Trace,
+                    pod: name.clone(),
+                    what,
+                }));
             }
         }
         Ok((traces, lost))
@@ -260,10 +286,6 @@ impl Live {
             None => Ok(()),
         }
     }
-}
-
-fn overrun(pod: &str) -> String {
-    format!("conntrack events of {pod} (ENOBUFS)")
 }
 
 fn ready(role: Role, listeners: Vec<std::net::SocketAddr>, pid: u32, owner: Owner) -> ProcessUp {

@@ -1,7 +1,7 @@
 //! What is traced in the pods. Observers stay as long as the lab, and are read after each flow; in a lab that outlives
 //! its command they are there only while a flow is sent: who looks around in a pod finds the pod's own rules.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, thread};
 
 use nix::net::if_::if_nameindex;
 
@@ -9,6 +9,7 @@ use super::live::Live;
 use crate::{
     evidence::ConntrackEntry,
     failure::Failure,
+    net::Job,
     netfilter::{Backend, RuleTool as Tool},
     rules::RuleSet,
     trace::{self, Lost, Options, Packets, Selection, TraceError, TraceWatch, TracedPacket},
@@ -30,8 +31,8 @@ pub(super) struct PodWatch {
 }
 
 impl PodWatch {
-    /// Puts observers into the namespace of the calling thread, whose rules are `saved`; none with tracing off.
-    /// Of these only those of legacy iptables matter.
+    /// Puts observers into the namespace of the calling thread, whose rules are `saved`; none with tracing off. Of these
+    /// only those of legacy iptables matter. `room` is that of each socket, where it is not the usual.
     ///
     /// # Errors
     /// As [`TraceWatch::open`].
@@ -39,6 +40,7 @@ impl PodWatch {
         tracing: Tracing,
         tool: Tool,
         saved: &[RuleSet],
+        room: Option<usize>,
     ) -> Result<Option<Self>, TraceError> {
         let packets = match tracing {
             Tracing::Off => return Ok(None),
@@ -49,13 +51,14 @@ impl PodWatch {
             Tool::Iptables(Backend::Legacy) => saved.to_vec(),
             Tool::Iptables(Backend::Nft) | Tool::Nft => Vec::new(),
         };
+        let usual = Options::default();
         let watch = TraceWatch::open(Options {
             selection: Selection {
                 packets,
                 ..Selection::default()
             },
             legacy,
-            ..Options::default()
+            room: room.unwrap_or(usual.room),
         })?;
         Ok(Some(Self {
             watch,
@@ -100,13 +103,13 @@ impl Live {
     /// # Errors
     /// As [`TraceWatch::open`], for the first pod; others may have observers then.
     pub fn observe(&mut self) -> Result<(), Failure> {
-        let (tracing, tool) = (self.tracing, self.tool);
+        let (tracing, tool, room) = (self.tracing, self.tool, self.event_room);
         let mut jobs = Vec::new();
         for pod in self.pods.values_mut().filter(|pod| pod.trace.is_none()) {
             let rules = pod.legacy.clone();
             let job = pod
                 .namespace
-                .job(move |_| PodWatch::open(tracing, tool, &rules));
+                .job(move |_| PodWatch::open(tracing, tool, &rules, room));
             jobs.push((pod, job));
         }
         // All have begun: one that fails leaves nothing that is still to come.
@@ -124,14 +127,17 @@ impl Live {
     pub fn stop_observing(&mut self) {
         let mut jobs = Vec::new();
         for pod in self.pods.values_mut() {
-            if let Some(watch) = pod.trace.take() {
-                jobs.push(pod.namespace.job(move |_| drop(watch)));
+            if let Some(mut watch) = pod.trace.take() {
+                jobs.push(pod.namespace.job(move |_| {
+                    watch.watch.withdraw();
+                    watch
+                }));
             }
         }
-        for job in jobs {
-            // The thread is gone only with its namespace.
-            let _ = job.wait();
-        }
+        // A thread is gone only with its namespace.
+        let gone: Vec<_> = jobs.into_iter().flat_map(Job::wait).collect();
+        // To close their sockets takes longer, see `withdraw`.
+        thread::spawn(move || drop(gone));
     }
 
     /// From now on commands come and go.

@@ -20,6 +20,8 @@ pub(super) struct Shared {
     pub tool: Tool,
     pub rules: RuleTexts,
     pub tracing: Tracing,
+    /// Bytes that each socket of an observer may hold; none: the usual.
+    pub event_room: Option<usize>,
     pub bridge: String,
     pub neighbours: Vec<(IpAddr, Mac)>,
     pub node: net::Sender,
@@ -80,7 +82,10 @@ fn build_inside(
     if plan.intercepted {
         applied = Some(apply(shared, &inside.name)?);
         write_sysctls(&plan.conntrack_sysctls)?;
-        conntrack = Some(ConntrackWatch::open()?);
+        conntrack = Some(match shared.event_room {
+            None => ConntrackWatch::open()?,
+            Some(bytes) => ConntrackWatch::with_room(bytes)?,
+        });
         for step in &plan.routes {
             add_route(netlink, step)?;
         }
@@ -93,7 +98,7 @@ fn build_inside(
     phase("processes");
     // While the processes start.
     let saved = applied.as_ref().map_or(&[][..], |it| &it.saved);
-    let trace = PodWatch::open(shared.tracing, shared.tool, saved)?;
+    let trace = PodWatch::open(shared.tracing, shared.tool, saved, shared.event_room)?;
     phase("observers");
     Ok(Built {
         applied,

@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hoplab_proxies::record::Role;
+
 use super::{
     Event,
     live::{Live, LivePod, LiveStub},
@@ -21,7 +23,7 @@ use crate::{
     failure::{Class, Failure},
     net::{Namespace, NetError, write_sysctls},
     netfilter::{self, Backend, Chosen, Holder, NetfilterError, RuleTool as Tool},
-    plan::Plan,
+    plan::{Plan, ProcessPlan},
     process::{self, ProcessError, Sink},
     rules::{Family, Written},
 };
@@ -58,6 +60,7 @@ pub(super) fn up(
         tool,
         rules: plan.rules.clone(),
         tracing: plan.tracing,
+        event_room: plan.event_room,
         bridge: plan.node.bridge.clone(),
         neighbours: plan.neighbours.clone(),
         node: node.sender(),
@@ -78,8 +81,13 @@ pub(super) fn up(
         replies: BTreeMap::new(),
         next_call: 0,
         unsynced: (0, 0),
+        held: BTreeMap::new(),
+        of_held: Vec::new(),
+        released: Default::default(),
+        plans: plans(&plan),
         broken: None,
         tracing: plan.tracing,
+        event_room: plan.event_room,
         is_kept: false,
     };
     start_in_node(&plan, &mut live)?;
@@ -143,6 +151,14 @@ fn node(plan: &Plan) -> Result<Namespace, NetError> {
     })
     .wait()??;
     Ok(node)
+}
+
+/// How each process of a pod is started.
+fn plans(plan: &Plan) -> BTreeMap<(String, Role), ProcessPlan> {
+    let pods = plan.pods.iter();
+    let all = pods.flat_map(|pod| pod.processes.iter().map(|it| (pod.name.clone(), it)));
+    let keyed = all.map(|(pod, it)| ((pod, process::role_of(&it.config.part)), it.clone()));
+    keyed.collect()
 }
 
 /// Starts the node's own processes, before any pod asks them anything.
@@ -212,7 +228,6 @@ fn build(plan: &Plan, shared: &Arc<Shared>, live: &mut Live) -> Result<Vec<PodUp
             intercepted: pod.intercepted,
             counters: up.counters.clone(),
             conntrack: built.conntrack,
-            overrun: false,
             legacy,
             trace: built.trace,
         };

@@ -30,7 +30,7 @@ pub struct NamespaceTrace {
     texts_of: Option<u32>,
     interfaces: BTreeMap<u32, String>,
     /// Times that events of conntrack were lost.
-    overruns: u64,
+    events_lost: u64,
 }
 
 impl NamespaceTrace {
@@ -60,7 +60,7 @@ impl NamespaceTrace {
             texts: RuleTexts::default(),
             texts_of: None,
             interfaces,
-            overruns: 0,
+            events_lost: 0,
         };
         // The observers themselves made one generation; if that is all, the rules are as they were read.
         if trace.rules.generation.wrapping_add(1) == trace.watch.generation() {
@@ -156,11 +156,8 @@ impl NamespaceTrace {
         &mut self,
         packets: impl IntoIterator<Item = &'a mut TracedPacket>,
     ) -> Result<(), TraceError> {
-        match self.conntrack.begun() {
-            Ok(entries) => self.entries.add(entries),
-            Err(error) if error.is_overrun() => self.overruns += 1,
-            Err(error) => return Err(error.into()),
-        }
+        self.entries.add(self.conntrack.begun()?);
+        self.events_lost += self.conntrack.newly_lost();
         for packet in packets {
             let entry = packet
                 .conntrack
@@ -176,7 +173,7 @@ impl NamespaceTrace {
     /// What was lost since it was opened, events of conntrack included.
     pub fn lost(&self) -> Lost {
         let mut lost = self.watch.lost();
-        lost.overruns += self.overruns;
+        lost.messages += self.events_lost;
         lost
     }
 

@@ -1,26 +1,16 @@
 //! Netlink sockets of the namespace the calling thread is in.
 
-use std::{io, os::fd::AsRawFd};
+use std::io;
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
-use nix::{
-    libc,
-    sys::socket::{setsockopt, sockopt},
-};
+use nix::libc;
 
 use super::wire::{Attributes, Malformed, Message, messages, request};
+use crate::netfilter::room;
 
 /// Room for what one read takes: a dump comes in pieces of at most 32 KiB.
 const READ_BUFFER: usize = 64 << 10;
-
-/// No datagram takes less of a socket's room: the kernel counts its own data about it too.
-const SMALLEST: usize = 512;
-
-// Fields of SO_MEMINFO, from linux/sock_diag.h.
-const MEMORY_WAITING: usize = 0;
-const MEMORY_DROPS: usize = 8;
-const MEMORY_FIELDS: usize = 9;
 
 // Message types below the first of netfilter's.
 const ERROR: u16 = 2;
@@ -212,11 +202,8 @@ impl Listening {
     pub fn open(room: usize) -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_NETFILTER)?;
         socket.bind_auto()?;
-        if setsockopt(&socket, sockopt::RcvBufForce, &room).is_err() {
-            setsockopt(&socket, sockopt::RcvBuf, &room)?;
-        }
+        let room = room::give(&mut socket, room)?;
         socket.set_non_blocking(true)?;
-        let room = socket.get_rx_buf_sz()?;
         Ok(Self {
             socket,
             buffer: vec![0; READ_BUFFER],
@@ -267,31 +254,12 @@ impl Listening {
 
     /// Messages the kernel could not give to this socket, since it was opened.
     pub fn dropped(&self) -> io::Result<u64> {
-        Ok(self.memory()?[MEMORY_DROPS].into())
+        room::dropped(&self.socket)
     }
 
     /// Datagrams that wait to be read, at most.
     pub fn waiting(&self) -> io::Result<usize> {
-        Ok(self.memory()?[MEMORY_WAITING] as usize / SMALLEST + 1)
-    }
-
-    fn memory(&self) -> io::Result<[u32; MEMORY_FIELDS]> {
-        let mut numbers = [0u32; MEMORY_FIELDS];
-        let mut length = size_of_val(&numbers) as libc::socklen_t;
-        // SAFETY: the pointers are to values of the sizes given, alive during the call.
-        let code = unsafe {
-            libc::getsockopt(
-                self.socket.as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_MEMINFO,
-                numbers.as_mut_ptr().cast(),
-                &raw mut length,
-            )
-        };
-        if code != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(numbers)
+        room::waiting(&self.socket)
     }
 
     pub fn as_socket(&self) -> &Socket {

@@ -39,8 +39,9 @@ const LISTEN: &str = "listen to the trace of packets";
 /// Packets, rules and counters of the namespace stay as they are: the observers are in a table of their own, of type
 /// filter, and accept everything.
 pub struct TraceWatch {
-    /// Owns the table of observers; `None` once they are removed.
-    owner: Option<Asking>,
+    /// Owns the table of observers.
+    owner: Asking,
+    is_there: bool,
     queries: Asking,
     events: Listening,
     logs: Listening,
@@ -109,7 +110,8 @@ impl TraceWatch {
             book
         };
         Ok(Self {
-            owner: Some(owner),
+            owner,
+            is_there: true,
             queries,
             events,
             logs,
@@ -217,8 +219,8 @@ impl TraceWatch {
     /// To close the socket would do, were it not for a child that another thread is just starting: until it executes
     /// its program it holds a copy of the socket, and with it the table.
     pub(super) fn remove(&mut self) {
-        if let Some(mut owner) = self.owner.take()
-            && let Err(error) = owner.transact(&[Observers::removal(&self.table)])
+        if std::mem::take(&mut self.is_there)
+            && let Err(error) = self.owner.transact(&[Observers::removal(&self.table)])
         {
             tracing::warn!(table = self.table, %error, "could not remove the observers; closing their socket will");
         }
@@ -226,13 +228,22 @@ impl TraceWatch {
     }
 }
 
-impl Drop for TraceWatch {
-    fn drop(&mut self) {
+impl TraceWatch {
+    /// Leaves the namespace as if it had never been there: without table, loggers and log groups. What remains is to
+    /// drop the watch: to close the socket that owned a table takes some milliseconds, for which the kernel waits (a
+    /// grace period of RCU), and which are nobody's to wait for.
+    pub fn withdraw(&mut self) {
         self.remove();
-        for group in &self.groups {
+        for group in self.groups.drain(..) {
             if let Err(error) = leave(&self.logs, group.number) {
                 tracing::warn!(group = group.number, %error, "could not leave an nflog group; closing its socket will");
             }
         }
+    }
+}
+
+impl Drop for TraceWatch {
+    fn drop(&mut self) {
+        self.withdraw();
     }
 }

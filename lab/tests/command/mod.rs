@@ -24,6 +24,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+#[cfg(feature = "kernel")]
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
 /// A lab of two pods, `small`: a caller without a sidecar, and the pod it calls.
 pub const SMALL: &str = include_str!("small.toml");
 
@@ -38,7 +44,10 @@ pub struct Running {
     child: Child,
     lines: Receiver<String>,
     stderr: String,
-    stdout: thread::JoinHandle<String>,
+    /// None once it was taken.
+    stdout: Option<thread::JoinHandle<String>>,
+    /// In the environment of it and of whatever it starts: `NAME=value`.
+    mark: String,
 }
 
 /// A command that ended.
@@ -61,14 +70,11 @@ pub fn hoplab<S: AsRef<OsStr>>(args: &[S]) -> Command {
 /// Runs a command to its end, and fails if a process that it started is still there then.
 #[track_caller]
 pub fn run(command: &mut Command) -> Ended {
-    // Inherited by whatever it starts.
-    let mark = format!("HOPLAB_TEST_RUN={}-{}", std::process::id(), number());
-    let (name, value) = mark.split_once('=').expect("written above");
-    let ended = Running::start(command.env(name, value)).ended();
-    let left = || -> Vec<i32> { traces::with_environment(&mark).collect() };
-    wait_for("the end of what it started", || {
-        left().is_empty().then_some(())
-    });
+    let running = Running::start(command);
+    let mark = running.mark.clone();
+    let ended = running.ended();
+    let left = || traces::with_environment(&mark).count();
+    wait_for("the end of what it started", || (left() == 0).then_some(()));
     ended
 }
 
@@ -78,7 +84,11 @@ impl Running {
     }
 
     pub fn start_with_input(command: &mut Command, stdin: Stdio) -> Self {
+        const MARK: &str = "HOPLAB_TEST_RUN";
+        let value = format!("{}-{}", std::process::id(), number());
+        let mark = format!("{MARK}={value}");
         let mut child = command
+            .env(MARK, value)
             .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -100,7 +110,8 @@ impl Running {
             child,
             lines,
             stderr: String::new(),
-            stdout,
+            stdout: Some(stdout),
+            mark,
         }
     }
 
@@ -135,10 +146,11 @@ impl Running {
         let status = self.exits();
         let deadline = Instant::now() + DEADLINE;
         while self.line(deadline).is_some() {}
+        let stdout = self.stdout.take().expect("nobody else takes it");
         Ended {
             status,
-            stdout: self.stdout.join().expect("the reader does not panic"),
-            stderr: self.stderr,
+            stdout: stdout.join().expect("the reader does not panic"),
+            stderr: std::mem::take(&mut self.stderr),
         }
     }
 
@@ -149,6 +161,20 @@ impl Running {
         self.stderr += &line;
         self.stderr.push('\n');
         Some(line)
+    }
+}
+
+#[cfg(feature = "kernel")]
+impl Drop for Running {
+    /// A test that fails leaves nobody behind: one that was told to stand still would do so for ever.
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            return;
+        }
+        for pid in traces::with_environment(&self.mark) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        let _ = self.child.wait();
     }
 }
 

@@ -48,6 +48,7 @@ fn the_list_and_the_status_agree_with_the_kernel() {
     assert_eq!(list[0]["pid"], runtime.pid("small"));
     let status = json(&["status", "--json"]);
     assert_eq!(status["in_use"], false);
+    assert_eq!(status["families"], serde_json::json!(["ipv4"]));
     let processes = status["pods"][1]["processes"].as_array().expect("a list");
     let mut owners = Vec::new();
     for process in processes {

@@ -56,19 +56,27 @@ pub fn loopback(family: Family) -> IpAddr {
 /// Runs the body of a test where it may make namespaces: as root here, otherwise as root of a user namespace, in a
 /// process of its own.
 pub fn in_sandbox(body: impl FnOnce()) {
-    if Uid::effective().is_root() {
+    match Uid::effective().is_root() {
+        true => body(),
+        false => in_user_namespace(&["--map-auto"], body),
+    }
+}
+
+/// Runs the body of a test as root of a user namespace, in a process of its own; without `--map-auto` there is no other
+/// user in it.
+pub fn in_user_namespace(more: &[&str], body: impl FnOnce()) {
+    if std::env::var_os(INNER).is_some() {
+        assert!(Uid::effective().is_root(), "no root in the user namespace");
         return body();
     }
-    assert!(
-        std::env::var_os(INNER).is_none(),
-        "no root in the user namespace"
-    );
     let test = thread::current()
         .name()
         .expect("libtest names it")
         .to_owned();
     let ended = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--map-auto", "--"])
+        .args(["--user", "--map-root-user"])
+        .args(more)
+        .arg("--")
         .arg(std::env::current_exe().expect("it has a path"))
         .args(["--exact", &test, "--nocapture", "--include-ignored"])
         .env(INNER, "1")

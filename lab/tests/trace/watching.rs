@@ -2,20 +2,20 @@
 
 use std::{
     io::Write as _,
-    net::SocketAddr,
+    net::{SocketAddr, UdpSocket},
     process::{Command, Stdio},
 };
 
 use hoplab::{
     netfilter::Backend,
     rules::Family,
-    trace::{Options, Ordinal, Packets, Selection, TracedPacket},
+    trace::{Options, Ordinal, Packets, Selection, TraceWatch, TracedPacket},
 };
 use rstest::rstest;
 
 use super::{
     APP, Pair,
-    sandbox::{in_sandbox, loopback},
+    sandbox::{in_sandbox, in_user_namespace, loopback},
     stopped, told,
 };
 
@@ -57,20 +57,82 @@ fn the_same_traffic_with_room_for_it_loses_nothing(
         let mut watch = pair.watch(Selection::default());
         let to = SocketAddr::new(loopback(Family::V4), 9);
         let socket = pair.datagrams(APP, SocketAddr::new(loopback(Family::V4), 0));
-        let mut packets = Vec::new();
+        read_on(&mut watch, &socket, to);
+        stopped(watch);
+    });
+}
+
+/// Sends 500 datagrams to nobody, and reads after each. All that were sent must be there.
+fn read_on(watch: &mut TraceWatch, socket: &UdpSocket, to: SocketAddr) {
+    let mut packets = Vec::new();
+    for _ in 0..500 {
+        let _ = socket.send_to(b"much", to);
+        packets.extend(watch.ended().expect("the sockets work"));
+    }
+    packets.extend(watch.drain().expect("the sockets work"));
+    let queries = packets.iter().filter(|it| it.first().protocol == 17);
+    let queries = queries.count();
+    assert!(
+        queries >= 250,
+        "every second call is told the error of the one before: {queries}"
+    );
+}
+
+/// What a supervisor does where there is little room, as an ordinary user's has: it reads while the flow goes on.
+#[rstest]
+fn little_room_is_enough_for_what_is_read_while_it_goes_on(
+    #[values(Backend::Nft, Backend::Legacy)] backend: Backend,
+) {
+    in_sandbox(|| {
+        let pair = Pair::with_sidecar(backend, Family::V4, "");
+        let little = || {
+            pair.watch_with(Options {
+                room: 128 << 10,
+                ..pair.options(Selection {
+                    packets: Packets::All,
+                    ..Selection::default()
+                })
+            })
+        };
+        let to = SocketAddr::new(loopback(Family::V4), 9);
+        let socket = pair.datagrams(APP, SocketAddr::new(loopback(Family::V4), 0));
+        let mut watch = little();
+        read_on(&mut watch, &socket, to);
+        stopped(watch);
+        // The same, read at the end.
+        let mut watch = little();
         for _ in 0..500 {
             let _ = socket.send_to(b"much", to);
-            packets.extend(watch.ended().expect("the sockets work"));
         }
-        packets.extend(stopped(watch));
-        let queries = packets
-            .iter()
-            .filter(|it| it.first().protocol == 17)
-            .count();
-        assert!(
-            queries >= 250,
-            "every second call is told the error of the one before: {queries}"
-        );
+        watch.drain().expect("loss is no error");
+        assert!(watch.lost().messages > 500, "{:?}", watch.lost());
+    });
+}
+
+/// Without root of the machine there is no SO_RCVBUFFORCE: the room is what the machine gives to anyone.
+#[rstest]
+fn as_an_ordinary_user_the_room_is_the_machines_limit_and_is_made_use_of(
+    #[values(Backend::Nft, Backend::Legacy)] backend: Backend,
+) {
+    in_user_namespace(&[], || {
+        let limit = std::fs::read_to_string("/proc/sys/net/core/rmem_max").expect("a limit");
+        let limit: usize = limit.trim().parse().expect("a number");
+        let pair = Pair::new(backend, Family::V4);
+        // There is one user in this namespace: no rule can name another.
+        pair.apply("*nat\n-A OUTPUT -p udp -m udp --dport 9 -j ACCEPT\nCOMMIT\n");
+        let asked = limit + (1 << 20);
+        let options = |room| Options {
+            room,
+            ..pair.options(Selection::default())
+        };
+        let mut watch = pair.watch_with(options(asked));
+        // The kernel counts its own data about a message too, and doubles what is asked for.
+        assert_eq!(watch.room(), 2 * limit);
+        let to = SocketAddr::new(loopback(Family::V4), 9);
+        let own = SocketAddr::new(loopback(Family::V4), 0);
+        let socket = pair.in_pod(move |_| UdpSocket::bind(own).expect("a free port"));
+        read_on(&mut watch, &socket, to);
+        stopped(watch);
     });
 }
 

@@ -109,23 +109,28 @@ const NATIVE: &str = "table inet istio-proxy-nat {
 }
 ";
 
+/// Applies rules as Istio's native nft mode has them.
+pub fn native(pod: &Pod) {
+    pod.pair.in_pod(|_| {
+        let mut nft = Command::new("nft")
+            .args(["-f", "-"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("nft");
+        let mut stdin = nft.stdin.take().expect("it is piped");
+        stdin.write_all(NATIVE.as_bytes()).expect("it reads");
+        drop(stdin);
+        assert!(nft.wait().expect("it ends").success());
+    });
+}
+
 #[rstest]
 fn rules_of_native_nft_are_shown_in_the_words_of_nft(
     #[values(Family::V4, Family::V6)] family: Family,
 ) {
     in_sandbox(|| {
         let pod = Pod::new(Backend::Nft, family);
-        pod.pair.in_pod(|_| {
-            let mut nft = Command::new("nft")
-                .args(["-f", "-"])
-                .stdin(Stdio::piped())
-                .spawn()
-                .expect("nft");
-            let mut stdin = nft.stdin.take().expect("it is piped");
-            stdin.write_all(NATIVE.as_bytes()).expect("it reads");
-            drop(stdin);
-            assert!(nft.wait().expect("it ends").success());
-        });
+        native(&pod);
         let _proxy = pod.listens(15006);
         let running = pod.trace(&["--count", "1", "--rule", "istio-inbound:2"]);
         let _client = pod.client_connects(9080);

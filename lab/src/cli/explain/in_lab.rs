@@ -37,7 +37,7 @@ pub(super) struct LabArgs {
         conflicts_with = "from"
     )]
     path: String,
-    /// Look dns:NAME up over UDP, as is usual
+    /// Look dns:NAME up over UDP, as is usual; with --pid, a datagram
     #[arg(long, conflicts_with = "from")]
     udp: bool,
     /// Look dns:NAME up over TCP
@@ -56,6 +56,19 @@ pub(super) struct LabArgs {
 }
 
 impl LabArgs {
+    /// Whether they say which rules there are to be.
+    pub(super) fn are_about_rules(&self) -> bool {
+        self.rules.are_given() || self.rules.family().is_some()
+    }
+
+    /// What carries a connection, where it is no lookup.
+    pub(super) fn over(&self) -> Transport {
+        match self.udp {
+            true => Transport::Udp,
+            false => Transport::Tcp,
+        }
+    }
+
     /// The family that was asked for.
     pub(super) fn family(&self) -> Option<Family> {
         self.rules.family()

@@ -1,5 +1,7 @@
 //! In place of labs, in a build without them: recorded runs are all there is to explain.
 
+use hoplab_proxies::record::Transport;
+
 use super::{Sent, Wanted};
 use crate::{
     failure::{Class, Failure},
@@ -15,6 +17,14 @@ pub(super) struct LabArgs {
 }
 
 impl LabArgs {
+    pub(super) fn are_about_rules(&self) -> bool {
+        self.family.is_some()
+    }
+
+    pub(super) fn over(&self) -> Transport {
+        Transport::Tcp
+    }
+
     pub(super) fn family(&self) -> Option<Family> {
         self.family
     }

@@ -1,5 +1,7 @@
 //! In place of processes and their namespaces, in a build without them.
 
+use hoplab_proxies::record::Transport;
+
 use super::{Sent, Wanted};
 use crate::failure::{Class, Failure};
 
@@ -11,7 +13,12 @@ pub(super) struct ProcessArgs {
     trace: bool,
 }
 
-pub(super) fn path(args: &ProcessArgs, _: u32, _: Option<&Wanted>) -> Result<Sent, Failure> {
+pub(super) fn path(
+    args: &ProcessArgs,
+    _: u32,
+    _: Option<&Wanted>,
+    _: Transport,
+) -> Result<Sent, Failure> {
     let what = "this hoplab knows no network namespaces";
     let failure = Failure::new(Class::Machine, what);
     Err(match args.trace {

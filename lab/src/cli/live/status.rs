@@ -6,11 +6,11 @@ use serde::Serialize;
 
 use super::{Outcome, ago, name};
 use crate::{
-    Families,
     cli::stdout::say,
     evidence::Machine,
     failure::{Class, Failure},
     live::{self, ProcessNow, RunningLab},
+    rules::Family,
 };
 
 #[derive(clap::Args)]
@@ -38,7 +38,7 @@ struct Json<'a> {
     in_use: Option<bool>,
     file: &'a str,
     rules: &'a str,
-    families: Families,
+    families: Vec<Family>,
     machine: &'a Machine,
     pods: Vec<Pod<'a>>,
     /// Processes in the node.
@@ -93,7 +93,7 @@ fn status(lab: &RunningLab) -> Json<'_> {
         in_use: lab.is_in_use(),
         file: state.lab.origin(),
         rules: state.lab.rules_from(),
-        families: state.families,
+        families: state.families.iter().collect(),
         machine: &state.machine,
         pods: pods.collect(),
         node: processes(lab.now(&state.node)),

@@ -6,7 +6,7 @@ use hoplab_proxies::{record::Record, wire::CallOutcome};
 
 use super::line::Line;
 use crate::{
-    evidence::{ConntrackEntry, PodCounters, Quiet, Window},
+    evidence::{ConntrackEntry, Loss, PodCounters, Quiet, Window},
     rules::{CounterSnapshot, Family},
     traced::PodTrace,
 };
@@ -19,10 +19,11 @@ pub(super) struct UnderWay {
     request_id: String,
     outcome: Option<CallOutcome>,
     records: Vec<Record>,
+    of_held: Vec<Record>,
     counters: BTreeMap<String, PodCounters>,
     conntrack: BTreeMap<String, Vec<ConntrackEntry>>,
     traces: BTreeMap<String, PodTrace>,
-    lost: Vec<String>,
+    lost: Vec<Loss>,
 }
 
 impl UnderWay {
@@ -35,6 +36,7 @@ impl UnderWay {
             request_id,
             outcome: None,
             records: Vec::new(),
+            of_held: Vec::new(),
             counters: BTreeMap::new(),
             conntrack: BTreeMap::new(),
             traces: BTreeMap::new(),
@@ -71,7 +73,8 @@ impl UnderWay {
     pub fn observed(&mut self, line: Line) -> Result<(), String> {
         match line {
             Line::Log(record) => self.records.push(record),
-            Line::Lost { what } => self.lost.push(what),
+            Line::LogOfHeld(record) => self.of_held.push(record),
+            Line::Lost(loss) => self.lost.push(loss),
             Line::Conntrack { pod, entries } => {
                 if self.conntrack.insert(pod.clone(), entries).is_some() {
                     return Err(format!("conntrack of {pod} is there already"));
@@ -105,6 +108,7 @@ impl UnderWay {
             request_id: self.request_id,
             outcome,
             records: self.records,
+            of_held: self.of_held,
             counters: self.counters,
             conntrack: self.conntrack,
             traces: self.traces,

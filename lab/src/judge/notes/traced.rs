@@ -3,7 +3,7 @@
 use super::scene::{Saw, Scene};
 use crate::{
     evidence::ConntrackEntry,
-    judge::{Check, Witness, packets::rules_of},
+    judge::{Check, Witness, gaps::gaps, packets::rules_of},
     rules::{Hook, RuleSet, Table},
     traced::{TracedPacket, Tracing},
 };
@@ -20,7 +20,14 @@ pub(super) struct Answer<'a> {
 impl<'a> Answer<'a> {
     /// Of the connection that conntrack has this entry for.
     pub fn of(scene: &'a Scene<'a>, entry: Saw<&ConntrackEntry>) -> Self {
+        let witness = Witness::Trace {
+            pod: scene.pod.to_owned(),
+        };
+        let gap = gaps(scene.window, &witness).next();
         let answer = |entry: &ConntrackEntry| {
+            if let Some(gap) = gap {
+                return Err(format!("what was lost: {gap}"));
+            }
             let trace = scene.window.traces.get(scene.pod);
             let packets = trace.into_iter().flat_map(|it| &it.packets);
             let mut answers = packets.filter(|it| {
@@ -32,9 +39,7 @@ impl<'a> Answer<'a> {
                 .ok_or_else(|| format!("the answer from {}", entry.reply.src))
         };
         Self {
-            witness: Witness::Trace {
-                pod: scene.pod.to_owned(),
-            },
+            witness,
             applied: &scene.case.applied,
             found: (scene.case.tracing != Tracing::Off).then(|| entry.and_then(answer)),
         }

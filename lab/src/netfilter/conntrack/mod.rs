@@ -14,11 +14,11 @@ use hoplab_proxies::record::Transport;
 use netlink_sys::{Socket, SocketAddr as NetlinkAddr, protocols::NETLINK_NETFILTER};
 use nix::{
     errno::Errno,
+    libc,
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::socket::{setsockopt, sockopt},
 };
 
-use super::NetfilterError;
+use super::{NetfilterError, room};
 use crate::evidence::ConntrackEntry;
 
 /// Multicast groups of new and of changed entries (NFNLGRP_CONNTRACK_NEW and _UPDATE in linux/netfilter/nfnetlink.h).
@@ -38,6 +38,11 @@ pub struct ConntrackWatch {
     fresh: Vec<ConntrackEntry>,
     /// Those of them whose TCP connection is not over: source of the opener, by the kernel's id.
     open: BTreeMap<u32, SocketAddr>,
+    /// Entries of UDP stay when they are taken.
+    keeps_udp: bool,
+    /// Events the kernel had no room for, and how many of them were told already.
+    lost: u64,
+    told: u64,
 }
 
 impl ConntrackWatch {
@@ -46,14 +51,19 @@ impl ConntrackWatch {
     /// # Errors
     /// A socket can't be opened or may not listen.
     pub fn open() -> Result<Self, NetfilterError> {
+        Self::with_room(RECEIVE_BUFFER)
+    }
+
+    /// The same, with room for this many bytes of events that nobody has read yet.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn with_room(bytes: usize) -> Result<Self, NetfilterError> {
         let open = || {
             let mut events = Socket::new(NETLINK_NETFILTER)?;
             events.bind_auto()?;
             // As root of a user namespace the limit of the machine holds; what is lost is noticed all the same.
-            let size = RECEIVE_BUFFER;
-            if setsockopt(&events, sockopt::RcvBufForce, &size).is_err() {
-                let _ = setsockopt(&events, sockopt::RcvBuf, &size);
-            }
+            room::give(&mut events, bytes)?;
             for group in GROUPS {
                 events.add_membership(group)?;
             }
@@ -66,6 +76,9 @@ impl ConntrackWatch {
                 queries,
                 fresh: Vec::new(),
                 open: BTreeMap::new(),
+                keeps_udp: false,
+                lost: 0,
+                told: 0,
             })
         };
         open().map_err(failed)
@@ -73,10 +86,11 @@ impl ConntrackWatch {
 
     /// Waits until the TCP connections from these sources are over for conntrack (TIME_WAIT or CLOSE): no packet of
     /// theirs is due that a rule could count. Gives back those that are not by the deadline. A connection that was
-    /// never made has no such end: do not name its source.
+    /// never made has no such end: do not name its source. Where events were lost, an end may be among them, and there is
+    /// nothing to wait for.
     ///
     /// # Errors
-    /// Events were lost (ENOBUFS), or a socket fails.
+    /// A socket fails.
     pub fn wait_for_end(
         &mut self,
         sources: &BTreeSet<SocketAddr>,
@@ -87,6 +101,9 @@ impl ConntrackWatch {
             let open = self.open.values().filter(|source| sources.contains(source));
             let open: Vec<SocketAddr> = open.copied().collect();
             let left = deadline.saturating_duration_since(Instant::now());
+            if self.lost > self.told {
+                return Ok(Vec::new());
+            }
             if open.is_empty() || left.is_zero() {
                 return Ok(open);
             }
@@ -104,10 +121,10 @@ impl ConntrackWatch {
     /// Entries made since the last call, as they stand now; one that is gone already, as it began.
     ///
     /// Those of UDP are forgotten then. They would live on for half a minute, and a later query from the same port
-    /// would be part of an old connection, for which nat asks no rule.
+    /// would be part of an old connection, for which nat asks no rule. They stay after [`Self::keep_udp`]: for that very case.
     ///
     /// # Errors
-    /// Events were lost (ENOBUFS), or a socket fails.
+    /// A socket fails. What was lost is no error but counted, see [`Self::newly_lost`].
     pub fn take(&mut self) -> Result<Vec<ConntrackEntry>, NetfilterError> {
         self.hear().map_err(failed)?;
         self.open.clear();
@@ -116,7 +133,7 @@ impl ConntrackWatch {
             if let Some(now) = self.query(entry).map_err(failed)? {
                 *entry = now;
             }
-            if entry.transport == Transport::Udp {
+            if entry.transport == Transport::Udp && !self.keeps_udp {
                 self.forget(entry).map_err(failed)?;
             }
         }
@@ -127,11 +144,36 @@ impl ConntrackWatch {
     /// whose connections are others'.
     ///
     /// # Errors
-    /// Events were lost (ENOBUFS), or a socket fails. What was not lost comes with the next call.
+    /// As [`Self::take`].
     pub fn begun(&mut self) -> Result<Vec<ConntrackEntry>, NetfilterError> {
         self.hear().map_err(failed)?;
         self.open.clear();
         Ok(std::mem::take(&mut self.fresh))
+    }
+
+    /// Whether entries of UDP stay in the table when they are taken.
+    pub fn keep_udp(&mut self, keep: bool) {
+        self.keeps_udp = keep;
+    }
+
+    /// Has conntrack forget every connection of this namespace.
+    ///
+    /// # Errors
+    /// A socket fails, or the kernel refuses.
+    pub fn flush(&mut self) -> Result<(), NetfilterError> {
+        let flush = || {
+            self.queries.send(&wire::flush(), 0)?;
+            let (datagram, _) = self.queries.recv_from_full()?;
+            wire::removed(&datagram)
+        };
+        flush().map_err(failed)
+    }
+
+    /// Events the kernel had no room for (ENOBUFS) before the last reading, by its own count; each is told once.
+    pub fn newly_lost(&mut self) -> u64 {
+        let lost = self.lost - self.told;
+        self.told = self.lost;
+        lost
     }
 
     /// The socket that can be read when there are events.
@@ -146,6 +188,12 @@ impl ConntrackWatch {
             let datagram = match self.events.recv_from_full() {
                 Ok((datagram, _)) => datagram,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                // What comes behind the gap is as good as before.
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    // The kernel counts what it drops; that it dropped something it says here.
+                    self.lost = room::dropped(&self.events)?.max(self.lost + 1);
+                    continue;
+                }
                 Err(error) => return Err(error),
             };
             for said in wire::said(&datagram)? {

@@ -13,7 +13,7 @@ pub fn golden(path: &Path) -> String {
     let _ = writeln!(out, "  {} → {}: {}", path.from, path.to, path.answer);
     for (leg, way) in path.order() {
         // Where nothing happens to the answer there is nothing to tell.
-        let told = |hop: &&Hop| !hop.is_silent();
+        let told = |hop: &&Hop| !hop.is_silent_but_for(|it| it.is_other_port(&leg.source));
         let hops = || leg.way(way).iter().flat_map(|it| &it.hops).filter(told);
         if way == Way::Back && hops().next().is_none() {
             continue;
@@ -54,11 +54,10 @@ fn line(leg: &Leg, hop: &Hop) -> String {
         Event::Refused { .. } => format!("refused     {}", words::event(leg, hop)),
         Event::Unreachable | Event::Unknown { .. } => words::event(leg, hop),
     };
-    let changes: Vec<String> = hop
-        .changes
-        .iter()
-        .map(|it| words::stable_change(leg, it))
-        .collect();
+    // Whether a port is taken is chance.
+    let lasting = hop.changes.iter();
+    let lasting = lasting.filter(|it| !it.is_other_port(&leg.source));
+    let changes: Vec<String> = lasting.map(|it| words::stable_change(leg, it)).collect();
     match changes.is_empty() {
         true => words,
         false => format!("{words}; {}", changes.join("; ")),

@@ -60,10 +60,8 @@ pub(super) fn rows(leg: &Leg, hops: &[Hop], detail: Detail) -> Vec<Row> {
             }
         }
         rows.push(at.hop(leg, hop, folded, detail));
-        // What conntrack does without a rule stands in the line itself.
-        let inside = matches!(hop.event, Event::Passed { .. });
-        for change in hop.changes.iter().filter(|_| !inside) {
-            rows.push(at.below(words::change(change), RowStyle::Plain));
+        for change in &hop.changes {
+            rows.push(at.below(words::change(leg, hop, change), RowStyle::Plain));
         }
         for words in &hop.contradictions {
             rows.push(at.below(format!("! {words}"), RowStyle::Alarm));

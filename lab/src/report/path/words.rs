@@ -93,7 +93,18 @@ pub(super) fn event(leg: &Leg, hop: &Hop) -> String {
 }
 
 /// What is different at the packet.
-pub(super) fn change(change: &Changed) -> String {
+pub(super) fn change(leg: &Leg, hop: &Hop, change: &Changed) -> String {
+    let words = plain(change);
+    let by_conntrack = matches!(hop.event, Event::Passed { .. });
+    match change {
+        Changed::Source { .. } if by_conntrack && change.is_other_port(&leg.source) => {
+            format!("{words}: another connection has the port")
+        }
+        _ => words,
+    }
+}
+
+fn plain(change: &Changed) -> String {
     match change {
         Changed::Source { before, after } => format!("source {before} → {after}"),
         Changed::Destination { before, after } => format!("destination {before} → {after}"),
@@ -131,21 +142,27 @@ pub(super) fn stable_leg(leg: &Leg) -> String {
     format!("{}{from} → {}{over}{mark}", leg.opener, leg.destination)
 }
 
-/// What is different at the packet, without a source port that is another one the next time.
-pub(super) fn stable_change(leg: &Leg, it: &Changed) -> String {
-    let own = |at: &SocketAddr| {
-        let ends = (at.ip(), Some(at.port())) == (leg.source.address, leg.source.port);
-        match (ends, at) {
-            (false, at) => at.to_string(),
-            (true, SocketAddr::V4(at)) => format!("{}:*", at.ip()),
-            (true, SocketAddr::V6(at)) => format!("[{}]:*", at.ip()),
-        }
+/// What is different at the packet, without what is another one the next time: the port it was called from, and what nat
+/// makes of it.
+pub(super) fn stable_change(leg: &Leg, change: &Changed) -> String {
+    let is_own =
+        |at: &SocketAddr| (at.ip(), Some(at.port())) == (leg.source.address, leg.source.port);
+    let end = |at: &SocketAddr, by_chance: bool| match (by_chance, at) {
+        (false, at) => at.to_string(),
+        (true, SocketAddr::V4(at)) => format!("{}:*", at.ip()),
+        (true, SocketAddr::V6(at)) => format!("[{}]:*", at.ip()),
     };
-    match it {
-        Changed::Source { before, after } => format!("source {} → {}", own(before), own(after)),
-        Changed::Destination { before, after } => {
-            format!("destination {} → {}", own(before), own(after))
-        }
-        other => change(other),
+    let both = |what: &str, before: &SocketAddr, after: &SocketAddr| {
+        let by_chance = is_own(before) || is_own(after);
+        format!(
+            "{what} {} → {}",
+            end(before, by_chance),
+            end(after, by_chance)
+        )
+    };
+    match change {
+        Changed::Source { before, after } => both("source", before, after),
+        Changed::Destination { before, after } => both("destination", before, after),
+        other => plain(other),
     }
 }

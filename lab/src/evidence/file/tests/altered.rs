@@ -56,7 +56,7 @@ fn findings(judgement: &Judgement) -> String {
     "answer: wanted 200, had 503"
 )]
 #[case::another_owner(
-    "log", 0, "/owner/uid", json!(0),
+    "log", 2, "/owner/uid", json!(0),
     Verdict::Refuted,
     "socket owner"
 )]

@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use super::{SHOP, lines, recorded, text};
 use crate::{
     evidence::file::read,
-    judge,
+    judge, path,
     report::{self, Detail, Run},
 };
 
 /// Reads, judges and reports what can be read.
-fn all_of_it(text: &[u8]) {
+pub(super) fn all_of_it(text: &[u8]) {
     let recorded = match read(text, "hostile") {
         Ok(recorded) => recorded,
         Err(error) => {
@@ -35,10 +35,21 @@ fn all_of_it(text: &[u8]) {
     let _ = report::counters(&recorded.evidence);
     let _ = report::junit(&recorded.evidence.lab, &judgement);
     let _ = serde_json::to_string(&judgement);
+    for window in &recorded.evidence.windows {
+        let Some(flow) = recorded.file.topology.flow(&window.flow) else {
+            continue;
+        };
+        let Ok(path) = path::of_window(&recorded.file, &recorded.evidence, window, flow) else {
+            continue;
+        };
+        let _ = report::path_text(&path, Detail::Verbose);
+        let _ = report::golden(&path);
+        let _ = serde_json::to_string(&path);
+    }
 }
 
 /// Every place in a value, depth first.
-fn places(value: &mut Value) -> Vec<&mut Value> {
+pub(super) fn places(value: &mut Value) -> Vec<&mut Value> {
     match value {
         Value::Object(map) => map.values_mut().flat_map(places).collect(),
         Value::Array(all) => all.iter_mut().flat_map(places).collect(),
@@ -46,7 +57,7 @@ fn places(value: &mut Value) -> Vec<&mut Value> {
     }
 }
 
-fn anything() -> impl Strategy<Value = Value> {
+pub(super) fn anything() -> impl Strategy<Value = Value> {
     let words = [
         "",
         "shop",

@@ -6,6 +6,7 @@
 mod altered;
 mod cut;
 mod hostile;
+mod traces;
 
 use serde_json::Value;
 

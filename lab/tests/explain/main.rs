@@ -1,12 +1,41 @@
 //! `hoplab explain` and golden paths: one real connection, hop by hop, and what a changed rule does to its path.
 
+#[path = "../command/mod.rs"]
 mod command;
+mod controls;
+mod modes;
+mod ports;
+mod words;
 
 use std::fs;
 
 use command::{Ended, SMALL, Scratch, hoplab, run};
 use rstest::rstest;
 use serde_json::Value;
+
+/// Witnesses of a hop, by name.
+fn witnesses(hop: &Value) -> Vec<&str> {
+    let all = hop["witnesses"].as_array().into_iter().flatten();
+    all.filter_map(Value::as_str).collect()
+}
+
+/// Fails unless nobody contradicts, at least two saw each hop, and most of those that match a rule were seen by three.
+#[track_caller]
+fn is_sound(path: &Value) {
+    for way in ["there", "back"] {
+        for hop in hops(path, way) {
+            assert_eq!(hop.get("contradictions"), None, "{hop:#}");
+            assert!(witnesses(hop).len() >= 2, "{hop:#}");
+            let of_rule = hop["event"] == "rule";
+            let enough = ["trace", "counter", "model"];
+            assert!(
+                !of_rule || enough.iter().all(|it| witnesses(hop).contains(it)),
+                "{hop:#}"
+            );
+        }
+    }
+    assert_eq!((path.get("lost"), path.get("open")), (None, None));
+}
 
 /// The rules an inbound call meets, in order: table, chain, place and text.
 const CAPTURED: [&str; 5] = [
@@ -71,16 +100,7 @@ fn a_call_meets_the_same_rules_on_every_backend_and_family_and_the_trace_saw_eac
     ));
     assert_eq!(path["answer"], "200");
     assert_eq!(rules(&path), captured(local));
-    for hop in hops(&path, "there") {
-        let is_rule = hop["event"] == "rule";
-        let witnesses = hop["witnesses"].as_array().expect("witnesses");
-        let has = |who: &str| witnesses.iter().any(|it| it == who);
-        assert!(
-            !is_rule || ["trace", "counter", "model"].iter().all(|who| has(who)),
-            "{hop:#}"
-        );
-        assert!(witnesses.len() >= 2, "{hop:#}");
-    }
+    is_sound(&path);
     // No rule is asked on the way back: conntrack restores the port where the answer leaves.
     let back = hops(&path, "back");
     assert!(back.iter().all(|hop| hop["event"] != "rule"), "{back:#?}");
