@@ -1,6 +1,6 @@
 //! `hoplab run`: up, every flow, the verdict, down.
 
-use std::{path::PathBuf, process::ExitCode, time::Instant};
+use std::{panic::resume_unwind, path::PathBuf, process::ExitCode, thread, time::Instant};
 
 mod all;
 mod goldens;
@@ -146,17 +146,18 @@ pub(super) fn run(args: &Args) -> Outcome {
         (Err(Trouble::Lab(failure)), None) => return Err(explain(failure)),
         (Err(Trouble::Evidence(failure)), None) => return Err(failure),
     };
-    let judgement = judge::judge(&file, &evidence)?;
-    let (down, kept) = if let Some(place) = place {
+    let (judgement, down, kept) = if let Some(place) = place {
+        let judgement = judge::judge(&file, &evidence)?;
         let how = keep::how_to_enter(&name, lab.pid(), &file.topology, &evidence);
         place.keep(&name, lab)?;
-        (None, Some(how))
+        (judgement, None, Some(how))
     } else {
-        let down = match (lab.down(), interrupt.exit_code()) {
+        let (judgement, down) = judge_while_it_goes_down(&file, &evidence, lab);
+        let down = match (down, interrupt.exit_code()) {
             (_, Some(code)) => return Ok(code),
             (down, None) => down?,
         };
-        (Some(down), None)
+        (judgement?, Some(down), None)
     };
     let took_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     if let Some(recording) = &mut recording {
@@ -183,6 +184,20 @@ pub(super) fn run(args: &Args) -> Outcome {
         return as_expected(variant, &judgement, down.as_ref());
     }
     Ok(exit_code(&judgement, differs, down.as_ref()))
+}
+
+/// The evidence is complete: what the kernel needs to remove a lab is time to judge it.
+fn judge_while_it_goes_down(
+    file: &LabFile,
+    evidence: &Evidence,
+    lab: Lab,
+) -> (Result<Judgement, Failure>, Result<Down, Failure>) {
+    thread::scope(|scope| {
+        let judging = scope.spawn(|| judge::judge(file, evidence));
+        let down = lab.down();
+        let judgement = judging.join();
+        (judgement.unwrap_or_else(|panic| resume_unwind(panic)), down)
+    })
 }
 
 /// Held connections and rules of then need every flow and step before.

@@ -53,7 +53,10 @@ fn flows_of_a_command_that_joins_hold_as_in_a_lab_of_its_own() {
     lab.drive("probe").expect("it is sent");
     assert_eq!(verdict(&mut lab), Verdict::Holds);
     drop(lab);
-    assert_eq!(runtime.find("small").is_in_use(), Some(false));
+    // The lab hears of it by the end of a socket.
+    wait_for("the end of its turn", || {
+        (running.is_in_use() == Some(false)).then_some(())
+    });
     runtime.down("small");
     runtime.assert_empty();
 }

@@ -106,8 +106,17 @@ pub(super) fn run(args: &Args) -> Outcome {
             }
         }
         let count: usize = sets.iter().map(rules::RuleSet::len).sum();
-        let _ = writeln!(out, "{count} rules, {} findings", findings.len());
+        let (rules, found) = (times(count, "rule"), times(findings.len(), "finding"));
+        let _ = writeln!(out, "{rules}, {found}");
     }
     say(&out)?;
     Ok(ExitCode::from(u8::from(any)))
+}
+
+/// `1 rule`, `2 rules`.
+fn times(count: usize, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    }
 }
