@@ -51,6 +51,8 @@ pub mod rules;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 pub mod sandbox;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
+pub mod suite;
+#[cfg(all(feature = "kernel", target_os = "linux"))]
 mod supervisor;
 pub mod topology;
 #[cfg(all(feature = "kernel", target_os = "linux"))]

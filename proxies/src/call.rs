@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{CONNECTION, HOST};
-use hyper::{Request, Uri};
+use hyper::{Response, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -37,34 +37,38 @@ pub(crate) struct Call {
     pub(crate) request_id: Option<String>,
     /// Time for everything: connect, request, answer.
     pub(crate) limit: Duration,
+    /// Source port; none leaves it to the kernel.
+    pub(crate) source_port: Option<u16>,
+}
+
+/// A GET as it stands on the wire.
+pub(crate) struct Request<'a> {
+    /// Value of the `Host` header.
+    pub(crate) host: &'a str,
+    pub(crate) path: &'a str,
+    pub(crate) request_id: Option<&'a str>,
+    /// Nothing follows it on its connection.
+    pub(crate) last: bool,
 }
 
 /// Sends the call. When this returns its connect and close records are with the writer; a connection that was never
 /// made has no close record.
 pub(crate) async fn get(log: &Log, call: Call) -> CallOutcome {
     let deadline = Instant::now() + call.limit;
-    let request = match build_request(&call) {
+    let request = Request {
+        host: &call.host,
+        path: &call.path,
+        request_id: call.request_id.as_deref(),
+        last: true,
+    };
+    let request = match request.build() {
         Ok(request) => request,
         Err(error) => return CallOutcome::Closed(format!("request not sent: {error}")),
     };
     let request_id = call.request_id.as_deref();
-    let conn = log.next_conn();
-    let way = Way {
-        mark: call.mark,
-        ..Way::to(call.to)
-    };
-    let (stream, event) = Dial::<TcpStream>::start(way)
-        .finish(call.parent, call.limit)
-        .await;
-    log.connect(conn, request_id, event).await;
-    let stream = match stream {
-        Ok(stream) => stream,
-        Err(error)
-            if error.kind() == std::io::ErrorKind::TimedOut && error.raw_os_error().is_none() =>
-        {
-            return CallOutcome::Timeout;
-        }
-        Err(error) => return CallOutcome::ConnectFailed(errno_name(&error)),
+    let (conn, stream) = match connect(log, &call).await {
+        Ok(connected) => connected,
+        Err(outcome) => return outcome,
     };
     let traffic = Arc::new(Traffic::default());
     // The stream is gone when this block ends: the close record tells of a closed connection.
@@ -88,19 +92,45 @@ pub(crate) async fn get(log: &Log, call: Call) -> CallOutcome {
     outcome
 }
 
-fn build_request(call: &Call) -> Result<Request<Empty<Bytes>>, hyper::http::Error> {
-    let uri = Uri::try_from(call.path.as_str())?;
-    let mut request = Request::get(uri)
-        .header(HOST, call.host.as_str())
-        .header(CONNECTION, "close");
-    if let Some(id) = &call.request_id {
-        request = request.header(REQUEST_ID, id.as_str());
+/// Connects, and writes the connect record. The number of the connection in the log comes with its stream.
+pub(crate) async fn connect(log: &Log, call: &Call) -> Result<(u64, TcpStream), CallOutcome> {
+    let conn = log.next_conn();
+    let way = Way {
+        mark: call.mark,
+        ..Way::from_port(call.to, call.source_port)
+    };
+    let (stream, event) = Dial::<TcpStream>::start(way)
+        .finish(call.parent, call.limit)
+        .await;
+    log.connect(conn, call.request_id.as_deref(), event).await;
+    match stream {
+        Ok(stream) => Ok((conn, stream)),
+        Err(error)
+            if error.kind() == std::io::ErrorKind::TimedOut && error.raw_os_error().is_none() =>
+        {
+            Err(CallOutcome::Timeout)
+        }
+        Err(error) => Err(CallOutcome::ConnectFailed(errno_name(&error))),
     }
-    request.body(Empty::new())
+}
+
+impl Request<'_> {
+    /// As hyper takes it.
+    pub(crate) fn build(&self) -> Result<hyper::Request<Empty<Bytes>>, hyper::http::Error> {
+        let uri = Uri::try_from(self.path)?;
+        let mut request = hyper::Request::get(uri).header(HOST, self.host);
+        if self.last {
+            request = request.header(CONNECTION, "close");
+        }
+        if let Some(id) = self.request_id {
+            request = request.header(REQUEST_ID, id);
+        }
+        request.body(Empty::new())
+    }
 }
 
 /// The same words whether the connection ended just before or just after the request was written.
-fn in_words(error: &(dyn std::error::Error + Send + Sync + 'static)) -> String {
+pub(crate) fn in_words(error: &(dyn std::error::Error + Send + Sync + 'static)) -> String {
     match error.downcast_ref::<hyper::Error>() {
         Some(error) if error.is_incomplete_message() || error.is_canceled() => {
             "ended before an answer".to_owned()
@@ -109,27 +139,31 @@ fn in_words(error: &(dyn std::error::Error + Send + Sync + 'static)) -> String {
     }
 }
 
-type ExchangeError = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type ExchangeError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Reads an answer to its end.
+pub(crate) async fn read(response: Response<Incoming>) -> Result<CallOutcome, ExchangeError> {
+    let status = response.status().as_u16();
+    let body = Limited::new(response.into_body(), BODY_LIMIT)
+        .collect()
+        .await?
+        .to_bytes();
+    Ok(CallOutcome::Answer {
+        status,
+        body: String::from_utf8_lossy(&body).into_owned(),
+    })
+}
 
 async fn exchange(
     stream: TcpStream,
     traffic: &Arc<Traffic>,
-    request: Request<Empty<Bytes>>,
+    request: hyper::Request<Empty<Bytes>>,
 ) -> Result<CallOutcome, ExchangeError> {
     let io = TokioIo::new(CountedIo::new(stream, Arc::clone(traffic)));
     let (mut sender, connection) = http1::handshake(io).await?;
     let answer = async move {
         // Owned by this block: dropping the sender at its end lets the connection finish.
-        let response = sender.send_request(request).await?;
-        let status = response.status().as_u16();
-        let body = Limited::new(response.into_body(), BODY_LIMIT)
-            .collect()
-            .await?
-            .to_bytes();
-        Ok::<_, ExchangeError>(CallOutcome::Answer {
-            status,
-            body: String::from_utf8_lossy(&body).into_owned(),
-        })
+        read(sender.send_request(request).await?).await
     };
     // What went wrong on the wire reaches the answer too; after a whole answer it no longer matters.
     let (_, answer) = tokio::join!(connection, answer);

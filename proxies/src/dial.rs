@@ -4,7 +4,7 @@
 //! Over UDP there is no handshake: connect(2) fixes both ends, and ICMP errors come back to the socket.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -22,6 +22,8 @@ use crate::socket_facts::{comparable, owner, process_owner};
 pub(crate) enum Source {
     /// The kernel chooses.
     Kernel,
+    /// The kernel chooses the address, and this is the port.
+    Port(u16),
     /// An address of this namespace; 127.0.0.6 is one.
     Own(IpAddr),
     /// That of a client, which need not be an address of this namespace (IP_TRANSPARENT), with a port of our own.
@@ -32,7 +34,7 @@ impl Source {
     /// Address to bind.
     fn ip(self) -> Option<IpAddr> {
         match self {
-            Self::Kernel => None,
+            Self::Kernel | Self::Port(_) => None,
             Self::Own(ip) => Some(ip),
             Self::Client(client) => Some(client.ip()),
         }
@@ -55,6 +57,14 @@ impl Way {
             remote,
             source: Source::Kernel,
             mark: None,
+        }
+    }
+
+    /// To `remote`, from a port if one is given.
+    pub(crate) fn from_port(remote: SocketAddr, port: Option<u16>) -> Self {
+        Self {
+            source: port.map_or(Source::Kernel, Source::Port),
+            ..Self::to(remote)
         }
     }
 }
@@ -213,6 +223,15 @@ fn start<S: Dialed>(way: Way, facts: &mut Facts) -> io::Result<Started<S>> {
     facts.mark = socket.mark()?;
     match way.source {
         Source::Kernel => {}
+        Source::Port(port) => {
+            // One connection after the other from the same port: the first may still be in TIME_WAIT.
+            socket.set_reuse_address(true)?;
+            let any: IpAddr = match way.remote {
+                SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+            };
+            socket.bind(&SocketAddr::new(any, port).into())?;
+        }
         Source::Own(address) => {
             // Let connect(2) choose the port: it then needs to be unique per destination only, not per source address.
             setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;

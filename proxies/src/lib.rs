@@ -22,6 +22,8 @@ mod dns;
 #[cfg(all(feature = "stubs", target_os = "linux"))]
 mod errno;
 #[cfg(all(feature = "stubs", target_os = "linux"))]
+mod held;
+#[cfg(all(feature = "stubs", target_os = "linux"))]
 mod http_server;
 #[cfg(all(feature = "stubs", target_os = "linux"))]
 mod listen;

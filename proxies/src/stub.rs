@@ -19,6 +19,7 @@ use crate::call::{self, Call};
 use crate::dns::cluster::{self, DnsError};
 use crate::dns::lookup::{Lookup, lookup};
 use crate::errno::errno_name;
+use crate::held::HeldConnections;
 use crate::listen::BindError;
 use crate::log::Log;
 use crate::log_level::LogLevel;
@@ -131,8 +132,9 @@ pub(crate) async fn play(
         Part::Probe => ready(&log, &pod, [].into_iter()).await,
     }
     let mut calls = Calls::default();
+    let held = HeldConnections::default();
     while let Some(command) = commands.recv().await {
-        obey(command?, mark, &log, &mut calls).await;
+        obey(command?, mark, &log, &mut calls, &held).await;
     }
     Ok(())
 }
@@ -156,7 +158,13 @@ impl Calls {
 }
 
 /// Starts what takes time in the background. `mark` is that of the process's own connections.
-async fn obey(command: Command, mark: Option<u32>, log: &Log, calls: &mut Calls) {
+async fn obey(
+    command: Command,
+    mark: Option<u32>,
+    log: &Log,
+    calls: &mut Calls,
+    held: &HeldConnections,
+) {
     match command {
         Command::Call {
             id,
@@ -165,8 +173,11 @@ async fn obey(command: Command, mark: Option<u32>, log: &Log, calls: &mut Calls)
             path,
             request_id,
             timeout_ms,
+            source_port,
+            hold,
         } => {
             let call = Call {
+                source_port,
                 parent: None,
                 to,
                 mark,
@@ -176,8 +187,13 @@ async fn obey(command: Command, mark: Option<u32>, log: &Log, calls: &mut Calls)
                 limit: Duration::from_millis(timeout_ms),
             };
             let log = log.clone();
+            let held = held.clone();
             calls.start(id, async move {
-                reply(&log, id, call::get(&log, call).await).await;
+                let outcome = match hold {
+                    None => call::get(&log, call).await,
+                    Some(name) => held.open(&log, name, call).await,
+                };
+                reply(&log, id, outcome).await;
             });
         }
         Command::Lookup {
@@ -187,8 +203,10 @@ async fn obey(command: Command, mark: Option<u32>, log: &Log, calls: &mut Calls)
             name,
             request_id,
             timeout_ms,
+            source_port,
         } => {
             let wanted = Lookup {
+                source_port,
                 to,
                 mark,
                 transport,
@@ -199,6 +217,32 @@ async fn obey(command: Command, mark: Option<u32>, log: &Log, calls: &mut Calls)
             let log = log.clone();
             calls.start(id, async move {
                 reply(&log, id, lookup(&log, wanted).await).await;
+            });
+        }
+        Command::Resume {
+            id,
+            held: name,
+            host,
+            path,
+            request_id,
+            timeout_ms,
+        } => {
+            let (log, held) = (log.clone(), held.clone());
+            calls.start(id, async move {
+                let request = call::Request {
+                    host: &host,
+                    path: &path,
+                    request_id: Some(&request_id),
+                    last: false,
+                };
+                let limit = Duration::from_millis(timeout_ms);
+                reply(&log, id, held.resume(&log, name, &request, limit).await).await;
+            });
+        }
+        Command::Release { id, held: name } => {
+            let (log, held) = (log.clone(), held.clone());
+            calls.start(id, async move {
+                reply(&log, id, held.release(&log, &name).await).await;
             });
         }
         Command::Cancel { id } => calls.cancel(id),

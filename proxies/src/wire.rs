@@ -170,6 +170,34 @@ pub enum Command {
         request_id: String,
         /// Give up after this many milliseconds.
         timeout_ms: u64,
+        /// Source port; none leaves it to the kernel.
+        #[serde(default)]
+        source_port: Option<u16>,
+        /// Name under which the connection stays open after the answer; without it the connection is closed.
+        #[serde(default)]
+        hold: Option<String>,
+    },
+    /// Send another GET over a connection that is held, and answer with [`Line::Reply`].
+    Resume {
+        /// Chosen by the caller, repeated in the reply.
+        id: u64,
+        /// Name of the connection.
+        held: String,
+        /// Value of the `Host` header.
+        host: String,
+        /// Request path.
+        path: String,
+        /// Value of the `x-request-id` header.
+        request_id: String,
+        /// Give up after this many milliseconds.
+        timeout_ms: u64,
+    },
+    /// Close a connection that is held, and answer with [`Line::Reply`] when its close record is written.
+    Release {
+        /// Chosen by the caller, repeated in the reply.
+        id: u64,
+        /// Name of the connection.
+        held: String,
     },
     /// Ask a DNS server for the addresses of a name, from this very process, and answer with [`Line::Reply`].
     Lookup {
@@ -185,6 +213,9 @@ pub enum Command {
         request_id: String,
         /// Give up after this many milliseconds.
         timeout_ms: u64,
+        /// Source port; none leaves it to the kernel.
+        #[serde(default)]
+        source_port: Option<u16>,
     },
     /// Give up on a [`Command::Call`] or [`Command::Lookup`]: its connection is closed, and there is no reply. Nothing
     /// happens when it is over.

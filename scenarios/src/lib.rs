@@ -23,3 +23,4 @@ pub use hoplab::{Lab, LabFile, Options, netfilter::Backend, rules::Family};
 pub use nft::nft_without;
 pub use observed::Observed;
 pub use process::{kill_and_wait, outer_pid, status_field};
+pub use reexec::assert_possible as assert_labs_possible;

@@ -17,7 +17,7 @@ fn supervisor_or_stub() {
 }
 
 /// Panics unless this binary can play supervisor and stub. To refer to it is also what makes the linker keep them.
-pub(crate) fn assert_possible() {
+pub fn assert_possible() {
     assert!(
         RAN.load(Ordering::SeqCst),
         "this test binary lacks the constructor of hoplab-scenarios: a lab could not start its supervisor from it"

@@ -3,12 +3,12 @@
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use super::candidates::Space;
-use super::course::{Course, End, Place, course};
+use super::constants::Constants;
+use super::course::{Course, End, Hop, Place, course};
 use super::flow::{Flow, Origin};
 use super::stage::Stage;
 use super::subject::Subject;
-use crate::model::Hook;
-use crate::rules::{Family, Protocol, RuleId};
+use crate::rules::{Family, Protocol};
 
 /// How many of the flows that the model calls alike run all the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ struct Kind {
     family: Family,
     protocol: Protocol,
     outside: bool,
-    ways: Vec<(Vec<(Hook, Vec<RuleId>)>, Relative)>,
+    ways: Vec<(Vec<Hop>, Relative)>,
 }
 
 /// An end as seen from the flow: what matters is not which address was asked for.
@@ -79,6 +79,12 @@ pub fn choose(subjects: &[&Subject], stage: &Stage, sampling: Sampling) -> Optio
     alike.sort_by_cached_key(|flow| shuffled(flow, sampling.seed));
     choice.flows.extend(alike.into_iter().take(sampling.flows));
     Some(choice)
+}
+
+/// Ports where a flow may end under these rules.
+pub fn landings(subject: &Subject) -> BTreeSet<u16> {
+    let of = |family| Constants::of(&[subject], family).landings;
+    subject.families().flat_map(of).collect()
 }
 
 /// What the model says of two subjects.
@@ -167,10 +173,9 @@ impl<'a> Search<'a> {
 }
 
 fn kind(flow: &Flow, courses: &[Course]) -> Kind {
-    let ways = courses.iter().map(|course| {
-        let rules = course.hops.iter().map(|hop| (hop.hook, hop.rules.clone()));
-        (rules.collect(), relative(flow, &course.end))
-    });
+    let ways = courses
+        .iter()
+        .map(|course| (course.hops.clone(), relative(flow, &course.end)));
     Kind {
         family: flow.family(),
         protocol: flow.protocol,

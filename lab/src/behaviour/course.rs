@@ -28,7 +28,7 @@ pub struct Course {
 }
 
 /// One hook on the way.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Hop {
     /// The hook.
     pub hook: Hook,

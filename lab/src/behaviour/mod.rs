@@ -20,11 +20,12 @@ mod seen;
 mod snapshot;
 mod stage;
 mod subject;
+mod validation;
 
 pub use blind::{BlindSpot, blind_spots};
 pub use candidates::candidates;
 pub use changes::{Change, Effect};
-pub use choice::{Choice, Sampling, choose};
+pub use choice::{Choice, Sampling, choose, landings};
 pub use compare::{Comparison, Decided, Difference, Disagreement, Explained, Group, Ran, compare};
 pub use course::{Arrival, Course, End, Hop, Place, course};
 pub use coverage::{Coverage, Covered, Met, Reach, cover};
@@ -35,6 +36,7 @@ pub use seen::{ProbeReport, Seen, SeenEnd};
 pub use snapshot::{Entry, HookEntry, Snapshot, Verified};
 pub use stage::{INTERFACE, Stage};
 pub use subject::Subject;
+pub use validation::Validation;
 
 #[cfg(test)]
 mod tests;

@@ -294,7 +294,7 @@ fn the_mutants_of_a_rule_are_those_that_people_make() {
     let has = |part: &str| words.iter().any(|it| it.contains(part));
     for part in [
         "deleted `-A OUTPUT -p tcp -j REDIRECT",
-        "moved to the top `-A OUTPUT -p tcp -j REDIRECT",
+        "moved to the end `-A OUTPUT ! -d 127.0.0.1/32",
         "became `-A OUTPUT -d 127.0.0.1/32 -o lo",
         "became `-A OUTPUT ! -d 127.0.0.0/32",
         "became `-A OUTPUT ! -d 127.0.0.0/31",

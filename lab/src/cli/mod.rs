@@ -1,5 +1,6 @@
 //! The command line: one file per verb.
 
+mod check;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 mod doctor;
 mod explain;
@@ -10,6 +11,7 @@ mod istio;
 mod judge;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 mod keep;
+mod lab_files;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 mod live;
 #[cfg(not(all(feature = "kernel", target_os = "linux")))]
@@ -63,6 +65,8 @@ enum Verb {
         command(about = "Bring up a lab and judge its flows (not in this build: needs Linux)")
     )]
     Run(run::Args),
+    /// Look at lab files without bringing anything up: words, references, rules
+    Check(check::Args),
     #[command(flatten)]
     Live(live::Verb),
     /// Show connections in a pod, or where a process is, rule by rule, while they happen
@@ -106,6 +110,7 @@ pub fn main() -> ExitCode {
     }
     let outcome = match cli.verb {
         Verb::Run(args) => run::run(&args),
+        Verb::Check(args) => check::run(&args),
         Verb::Live(verb) => live::dispatch(&verb),
         Verb::Trace(args) => trace::run(&args),
         Verb::Predict(args) => predict::run(&args),

@@ -13,7 +13,7 @@ use super::show::not_written;
 use crate::{
     Lab, LabFile,
     evidence::{
-        Down, Window,
+        Down, Taken, Window,
         file::{Header, Planned, Writer},
     },
     failure::{Class, Failure},
@@ -96,6 +96,14 @@ impl Recording {
     /// The file can't be written to.
     pub fn window(&mut self, window: &Window) -> Result<(), Failure> {
         self.write(|writer| writer.window(window))
+    }
+
+    /// A step that was taken.
+    ///
+    /// # Errors
+    /// The file can't be written to.
+    pub fn step(&mut self, taken: &Taken) -> Result<(), Failure> {
+        self.write(|writer| writer.step(taken))
     }
 
     /// Counters after the last flow.

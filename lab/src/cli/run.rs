@@ -1,7 +1,8 @@
 //! `hoplab run`: up, every flow, the verdict, down.
 
-use std::{path::PathBuf, process::ExitCode, time::Instant};
+use std::{panic::resume_unwind, path::PathBuf, process::ExitCode, thread, time::Instant};
 
+mod all;
 mod goldens;
 pub(super) mod rules;
 
@@ -24,6 +25,7 @@ use crate::{
     live::{Claim, Registry},
     report::{self, Run},
     sandbox::Supervisor,
+    topology::{Entry, Variant},
     traced::Tracing,
 };
 
@@ -40,10 +42,18 @@ Examples:
   hoplab run bookinfo --ambient --redirect-dns --dual-stack
   hoplab run bookinfo --istio 1.24 --annotation traffic.sidecar.istio.io/excludeInboundPorts=9080
   hoplab run bookinfo --flow app-to-own-ip -v
-  hoplab run ./my-lab.toml --out out --junit junit.xml")]
+  hoplab run ./my-lab.toml --out out --junit junit.xml
+  hoplab run ./my-lab.toml --variant NAME    with what this variant of the file changes
+  hoplab run --all scenarios/labs            every lab file, backend, family and variant, as a table")]
 pub(super) struct Args {
-    /// A lab that hoplab carries (bookinfo), or the path of a lab file
+    /// A lab that hoplab carries (bookinfo), or the path of a lab file; with --all a directory of them
     lab: String,
+    /// Run every lab file of a directory, in every way it makes sense: exit code 0 when all come out as they say
+    #[arg(long)]
+    all: bool,
+    /// Run this variant of the lab file: exit code 0 when it comes out as the file says, refuted or not
+    #[arg(long, value_name = "NAME")]
+    variant: Option<String>,
     /// Send only this flow (repeatable); the notes are judged when all flows run
     #[arg(long = "flow", value_name = "NAME")]
     flows: Vec<String>,
@@ -78,8 +88,16 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
+    if args.all {
+        return all::run(args);
+    }
     let started = Instant::now();
     let lab = LabFile::open(&args.lab)?;
+    let variant = variant(args, &lab)?;
+    let lab = match &variant {
+        Some(variant) => lab.variant(&variant.name)?,
+        None => lab,
+    };
     let flows = flows(args, &lab)?;
     let Ruled {
         file,
@@ -87,6 +105,8 @@ pub(super) fn run(args: &Args) -> Outcome {
         backend,
     } = args.rules.choose(lab)?;
     goldens::check(args, &file)?;
+    file.goes_over(families)?;
+    with_whole_script(args, &file)?;
     let options = Options {
         backend,
         families,
@@ -126,17 +146,18 @@ pub(super) fn run(args: &Args) -> Outcome {
         (Err(Trouble::Lab(failure)), None) => return Err(explain(failure)),
         (Err(Trouble::Evidence(failure)), None) => return Err(failure),
     };
-    let judgement = judge::judge(&file, &evidence)?;
-    let (down, kept) = if let Some(place) = place {
+    let (judgement, down, kept) = if let Some(place) = place {
+        let judgement = judge::judge(&file, &evidence)?;
         let how = keep::how_to_enter(&name, lab.pid(), &file.topology, &evidence);
         place.keep(&name, lab)?;
-        (None, Some(how))
+        (judgement, None, Some(how))
     } else {
-        let down = match (lab.down(), interrupt.exit_code()) {
+        let (judgement, down) = judge_while_it_goes_down(&file, &evidence, lab);
+        let down = match (down, interrupt.exit_code()) {
             (_, Some(code)) => return Ok(code),
             (down, None) => down?,
         };
-        (Some(down), None)
+        (judgement?, Some(down), None)
     };
     let took_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     if let Some(recording) = &mut recording {
@@ -159,7 +180,70 @@ pub(super) fn run(args: &Args) -> Outcome {
     if let Some(how) = kept {
         anstream::eprint!("\n{how}");
     }
+    if let Some(variant) = &variant {
+        return as_expected(variant, &judgement, down.as_ref());
+    }
     Ok(exit_code(&judgement, differs, down.as_ref()))
+}
+
+/// The evidence is complete: what the kernel needs to remove a lab is time to judge it.
+fn judge_while_it_goes_down(
+    file: &LabFile,
+    evidence: &Evidence,
+    lab: Lab,
+) -> (Result<Judgement, Failure>, Result<Down, Failure>) {
+    thread::scope(|scope| {
+        let judging = scope.spawn(|| judge::judge(file, evidence));
+        let down = lab.down();
+        let judgement = judging.join();
+        (judgement.unwrap_or_else(|panic| resume_unwind(panic)), down)
+    })
+}
+
+/// Held connections and rules of then need every flow and step before.
+fn with_whole_script(args: &Args, file: &LabFile) -> Result<(), Failure> {
+    if args.flows.is_empty() || file.topology.steps.is_empty() {
+        return Ok(());
+    }
+    let what = format!(
+        "--flow does not go with lab `{}`, which has steps",
+        file.topology.name
+    );
+    Err(Failure::new(Class::Input, what)
+        .hint("leave --flow out: a flow stands on the steps before it"))
+}
+
+/// The variant to run.
+fn variant(args: &Args, lab: &LabFile) -> Result<Option<Variant>, Failure> {
+    let Some(name) = &args.variant else {
+        return Ok(None);
+    };
+    if args.rules.are_given_rules() {
+        return Err(
+            Failure::new(Class::Input, "--variant does not go with --rules")
+                .hint("a variant brings its rules itself"),
+        );
+    }
+    // Its complaint names the variants there are.
+    lab.clone().variant(name)?;
+    Ok(lab.topology.variant(name).cloned())
+}
+
+/// Of a variant counts whether it came out as the file says.
+fn as_expected(variant: &Variant, judgement: &Judgement, down: Option<&Down>) -> Outcome {
+    let words = judge::unexpected(Some(variant), judgement);
+    for it in &words {
+        anstream::eprintln!("not as variant {} says: {it}", variant.name);
+    }
+    let leftovers = down.is_some_and(|down| !down.leftovers.is_empty());
+    Ok(match (words.is_empty(), leftovers) {
+        (true, false) => {
+            anstream::eprintln!("as variant {} says", variant.name);
+            ExitCode::SUCCESS
+        }
+        (true, true) => ExitCode::from(Class::State.exit_code()),
+        (false, _) => ExitCode::from(1),
+    })
 }
 
 /// What stopped a run.
@@ -190,9 +274,20 @@ fn observe(
     };
     record(&|it| it.up(&lab))?;
     for family in options.families.iter() {
-        for flow in flows {
-            let window = lab.drive_over(flow, family)?;
-            record(&|it| it.window(&window))?;
+        for entry in lab.file().topology.script.clone() {
+            match entry {
+                Entry::Flow(at) => {
+                    let flow = lab.file().topology.flows[at].name.clone();
+                    if flows.contains(&flow) {
+                        let window = lab.drive_over(&flow, family)?;
+                        record(&|it| it.window(&window))?;
+                    }
+                }
+                Entry::Step(at) => {
+                    let taken = lab.step(at)?.clone();
+                    record(&|it| it.step(&taken))?;
+                }
+            }
         }
     }
     let evidence = lab.observed()?;
@@ -220,11 +315,9 @@ fn flows(args: &Args, file: &LabFile) -> Result<Vec<String>, Failure> {
             .hint(hint));
         }
     }
-    Ok(if args.flows.is_empty() {
-        known
-    } else {
-        args.flows.clone()
-    })
+    // In the order of the file, whatever the order of the flags: what a flow meets depends on those before it.
+    let wanted = |it: &String| args.flows.is_empty() || args.flows.contains(it);
+    Ok(known.into_iter().filter(wanted).collect())
 }
 
 /// The evidence file, if there is to be one.

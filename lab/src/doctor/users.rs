@@ -108,6 +108,8 @@ impl Probe {
     /// Has it connect; what the other end answers does not matter.
     pub fn connect(&mut self, to: SocketAddr) {
         let call = Command::Call {
+            source_port: None,
+            hold: None,
             id: 0,
             to,
             host: "doctor".into(),

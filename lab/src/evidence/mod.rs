@@ -5,6 +5,7 @@ mod cut;
 mod down;
 pub mod file;
 mod loss;
+mod taken;
 mod window;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use cut::Cut;
 pub use down::Down;
 pub use loss::{Loss, Observer};
+pub use taken::{Said, Taken};
 pub use window::{ConntrackEntry, ConntrackTuple, PodCounters, Quiet, Window};
 
 use crate::{
@@ -40,6 +42,9 @@ pub struct Evidence {
     pub up: Up,
     /// One window per flow, in the order they ran.
     pub windows: Vec<Window>,
+    /// Steps that were taken among the flows, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Taken>,
     /// Counters of every sidecar pod after the last window, by pod, then family.
     pub totals: BTreeMap<String, Vec<CounterSnapshot>>,
     /// Where it stops, when it does not go to the end of the run.

@@ -29,6 +29,9 @@ pub struct Window {
     pub outcome: CallOutcome,
     /// Connection log records of all processes, in the order they arrived.
     pub records: Vec<Record>,
+    /// Records of held connections, which began in an earlier window.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub of_held: Vec<Record>,
     /// Counters around the flow, of every pod that was watched.
     pub counters: BTreeMap<String, PodCounters>,
     /// conntrack entries made since the window before, of every pod with rules.

@@ -49,6 +49,16 @@ pub enum Witness {
     Model,
     /// The evidence file, on itself.
     File,
+    /// A program that ran for a step, by its exit.
+    Command {
+        /// Pod.
+        pod: String,
+    },
+    /// The rules of a pod, read back after a step.
+    Rules {
+        /// Pod.
+        pod: String,
+    },
 }
 
 /// What a witness says.
@@ -154,7 +164,11 @@ impl Check {
         if wanted == had {
             Self::agrees(witness)
         } else {
-            Self::contradicts(witness, format!("{what} {wanted}"), format!("{what} {had}"))
+            let words = |it: &T| match what {
+                "" => it.to_string(),
+                what => format!("{what} {it}"),
+            };
+            Self::contradicts(witness, words(wanted), words(had))
         }
     }
 }
@@ -215,6 +229,8 @@ impl fmt::Display for Witness {
             Self::Trace { pod } => write!(f, "trace {pod}"),
             Self::Model => f.write_str("model"),
             Self::File => f.write_str("evidence file"),
+            Self::Command { pod } => write!(f, "command in {pod}"),
+            Self::Rules { pod } => write!(f, "rules of {pod}"),
         }
     }
 }

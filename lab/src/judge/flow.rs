@@ -19,7 +19,7 @@ use crate::{
     evidence::{Quiet, Window},
     failure::{Class, Failure},
     lab_file::Expect,
-    predict::{Reply, Turns, is_unreachable, predict},
+    predict::{Memory, Reply, Turns, is_unreachable, predict},
     rules::{self, CounterDelta, Family, Table},
     topology::{Flow, Sender},
 };
@@ -62,6 +62,7 @@ impl Case<'_> {
         &self,
         window: &Window,
         turns: &Turns,
+        memory: &Memory,
     ) -> Result<(FlowVerdict, Predicted), Failure> {
         let flow = self.topology.flow(&window.flow).ok_or_else(|| {
             Failure::new(
@@ -72,7 +73,11 @@ impl Case<'_> {
                 ),
             )
         })?;
-        let (meant, held) = (self.meant(), self.held());
+        if flow.connection.resume.is_some() {
+            return Ok(self.resumed(flow, window));
+        }
+        let meant = self.meant().remembering(memory);
+        let held = self.held().remembering(memory);
         let legs = predict(&meant, flow, &mut turns.clone());
         let held_legs = predict(&held, flow, &mut turns.clone());
         let ends = ends(&window.records);
@@ -91,7 +96,14 @@ impl Case<'_> {
                 .checks
                 .extend(model_on_answer(&of_file, &predicted));
         }
-        let of_legs = matching.legs.iter().map(|leg| self.leg_claim(leg, &moves));
+        if self.expect == Expect::File {
+            claims.extend(self.seen_claims(flow, &legs, &ends));
+        }
+        let stays_open = flow.connection.hold.is_some();
+        let of_legs = matching
+            .legs
+            .iter()
+            .map(|leg| self.leg_claim(leg, &moves, stays_open));
         let of_legs: Vec<Claim> = of_legs.collect();
         let hops = of_legs.iter().map(Hops::of).sum();
         claims.extend(of_legs);
@@ -216,7 +228,7 @@ pub(crate) fn answer_words(outcome: &CallOutcome) -> String {
 }
 
 /// Connections and conntrack entries in a pod that no leg explains.
-fn nothing_else_in(pod: &str, matching: &Matching, window: &Window) -> Vec<Check> {
+pub(super) fn nothing_else_in(pod: &str, matching: &Matching, window: &Window) -> Vec<Check> {
     let mut checks = Vec::new();
     let conntrack = Witness::Conntrack {
         pod: pod.to_string(),
@@ -243,7 +255,7 @@ fn nothing_else_in(pod: &str, matching: &Matching, window: &Window) -> Vec<Check
 }
 
 /// A stray beginning contradicts; a stray end (a close without its beginning) is a gap in the log.
-fn nothing_else(matching: &Matching, window: &Window, elsewhere: Vec<Check>) -> Claim {
+pub(super) fn nothing_else(matching: &Matching, window: &Window, elsewhere: Vec<Check>) -> Claim {
     let mut checks: Vec<Check> = matching
         .unexplained_ends
         .iter()

@@ -17,12 +17,17 @@ use crate::{
 };
 
 impl Case<'_> {
-    /// Judges one predicted leg.
-    pub(super) fn leg_claim(&self, matched: &Matched, moves: &BTreeMap<String, PodMoves>) -> Claim {
+    /// Judges one predicted leg; its connection may stay open, when a flow holds it.
+    pub(super) fn leg_claim(
+        &self,
+        matched: &Matched,
+        moves: &BTreeMap<String, PodMoves>,
+        stays_open: bool,
+    ) -> Claim {
         let leg = matched.leg;
-        let mut checks = vec![opener_check(matched)];
+        let mut checks = vec![opener_check(matched, stays_open)];
         if let LegEnd::Accepted { .. } = &leg.end {
-            checks.push(accepter_check(matched));
+            checks.push(accepter_check(matched, stays_open));
         }
         if let LegEnd::Unknown { why } = &leg.end {
             checks.push(Check::missing(
@@ -95,7 +100,7 @@ fn leg_words(leg: &Leg) -> String {
     )
 }
 
-fn opener_check(matched: &Matched) -> Check {
+fn opener_check(matched: &Matched, stays_open: bool) -> Check {
     let leg = matched.leg;
     let witness = Witness::Log {
         pod: leg.opener.pod.clone(),
@@ -168,6 +173,7 @@ fn opener_check(matched: &Matched) -> Check {
         (_, ConnectResult::Connected { local, .. }) if local.ip() != leg.opener.source => {
             Check::equal(witness, "source", &leg.opener.source, &local.ip())
         }
+        (_, ConnectResult::Connected { .. }) if stays_open => still_open(witness, end),
         (_, ConnectResult::Connected { .. }) if end.closed.is_none() => Check::missing(
             witness,
             format!("the close of the connection to {}", leg.remote),
@@ -176,7 +182,7 @@ fn opener_check(matched: &Matched) -> Check {
     }
 }
 
-fn accepter_check(matched: &Matched) -> Check {
+fn accepter_check(matched: &Matched, stays_open: bool) -> Check {
     let LegEnd::Accepted {
         pod,
         listener,
@@ -215,6 +221,9 @@ fn accepter_check(matched: &Matched) -> Check {
     if let Some(check) = original_dst_check(&witness, accepted, *original_dst) {
         return check;
     }
+    if stays_open {
+        return still_open(witness, end);
+    }
     let Some(closed) = &end.closed else {
         return Check::missing(
             witness,
@@ -231,6 +240,17 @@ fn accepter_check(matched: &Matched) -> Check {
         );
     }
     bytes_check(witness, matched.opener, end)
+}
+
+/// A held connection is open at the end of its flow.
+fn still_open(witness: Witness, end: &End) -> Check {
+    match &end.closed {
+        None => Check::agrees(witness),
+        Some(closed) => {
+            let had = format!("closed: {:?}", closed.outcome);
+            Check::contradicts(witness, "a connection that stays open", had)
+        }
+    }
 }
 
 /// None when the original destination is as predicted.
@@ -278,8 +298,15 @@ fn conntrack_check(matched: &Matched, crossing: &Crossing) -> Check {
     let witness = Witness::Conntrack {
         pod: crossing.pod.clone(),
     };
-    let Some(entry) = matched.entry(crossing) else {
-        return Check::missing(witness, format!("an entry to {}", matched.leg.remote));
+    let entry = match (matched.entry(crossing), crossing.known) {
+        (Some(entry), false) => entry,
+        (None, true) => return Check::agrees(witness),
+        (None, false) => {
+            return Check::missing(witness, format!("an entry to {}", matched.leg.remote));
+        }
+        (Some(_), true) => {
+            return Check::contradicts(witness, "the entry of an earlier flow", "a new one");
+        }
     };
     let from = crossing.answers_from;
     if entry.reply.src != from {

@@ -8,6 +8,7 @@
 mod agreement;
 mod claim;
 pub(crate) mod connections;
+mod expected;
 mod flow;
 mod gaps;
 mod hops;
@@ -16,6 +17,9 @@ pub(crate) mod matching;
 mod notes;
 mod packets;
 mod pods;
+mod resumed;
+mod seen;
+mod steps;
 mod totals;
 pub(crate) mod traces;
 mod tracing;
@@ -24,6 +28,7 @@ use serde::Serialize;
 
 pub use agreement::Agreement;
 pub use claim::{Check, Claim, Finding, Verdict, Witness};
+pub use expected::unexpected;
 pub use flow::FlowVerdict;
 pub(crate) use flow::answer_words;
 pub use hops::Hops;
@@ -36,7 +41,7 @@ use crate::{
     failure::{Class, Failure},
     interception::Interception,
     lab_file::{Expect, LabFile},
-    predict::{Turns, World},
+    predict::{Memory, Turns, World},
     rules::{self, Alignment, Family, RuleSet, Table},
     topology::Topology,
     traced::Tracing,
@@ -97,8 +102,44 @@ pub(crate) struct Case<'a> {
 /// # Errors
 /// The evidence is of another lab, holds no flow though it is whole, or holds rules that can't be read.
 pub fn judge(file: &LabFile, evidence: &Evidence) -> Result<Judgement, Failure> {
-    let mut cases: Vec<Case> = Vec::new();
+    if evidence.windows.is_empty() && evidence.cut.is_none() {
+        return Err(Failure::new(Class::Input, "the evidence holds no flow"));
+    }
     let mut turns = Turns::default();
+    let mut memory = Memory::default();
+    if evidence.steps.is_empty() {
+        return judge_stretch(file, evidence, &mut turns, &mut memory);
+    }
+    let mut whole: Option<Judgement> = None;
+    let mut before = &evidence.up.pods;
+    for (number, (now, part)) in steps::stretches(file, evidence)?.iter().enumerate() {
+        let taken = number.checked_sub(1).map(|it| &evidence.steps[it]);
+        if let Some(taken) = taken {
+            steps::forget(file, taken, &mut memory);
+        }
+        let judged = judge_stretch(now, part, &mut turns, &mut memory)?;
+        let judged = match taken {
+            None => judged,
+            Some(taken) => judged.after_step(steps::claims(now, taken, before)?, number),
+        };
+        before = taken.map_or(before, |it| &it.pods);
+        whole = Some(match whole {
+            None => judged,
+            Some(whole) => whole.followed_by(judged),
+        });
+    }
+    // There is a stretch before the first step.
+    whole.ok_or_else(|| Failure::new(Class::Input, "the evidence holds no flow"))
+}
+
+/// Judges flows between which no step was taken; `turns` is where the proxies stand before the first.
+fn judge_stretch(
+    file: &LabFile,
+    evidence: &Evidence,
+    turns: &mut Turns,
+    memory: &mut Memory,
+) -> Result<Judgement, Failure> {
+    let mut cases: Vec<Case> = Vec::new();
     let mut judged = Vec::new();
     for window in &evidence.windows {
         let at = match cases.iter().position(|c| c.family == window.family) {
@@ -108,11 +149,9 @@ pub fn judge(file: &LabFile, evidence: &Evidence) -> Result<Judgement, Failure> 
                 cases.len() - 1
             }
         };
-        judged.push(cases[at].flow(window, &turns)?);
+        judged.push(cases[at].flow(window, turns, memory)?);
+        steps::remember(file, window, memory);
         turns.observe(&cases[at].meant(), &window.records);
-    }
-    if cases.is_empty() && evidence.cut.is_none() {
-        return Err(Failure::new(Class::Input, "the evidence holds no flow"));
     }
     let (flows, predicted): (Vec<FlowVerdict>, Vec<Predicted>) = judged.into_iter().unzip();
     let mut run: Vec<Claim> = evidence.cut.iter().map(cut_claim).collect();
@@ -130,7 +169,8 @@ pub fn judge(file: &LabFile, evidence: &Evidence) -> Result<Judgement, Failure> 
         .chain(run.iter().map(Claim::verdict))
         .chain(notes.iter().map(|n| n.verdict))
         .max()
-        .unwrap_or(Verdict::Unproven);
+        // A stretch without flows and rules has nothing to say; a run without flows is refused before.
+        .unwrap_or(Verdict::Holds);
     let differences = cases.iter().flat_map(|case| {
         let found = rules::diff(&case.reference, &case.applied, &Table::ALL);
         let family = (cases.len() > 1).then(|| format!("{}: ", case.family));

@@ -38,7 +38,12 @@ pub(super) fn order(
         host: host.to_string(),
         ask: flow.ask.clone(),
         request_id: format!("{}-{number}", flow.name),
-        watch: flow.nat.keys().cloned().collect(),
+        watch: match flow.connection.resume {
+            // No process may log anything of it, and every pod's rules must stay still.
+            Some(_) => topology.sidecars().map(str::to_owned).collect(),
+            None => flow.nat.keys().cloned().collect(),
+        },
+        connection: flow.connection.clone(),
         deadline_ms: options.deadline_ms,
     }
 }

@@ -1,14 +1,13 @@
 //! A lab file with its rules: read, checked against each other, ready to be brought up or judged by.
 
+mod after;
 mod given;
 mod profiled;
 mod saved;
+mod source;
+mod variant;
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use serde::{Deserialize, Serialize};
 
@@ -24,9 +23,12 @@ use crate::{
         routes::{self, Step},
     },
     plan::{HostRules, RuleTexts},
-    rules::{self, BackendChoice, Family, OwnerNames, RuleSet, Table, Written},
+    rules::{BackendChoice, Family, OwnerNames, RuleSet, Table, Written},
     topology::{Expected, RuleSource, Topology},
 };
+
+/// JSON schema of lab files, for editors.
+pub const SCHEMA: &str = include_str!("../../../scenarios/lab.schema.json");
 
 pub use given::GivenRules;
 pub use saved::SavedLab;
@@ -73,6 +75,8 @@ pub struct LabFile {
     own_rules: bool,
     /// What istio-init prints of the configuration.
     variables: Option<Vec<(String, String)>>,
+    /// Name of the variant it is, where it is one.
+    variant: Option<String>,
 }
 
 /// Families that the flows of a run go over: one, or each flow over both.
@@ -153,35 +157,39 @@ impl LabFile {
     /// A complaint with its place, or an unreadable rules file.
     pub fn parse(text: &str, origin: &str) -> Result<Self, Failure> {
         let topology = Topology::parse(text, origin).map_err(complaint)?;
-        let mut texts = BTreeMap::new();
-        for family in [Family::V4, Family::V6] {
-            if let Some(rules) = rule_text(&topology.rules, family, origin)? {
-                let parsed = rules::parse(&rules.text, family, &rules.origin).map_err(complaint)?;
-                let expected = topology.flows.iter().flat_map(|f| f.nat.values().flatten());
-                for traversal in expected {
-                    known_places(traversal, &parsed, text, origin)?;
-                }
-                texts.insert(family, rules);
-            }
-        }
-        let rules_from = match &topology.rules {
-            RuleSource::Profile(name) => format!("{name}, the lab's own"),
-            RuleSource::Files { .. } => "the lab's own".to_owned(),
-        };
-        Ok(Self {
+        let (rules, edit) = (topology.rules.clone(), topology.edit.clone());
+        let bare = Self {
             origin: origin.to_owned(),
             text: text.to_owned(),
             topology,
             interception: Interception::default(),
             expect: Expect::File,
-            rules_from,
-            texts: Written::Iptables(texts),
+            rules_from: String::new(),
+            texts: Written::default(),
             given: Written::default(),
             host: Written::default(),
             routes: None,
             own_rules: true,
             variables: None,
-        })
+            variant: None,
+        };
+        let lab = bare.ruled(&rules)?.edited(&edit)?;
+        let before = lab.steps_before_flows();
+        for steps in 0..=lab.topology.steps.len() {
+            let now = lab.after(steps)?;
+            let flows = lab.topology.flows.iter().zip(&before);
+            let flows = flows.filter(|(_, before)| **before == steps);
+            let paths: Vec<&Expected> = flows.flat_map(|(f, _)| f.nat.values().flatten()).collect();
+            for family in [Family::V4, Family::V6] {
+                let Some(own) = parse_rules(&now.texts, family)? else {
+                    continue;
+                };
+                for traversal in &paths {
+                    known_places(traversal, &own, text, origin)?;
+                }
+            }
+        }
+        Ok(lab)
     }
 
     /// What istio-init finds out in a pod of this lab: its DNS servers, and whether it has IPv6.
@@ -503,32 +511,6 @@ fn restore_texts(rules: &[Emitted], release: Release) -> Written<RuleText> {
     };
     let families = [Family::V4, Family::V6].into_iter();
     Written::Iptables(families.filter_map(text).collect())
-}
-
-fn rule_text(source: &RuleSource, family: Family, lab: &str) -> Result<Option<RuleText>, Failure> {
-    match source {
-        RuleSource::Profile(name) => Ok(builtin::rule_text(name, family).map(|text| RuleText {
-            origin: format!("profile {name} ({family})"),
-            text: text.to_string(),
-        })),
-        RuleSource::Files { v4, v6 } => {
-            let file = match family {
-                Family::V4 => Some(v4),
-                Family::V6 => v6.as_ref(),
-            };
-            let Some(file) = file else { return Ok(None) };
-            let path: PathBuf = Path::new(lab).parent().unwrap_or(Path::new("")).join(file);
-            let text = read(&path).map_err(|failure| {
-                failure.hint(format!(
-                    "{lab} names it in [rules]; the path is relative to that file"
-                ))
-            })?;
-            Ok(Some(RuleText {
-                origin: path.display().to_string(),
-                text,
-            }))
-        }
-    }
 }
 
 fn read(path: &Path) -> Result<String, Failure> {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Expect, LabFile, RuleText, complaint, parse_rules};
+use super::{Expect, LabFile, RuleText, complaint, parse_rules, variant::Owners};
 use crate::{
     failure::Failure,
     interception::Interception,
@@ -37,6 +37,9 @@ pub struct SavedLab {
     own_rules: bool,
     /// Variables that istio-init's log shows, of a configuration.
     variables: Option<Vec<(String, String)>>,
+    /// Name of the variant it is, and who runs there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    variant: Option<(String, Owners)>,
 }
 
 impl SavedLab {
@@ -116,6 +119,10 @@ impl LabFile {
             routes: self.routes.clone(),
             own_rules: self.own_rules,
             variables: self.variables.clone(),
+            variant: self
+                .variant
+                .clone()
+                .map(|it| (it, Owners::of(&self.topology))),
         }
     }
 
@@ -124,7 +131,11 @@ impl LabFile {
     /// # Errors
     /// A complaint about the lab file's text or about the rules, with its place there.
     pub fn restore(saved: SavedLab) -> Result<Self, Failure> {
-        let topology = Topology::parse(&saved.text, &saved.origin).map_err(complaint)?;
+        let mut topology = Topology::parse(&saved.text, &saved.origin).map_err(complaint)?;
+        let variant = saved.variant.map(|(name, owners)| {
+            owners.take_over(&mut topology);
+            name
+        });
         for family in [Family::V4, Family::V6] {
             parse_rules(&saved.rules, family)?;
             parse_rules(&saved.given, family)?;
@@ -142,6 +153,7 @@ impl LabFile {
             routes: saved.routes,
             own_rules: saved.own_rules,
             variables: saved.variables,
+            variant,
         })
     }
 }

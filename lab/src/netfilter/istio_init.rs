@@ -108,6 +108,25 @@ pub fn restore(
     Ok(ran.into())
 }
 
+/// As [`restore`]; with `flush` the tables that the text names are emptied first, in the same transaction.
+///
+/// # Errors
+/// The program is missing or can't run.
+pub fn restore_step(
+    backend: Backend,
+    family: Family,
+    text: &str,
+    flush: bool,
+    pod: &str,
+) -> Result<Ended, NetfilterError> {
+    if !flush {
+        return restore(backend, family, text, pod);
+    }
+    let path = rules_file(family, text, pod)?;
+    let ran = run(backend, family, Tool::Restore, &[&path], pod)?;
+    Ok(ran.into())
+}
+
 /// iptables-restore names the line it stumbles over ("line 7 failed"); show that line.
 fn refusal(ran: Ran, text: &str, pod: &str) -> NetfilterError {
     let mut words = String::from_utf8_lossy(&ran.output.stderr)

@@ -20,7 +20,7 @@ pub use conntrack::ConntrackWatch;
 pub use error::NetfilterError;
 pub use held::{Held, rules_here, rules_of_process};
 pub use host::{Tool as RuleTool, apply_host};
-pub use istio_init::{apply, restore};
+pub use istio_init::{apply, restore, restore_step};
 pub use native::{apply as apply_native, native_held, native_rules, nft_version, transaction};
 pub use nft_tables::{NftTable, nft_tables};
 pub use tables::{Ended, counters, edit, save, version};

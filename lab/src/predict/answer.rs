@@ -21,6 +21,8 @@ pub enum Reply {
     Unreachable,
     /// The connection is made, then ends without an answer.
     Closed,
+    /// The connection was there, and is reset.
+    Reset,
     /// These addresses.
     Resolved(Vec<IpAddr>),
     /// No such name.
@@ -35,7 +37,10 @@ impl Reply {
         match flow.answer {
             Answer::Status(status) => Self::Status(status),
             Answer::Refused => Self::Refused,
-            Answer::Closed => Self::Closed,
+            Answer::Unreachable => Self::Unreachable,
+            // That a proxy refused it, a claim of its own says.
+            Answer::Closed | Answer::Loop => Self::Closed,
+            Answer::Reset => Self::Reset,
             Answer::NoName => Self::NoName,
             Answer::Resolved => match &flow.ask {
                 Ask::Lookup { name, .. } => look_up(world, name),
@@ -59,6 +64,7 @@ impl Reply {
             (Self::Refused, CallOutcome::ConnectFailed(errno)) => errno == "ECONNREFUSED",
             (Self::Unreachable, CallOutcome::ConnectFailed(errno)) => is_unreachable(errno),
             (Self::Closed, CallOutcome::Closed(_)) => true,
+            (Self::Reset, CallOutcome::Closed(words)) => words == "ECONNRESET",
             (Self::Resolved(wanted), CallOutcome::Resolved(had)) => wanted == had,
             (Self::NoName, CallOutcome::Unresolved(code)) => code == "NXDOMAIN",
             _ => false,
@@ -145,6 +151,7 @@ impl fmt::Display for Reply {
             Self::Refused => f.write_str("refused"),
             Self::Unreachable => f.write_str("unreachable"),
             Self::Closed => f.write_str("closed"),
+            Self::Reset => f.write_str("reset"),
             Self::NoName => f.write_str("no such name"),
             Self::Resolved(addresses) => {
                 let words: Vec<String> = addresses.iter().map(ToString::to_string).collect();

@@ -34,6 +34,8 @@ pub struct Crossing {
     told: Moved,
     /// Packets may be lost: how many meet the rules is open.
     pub(super) open: bool,
+    /// conntrack knows the connection from an earlier flow, and makes no entry.
+    pub known: bool,
 }
 
 /// Rules that one packet moves, in order; one that is met twice stands twice.
@@ -183,6 +185,7 @@ impl Crossing {
             answers: Vec::new(),
             told: Vec::new(),
             open: false,
+            known: false,
             first,
         };
         let ask = |packet: &Packet, answers: bool, connmark: u32| {

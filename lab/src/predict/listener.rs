@@ -7,7 +7,7 @@ use hoplab_proxies::record::{Role, Transport};
 use crate::{
     interception::Interception,
     ports,
-    topology::{Pod, Proxy},
+    topology::{Pod, ProcessRole, Proxy},
 };
 
 /// A listener of a lab's own processes.
@@ -46,6 +46,21 @@ impl Listener {
 
 /// The listener of a pod at an address, as a packet has it after all translation.
 pub fn listener_at(
+    pod: &Pod,
+    at: SocketAddr,
+    transport: Transport,
+    interception: &Interception,
+) -> Option<Listener> {
+    let found = listener_of_running(pod, at, transport, interception)?;
+    let process = match found.role() {
+        Role::App => ProcessRole::App,
+        _ => ProcessRole::Proxy,
+    };
+    (!pod.stopped.contains(&process)).then_some(found)
+}
+
+/// As [`listener_at`], with every process of the pod there.
+fn listener_of_running(
     pod: &Pod,
     at: SocketAddr,
     transport: Transport,

@@ -86,6 +86,7 @@ impl Walk<'_> {
                 remote,
                 ask: &Ask::Get { path },
                 on_behalf_of: None,
+                source_port: None,
                 ..*served.call
             });
         }
@@ -152,6 +153,7 @@ impl Walk<'_> {
             opener,
             remote,
             on_behalf_of: Some(served.listener),
+            source_port: None,
             ..*served.call
         });
     }

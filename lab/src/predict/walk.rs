@@ -6,13 +6,13 @@ use hoplab_proxies::record::{Role, Transport};
 
 use super::{
     Crossing, Leg, LegEnd, Listener, Opener, Turns, World,
-    crossing::{Packets, established, intercepted, turned},
+    crossing::{Packets, established, intercepted, turned, zone_of},
     listener_at,
     world::NODE,
 };
 use crate::{
-    model::{Journey, JourneyEnd, Packet, journey},
-    rules::{CtState, Family, Protocol, TcpFlags},
+    model::{Journey, JourneyEnd, Known, Packet, Turned, journey, journey_of_known},
+    rules::{CtState, Family, Hook, Protocol, TcpFlags},
     topology::{Ask, Flow, Pod, Sender, Target},
 };
 
@@ -31,6 +31,8 @@ pub(super) struct Call<'a> {
     pub ask: &'a Ask,
     /// Listener of the same proxy that this connection is opened for.
     pub on_behalf_of: Option<Listener>,
+    /// Source port, where the flow names it.
+    pub source_port: Option<u16>,
 }
 
 pub(super) struct Walk<'a> {
@@ -67,6 +69,7 @@ pub fn predict(world: &World, flow: &Flow, turns: &mut Turns) -> Vec<Leg> {
         remote,
         ask: &flow.ask,
         on_behalf_of: None,
+        source_port: flow.connection.source_port,
     });
     walk.legs
 }
@@ -123,6 +126,9 @@ impl Walk<'_> {
         let here = world.topology.pod(&call.opener.pod);
         let first = first_packet(call);
         let near = journey(world.rules_of(here), &world.host(here), first.clone());
+        let known = here.and_then(|pod| self.known(pod, call.transport, &near, &first));
+        let is_known = known.is_some();
+        let near = known.unwrap_or(near);
         let mut far = None;
         let mut seen_from = call.opener.source;
         let end = match &near.end {
@@ -171,13 +177,40 @@ impl Walk<'_> {
         };
         let leaves = far.is_some() || leg.end == LegEnd::Unreachable || leg.end.pod() == Some(NODE);
         if let Some(pod) = here.filter(|p| p.is_sidecar()) {
-            leg.near = Some(self.crossing(&leg, pod, first, near, !leaves));
+            let mut crossing = self.crossing(&leg, pod, first, near, !leaves);
+            crossing.known = is_known;
+            leg.near = Some(crossing);
         }
         if let Some((pod, packet, way)) = far.filter(|(pod, ..)| pod.is_sidecar()) {
             leg.far = Some(self.crossing(&leg, pod, packet, way, true));
         }
-        Self::settle(&mut leg);
+        Self::settle(&mut leg, call.source_port.unwrap_or(ANY_PORT));
         leg
+    }
+
+    /// The way of a packet whose connection conntrack knows from an earlier flow.
+    fn known(
+        &self,
+        pod: &Pod,
+        transport: Transport,
+        near: &Journey,
+        first: &Packet,
+    ) -> Option<Journey> {
+        let zone = zone_of(near).unwrap_or(0);
+        let ends = (first.src, first.dst);
+        let found = self.world.memory.of(&pod.name, transport, zone, ends)?;
+        let turned = (found.answers_from != found.dst).then_some(Turned {
+            at: Hook::Output,
+            from: found.dst,
+            to: found.answers_from,
+        });
+        let known = Known {
+            answers: false,
+            turned,
+        };
+        let packet = established(first.clone());
+        let (rules, host) = (self.world.rules_of(Some(pod)), self.world.host(Some(pod)));
+        Some(journey_of_known(rules, &host, packet, known))
     }
 
     /// A connection in one of its pods; `answers_here` when the other end is in it.
@@ -271,8 +304,8 @@ impl Walk<'_> {
     }
 
     /// A connection whose answers are lost is none; what happens then, the prediction does not know.
-    fn settle(leg: &mut Leg) {
-        let opener = SocketAddr::new(leg.opener.source, ANY_PORT);
+    fn settle(leg: &mut Leg, port: u16) {
+        let opener = SocketAddr::new(leg.opener.source, port);
         let seen = SocketAddr::new(leg.seen_from, ANY_PORT);
         let far = leg.far.as_ref().and_then(|it| it.lost(seen, true));
         let near = || leg.near.as_ref().and_then(|it| it.lost(opener, false));
@@ -366,7 +399,8 @@ impl Walk<'_> {
 }
 
 fn first_packet(call: &Call) -> Packet {
-    let source = SocketAddr::new(call.opener.source, ANY_PORT);
+    let port = call.source_port.unwrap_or(ANY_PORT);
+    let source = SocketAddr::new(call.opener.source, port);
     let packet = match call.transport {
         Transport::Tcp => Packet::tcp(source, call.remote),
         Transport::Udp => Packet::udp(source, call.remote),

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use hoplab_proxies::record::{Role, Transport};
 
+use super::Memory;
 use super::Opener;
 use crate::{
     interception::Interception,
@@ -24,6 +25,8 @@ pub struct World<'a> {
     pub rules: &'a RuleSet,
     /// Proxy, routes and marks that go with the rules.
     pub interception: &'a Interception,
+    /// Connections of earlier flows that conntrack still knows.
+    pub memory: Memory,
     /// Rules of every other pod.
     none: RuleSet,
 }
@@ -35,7 +38,16 @@ impl<'a> World<'a> {
             topology,
             rules,
             interception,
+            memory: Memory::default(),
             none: RuleSet::empty(rules.family),
+        }
+    }
+
+    /// The same, with connections that conntrack knows from earlier.
+    pub fn remembering(self, memory: &Memory) -> Self {
+        Self {
+            memory: memory.clone(),
+            ..self
         }
     }
 

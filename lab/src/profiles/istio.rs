@@ -122,6 +122,43 @@ fn sidecar(name: &str, release: Release, mode: &str, about: &str) -> Option<Prof
     Some(with_config(name, about, &config, rules))
 }
 
+/// A sidecar profile with more flags of istio-iptables than injection gives.
+pub(super) fn with_flags(
+    name: &str,
+    more: Vec<(&'static Flag, &str)>,
+    servers: &istio::DnsServers,
+) -> Result<Profile, String> {
+    let mode = match name {
+        "istio-tproxy" => "TPROXY",
+        _ => "REDIRECT",
+    };
+    let release = name.strip_prefix("istio-").and_then(|it| it.parse().ok());
+    let release = release.unwrap_or(Release::NEWEST);
+    let given = INJECTED
+        .iter()
+        .copied()
+        .chain([("istio-inbound-interception-mode", mode)]);
+    let mut flags: Vec<_> = given
+        .filter_map(|(name, value)| Some((Flag::find(name)?, value)))
+        .collect();
+    flags.extend(more);
+    let mut warnings = Vec::new();
+    let settings = Settings::resolve(&istio::Environment::new(), flags, &mut warnings);
+    let settings = settings.map_err(|bad| bad.to_string())?;
+    let host = Host {
+        ipv6: true,
+        dns_servers: servers.clone(),
+        ..Host::default()
+    };
+    let config = Config::new(&settings, &host, &mut warnings).map_err(|bad| bad.to_string())?;
+    if let Some(unknown) = config.unknown_to(release) {
+        return Err(unknown.to_string());
+    }
+    let rules = restore_texts(&istio::iptables(&config, release));
+    let about = format!("Istio {release}, sidecar, with options");
+    Ok(with_config(name, &about, &config, rules))
+}
+
 fn native_nft() -> Option<Profile> {
     let config = config("REDIRECT")?;
     let (layout, rules) = nft::sidecar(&config);

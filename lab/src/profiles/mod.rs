@@ -4,11 +4,13 @@
 //! option; with options, `hoplab rules render` writes the rules.
 
 mod istio;
+mod options;
 mod peers;
 mod proxy;
 
 use serde::Serialize;
 
+pub use options::with_options;
 pub use proxy::{InboundSource, Marks, Ports, Proxy};
 
 use crate::{

@@ -1,11 +1,20 @@
 //! Profiles of Kuma and Linkerd.
 
 use super::{InboundSource, Marks, Mesh, Ports, Profile, Proxy, Rules};
-use crate::{interception::INBOUND_SOURCE, kuma, linkerd, rules::Family};
+use crate::{interception::INBOUND_SOURCE, istio::DnsServers, kuma, linkerd, rules::Family};
 
 pub(super) fn kuma() -> Profile {
-    let config = kuma::Config::default();
-    let rules = kuma::iptables(&config, &kuma::Host::default(), &mut Vec::new());
+    kuma_of(&kuma::Config::default(), &DnsServers::default())
+}
+
+/// Kuma under a configuration, in a pod whose resolv.conf names these servers.
+pub(super) fn kuma_of(config: &kuma::Config, servers: &DnsServers) -> Profile {
+    let host = kuma::Host {
+        dns_servers: servers.clone(),
+        ..kuma::Host::default()
+    };
+    let rules = kuma::iptables(config, &host, &mut Vec::new());
+    let has = |family| config.families().contains(&family);
     Profile {
         name: "kuma".to_owned(),
         aliases: Vec::new(),
@@ -14,7 +23,7 @@ pub(super) fn kuma() -> Profile {
         ports: Ports {
             inbound: Some(config.inbound.port),
             outbound: config.outbound.port,
-            dns: None,
+            dns: (config.redirect_dns || config.redirect_all_dns).then_some(config.dns_port),
         },
         proxy: Proxy {
             uid: Some(config.uid),
@@ -25,9 +34,9 @@ pub(super) fn kuma() -> Profile {
         },
         rules: Rules::Iptables {
             v4: kuma::restore(&rules, Family::V4),
-            v6: Some(kuma::restore(&rules, Family::V6)),
+            v6: has(Family::V6).then(|| kuma::restore(&rules, Family::V6)),
         },
-        steps: kuma::loopback_addresses(&config),
+        steps: kuma::loopback_addresses(config),
     }
 }
 
@@ -50,6 +59,11 @@ pub(super) fn linkerd() -> [Profile; 2] {
             },
         ),
     ]
+}
+
+/// Linkerd under a configuration.
+pub(super) fn linkerd_of(config: &linkerd::Config) -> Profile {
+    linkerd_profile("linkerd", &[], "Linkerd with options", config)
 }
 
 fn linkerd_profile(name: &str, aliases: &[&str], about: &str, config: &linkerd::Config) -> Profile {

@@ -8,7 +8,7 @@ use super::{
     notes,
 };
 use crate::{
-    evidence::{Down, Evidence},
+    evidence::{Down, Evidence, Taken},
     judge::{Agreement, Check, Claim, Finding, FlowVerdict, Hops, Judgement, Verdict, Witness},
     lab_file::Expect,
     rules,
@@ -97,7 +97,8 @@ fn flows(out: &mut String, run: &Run, detail: Detail) {
         );
         let _ = writeln!(out, "{}", Style::dim(&head));
     }
-    for ((flow, name), route) in flows.iter().zip(&names).zip(&routes) {
+    for (at, ((flow, name), route)) in flows.iter().zip(&names).zip(&routes).enumerate() {
+        steps(out, run, detail, |it| it.after_flows == at);
         let bad = flow.verdict != Verdict::Holds;
         if detail > Detail::Quiet || bad {
             let _ = writeln!(
@@ -124,6 +125,7 @@ fn flows(out: &mut String, run: &Run, detail: Detail) {
         }
         claims(out, &flow.claims, detail);
     }
+    steps(out, run, detail, |it| it.after_flows >= flows.len());
     claims(out, &run.judgement.run, detail);
     if detail > Detail::Quiet {
         let legs: usize = flows.iter().map(|f| f.legs).sum();
@@ -146,6 +148,19 @@ fn flows(out: &mut String, run: &Run, detail: Detail) {
         let words = hops(run.judgement);
         let _ = writeln!(out, "{}", Style::dim(&words));
         out.push('\n');
+    }
+}
+
+/// Steps that were taken at a place among the flows.
+fn steps(out: &mut String, run: &Run, detail: Detail, at: impl Fn(&Taken) -> bool) {
+    for taken in run.evidence.steps.iter().filter(|it| at(it)) {
+        let steps = &run.topology.steps;
+        let step = steps.iter().find(|it| it.name == taken.step);
+        let what = step.map_or(String::new(), |it| it.action.to_string());
+        if detail > Detail::Quiet {
+            let words = format!("step {}: {what}", taken.step);
+            let _ = writeln!(out, "{}", Style::dim(&words));
+        }
     }
 }
 
@@ -194,6 +209,8 @@ pub(super) fn witnesses<'a>(all: impl Iterator<Item = &'a Witness>) -> String {
             Witness::Trace { .. } => "trace",
             Witness::Model => "model",
             Witness::File => "evidence file",
+            Witness::Command { .. } => "command",
+            Witness::Rules { .. } => "rules",
         };
         match kinds.last_mut() {
             Some((last, count)) if *last == kind => *count += 1,

@@ -27,10 +27,7 @@ pub(super) fn lines<'a>(
     lines: impl IntoIterator<Item = Line<'a>>,
     family: Family,
 ) -> Result<RuleSet, Diagnostic> {
-    let mut reader = Reader {
-        set: RuleSet::empty(family),
-        open: None,
-    };
+    let mut reader = Reader::upon(RuleSet::empty(family));
     for line in lines {
         reader.line(line)?;
     }
@@ -42,13 +39,25 @@ pub(super) fn lines<'a>(
     }
 }
 
-struct Reader<'a> {
+/// Reads lines upon the rules there are.
+pub(super) struct Reader<'a> {
     set: RuleSet,
     open: Option<Open<'a>>,
 }
 
 impl<'a> Reader<'a> {
-    fn line(&mut self, line: Line<'a>) -> Result<(), Diagnostic> {
+    /// A reader whose first line follows these rules.
+    pub fn upon(set: RuleSet) -> Self {
+        Self { set, open: None }
+    }
+
+    /// The rules of every table that was committed.
+    pub fn into_set(self) -> RuleSet {
+        self.set
+    }
+
+    /// Reads the next line.
+    pub fn line(&mut self, line: Line<'a>) -> Result<(), Diagnostic> {
         let trimmed = line.text.trim_start();
         if trimmed.is_empty() || trimmed.starts_with('#') {
             return Ok(());

@@ -8,12 +8,12 @@ pub use crate::evidence::Down;
 use crate::{
     apply::ApplyPlan,
     behaviour::ProbeReport,
-    evidence::{Machine, Up, Window},
+    evidence::{Machine, Said, Up, Window},
     failure::Failure,
     plan::Plan,
     probe::ProbePlan,
     rules::{CounterSnapshot, Family},
-    topology::{Ask, Sender},
+    topology::{Ask, Connection, Process, Sender},
 };
 
 /// To the supervisor. Every request gets one answer, or [`Message::Failed`].
@@ -22,7 +22,9 @@ pub enum Request {
     /// Build the lab; answered by [`Message::Up`].
     Up(Box<Plan>),
     /// Send one flow; answered by [`Message::Window`].
-    Drive(Order),
+    Drive(Box<Order>),
+    /// Take a step between two flows; answered by [`Message::Stepped`].
+    Step(Box<StepOrder>),
     /// Read every counter; answered by [`Message::Totals`].
     Totals,
     /// Take the lab down; answered by [`Message::Down`], then the supervisor ends.
@@ -63,6 +65,60 @@ pub struct Order {
     pub watch: Vec<String>,
     /// How long the flow may take until the logs show it closed, milliseconds.
     pub deadline_ms: u64,
+    /// Which connection it goes over.
+    #[serde(default)]
+    pub connection: Connection,
+}
+
+/// A step, with what it needs of the lab file settled.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepOrder {
+    /// Name of the step.
+    pub step: String,
+    /// What to do.
+    pub what: StepWhat,
+}
+
+/// What a step does to the running lab.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum StepWhat {
+    /// Gives texts to iptables-restore in every pod with rules.
+    Restore {
+        /// Text by family.
+        texts: BTreeMap<Family, String>,
+        /// Whether the tables they name are emptied first.
+        flush: bool,
+    },
+    /// Ends a process.
+    Stop(Process),
+    /// Starts one that was stopped.
+    Start(Process),
+    /// Both.
+    Restart(Process),
+    /// Has conntrack of a pod forget everything.
+    Flush {
+        /// The pod.
+        pod: String,
+    },
+    /// Closes a held connection.
+    Release {
+        /// Its name.
+        held: String,
+    },
+    /// Sends a segment outside the window of a held connection.
+    Invalid {
+        /// Its name.
+        held: String,
+    },
+}
+
+/// What came of a step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Stepped {
+    /// What programs said that ran for it.
+    pub said: Vec<Said>,
+    /// The lab as it stands.
+    pub up: Up,
 }
 
 /// What a command that comes later hears first on the lab's socket, before it may ask for anything.
@@ -81,6 +137,8 @@ pub enum Message {
     Up(Box<(Machine, Up)>),
     /// A flow is over.
     Window(Box<Window>),
+    /// A step was taken.
+    Stepped(Box<Stepped>),
     /// Counters of every sidecar pod.
     Totals(BTreeMap<String, Vec<CounterSnapshot>>),
     /// The lab lives on by itself; nothing of hoplab's own is among the rules of its pods.

@@ -17,15 +17,24 @@ impl Live {
     /// Drops what processes reported and nobody asked for.
     pub fn forget(&mut self) {
         self.records.clear();
+        self.of_held.clear();
+        self.released.clear();
         self.replies.clear();
     }
 
     /// Ends senders that a cut-off flow left, waits for what processes still have to report, and forgets all of it.
+    /// Held connections are let go.
     pub fn start_from_now(&mut self, queue: &Receiver<Event>) -> Result<(), Failure> {
+        self.held.clear();
+        self.settle(queue)
+    }
+
+    /// As [`Self::start_from_now`], but for held connections, which stay.
+    pub fn settle(&mut self, queue: &Receiver<Event>) -> Result<(), Failure> {
         let deadline = Instant::now() + SETTLE;
         for stub in 0..self.stubs.len() {
             let left = &self.stubs[stub];
-            if left.role == Role::Probe && left.exit.is_none() {
+            if left.role == Role::Probe && left.exit.is_none() && !self.holds(stub) {
                 drive::dismiss(self, stub, deadline, queue)?;
             }
         }
@@ -72,7 +81,8 @@ impl Live {
 
     /// A flow needs every process of the lab.
     pub fn is_whole(&self) -> Result<(), Failure> {
-        let mut lasting = self.stubs.iter().filter(|stub| stub.role != Role::Probe);
+        let lasting = self.stubs.iter();
+        let mut lasting = lasting.filter(|stub| stub.role != Role::Probe && !stub.stopped);
         let Some((stub, exit)) = lasting.find_map(|stub| Some((stub, stub.exit.as_ref()?))) else {
             return Ok(());
         };

@@ -13,6 +13,7 @@ use hoplab_proxies::{
 
 use super::{
     Event,
+    held::HeldConnection,
     live::{Live, LiveStub, no_such_pod},
     observers::complete,
     phase,
@@ -53,9 +54,10 @@ fn send(live: &mut Live, order: Order, queue: &Receiver<Event>) -> Result<Window
         // A broken pipe is told by the exit report, with the process's last words.
         let _ = input.send(&call);
     }
-    let collected = collect(live, id, deadline, queue);
+    let stays_open = order.connection.hold.is_some() || order.connection.resume.is_some();
+    let collected = collect(live, id, deadline, queue, stays_open);
     let (outcome, mut quiet) = collected.inspect_err(|_| call_off(live, stub, id))?;
-    if quiet == Quiet::Closed {
+    if quiet == Quiet::Closed && !stays_open {
         // Rules outside nat count every packet: the last of them must have passed before counters are read.
         let open = live.wait_for_conntrack(deadline)?;
         if !open.is_empty() {
@@ -65,10 +67,23 @@ fn send(live: &mut Live, order: Order, queue: &Receiver<Event>) -> Result<Window
     let took_us = micros(started.elapsed());
     tracing::debug!(flow = order.flow, ?outcome, ?quiet, took_us, "flow is over");
     name_the_dead(live, deadline, queue)?;
-    if matches!(order.sender, Sender::As { .. }) {
+    if let Some(name) = &order.connection.hold {
+        let held = HeldConnection::left_by(stub, &live.records);
+        live.held.insert(name.clone(), held);
+    }
+    if matches!(order.sender, Sender::As { .. }) && !live.holds(stub) {
         dismiss(live, stub, deadline, queue)?;
     }
     let records = std::mem::take(&mut live.records);
+    let of_held = std::mem::take(&mut live.of_held);
+    let named = order.connection.source_port.is_some();
+    for watch in live
+        .pods
+        .values_mut()
+        .filter_map(|pod| pod.conntrack.as_mut())
+    {
+        watch.keep_udp(named);
+    }
     let mut fresh = live.conntrack()?;
     let mut watch: BTreeSet<String> = order.watch.into_iter().collect();
     watch.extend(records.iter().map(|r| r.pod.clone()));
@@ -99,6 +114,7 @@ fn send(live: &mut Live, order: Order, queue: &Receiver<Event>) -> Result<Window
         request_id: order.request_id,
         outcome,
         records,
+        of_held,
         counters,
         conntrack: fresh.entries,
         traces,
@@ -122,8 +138,20 @@ fn call_off(live: &mut Live, stub: Stub, id: u64) {
 fn command(id: u64, order: &Order) -> Command {
     let (to, timeout_ms) = (order.to, order.deadline_ms);
     let request_id = order.request_id.clone();
+    if let (Some(held), Ask::Get { path }) = (&order.connection.resume, &order.ask) {
+        return Command::Resume {
+            id,
+            held: held.clone(),
+            host: order.host.clone(),
+            path: path.clone(),
+            request_id,
+            timeout_ms,
+        };
+    }
     match &order.ask {
         Ask::Get { path } => Command::Call {
+            source_port: order.connection.source_port,
+            hold: order.connection.hold.clone(),
             id,
             to,
             host: order.host.clone(),
@@ -132,6 +160,7 @@ fn command(id: u64, order: &Order) -> Command {
             timeout_ms,
         },
         Ask::Lookup { name, transport } => Command::Lookup {
+            source_port: order.connection.source_port,
             id,
             to,
             transport: *transport,
@@ -144,6 +173,11 @@ fn command(id: u64, order: &Order) -> Command {
 
 /// The process that sends: one that runs, or a probe started for this flow.
 fn sender_of(live: &mut Live, order: &Order) -> Result<Stub, Failure> {
+    if let Some(name) = &order.connection.resume {
+        let held = live.held.get(name).map(|it| it.stub);
+        let what = || Failure::new(Class::State, format!("no connection `{name}` is held"));
+        return held.ok_or_else(what);
+    }
     let role = match order.sender {
         Sender::App => Role::App,
         Sender::Proxy => Role::Proxy,
@@ -192,6 +226,7 @@ fn collect(
     id: u64,
     deadline: Instant,
     queue: &Receiver<Event>,
+    stays_open: bool,
 ) -> Result<(CallOutcome, Quiet), Failure> {
     // Records there were when every process was asked for more.
     let mut asked_at = None;
@@ -206,7 +241,7 @@ fn collect(
         live.check_processes()?;
         live.make_room()?;
         let replied = live.replies.contains_key(&id);
-        let open = match state(&live.records) {
+        let open = match state(&live.records, stays_open) {
             State::Open(words) => words,
             State::OverIfAsked => {
                 match asked_at {

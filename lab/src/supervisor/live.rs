@@ -1,7 +1,7 @@
 //! A running lab: its namespaces, its processes, and what was last read of its counters.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Instant,
 };
 
@@ -16,12 +16,17 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{observers::PodWatch, quiet};
+use super::{
+    held::{EndKey, HeldConnection},
+    observers::PodWatch,
+    quiet,
+};
 use crate::{
     evidence::{ConntrackEntry, Loss, Observer, ProcessUp},
     failure::{Class, Failure},
     net::Namespace,
     netfilter::{ConntrackWatch, RuleTool as Tool},
+    plan::ProcessPlan,
     process::{Exit, Input, ProcessError, Report, Sink, Spawned, Stub},
     rules::{CounterSnapshot, Family, RuleSet},
     traced::{PodTrace, Tracing},
@@ -47,6 +52,14 @@ pub(super) struct Live {
     pub next_call: u64,
     /// Processes that have not answered yet to the last [`Live::ask_all`], and its number.
     pub unsynced: (u64, usize),
+    /// Connections that flows hold open, by name.
+    pub held: BTreeMap<String, HeldConnection>,
+    /// Records of those, which no window has taken yet.
+    pub of_held: Vec<Record>,
+    /// Ends of connections that were released just now.
+    pub released: BTreeSet<EndKey>,
+    /// How each lasting process of a pod was started.
+    pub plans: BTreeMap<(String, Role), ProcessPlan>,
     /// First process that ended, or wrote nonsense, without being asked to.
     pub broken: Option<ProcessError>,
     /// How much is traced.
@@ -76,6 +89,8 @@ pub(super) struct LiveStub {
     pub name: String,
     pub pod: Option<String>,
     pub role: Role,
+    /// A step asked it to end.
+    pub stopped: bool,
     /// None once it was asked to end.
     pub input: Option<Input>,
     pub ready: Option<ProcessUp>,
@@ -89,6 +104,7 @@ impl LiveStub {
             name,
             pod,
             role,
+            stopped: false,
             input: None,
             ready: None,
             exit: None,
@@ -128,6 +144,12 @@ pub(super) struct NewEntries {
 impl Live {
     /// Files a report; nothing is ever dropped.
     pub fn take_report(&mut self, report: Report) {
+        if let Spawned::Line(Line::Record(record)) = &report.what
+            && self.is_of_held(record)
+        {
+            self.of_held.push(record.clone());
+            return;
+        }
         let Some(stub) = self.stubs.get_mut(report.stub) else {
             return;
         };
@@ -187,7 +209,7 @@ impl Live {
     pub fn stub_of(&self, pod: &str, role: Role) -> Option<Stub> {
         self.stubs
             .iter()
-            .position(|s| s.role == role && s.pod.as_deref() == Some(pod))
+            .position(|s| s.role == role && !s.stopped && s.pod.as_deref() == Some(pod))
     }
 
     /// Waits until conntrack in every pod with rules holds the flow's TCP connections for over, and says which it does

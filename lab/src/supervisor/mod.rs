@@ -8,10 +8,13 @@ mod clients;
 mod counters;
 mod down;
 mod drive;
+mod held;
+mod invalid;
 mod live;
 mod observers;
 mod pod;
 mod quiet;
+mod step;
 mod up;
 
 use std::{
@@ -259,9 +262,16 @@ fn answer(
         Request::Drive(order) => match live {
             Some(live) => live
                 .is_whole()
-                .and_then(|()| drive::drive(live, order, queue))
+                .and_then(|()| drive::drive(live, *order, queue))
                 .map(|window| Message::Window(Box::new(window))),
             None => Err(not_up()),
+        },
+        Request::Step(order) => match (live, came_up) {
+            (Some(live), Some((_, up))) => live
+                .is_whole()
+                .and_then(|()| step::step(live, *order, up, queue))
+                .map(|stepped| Message::Stepped(Box::new(stepped))),
+            _ => Err(not_up()),
         },
         Request::Totals => match live {
             Some(live) => live.all_counters().map(Message::Totals),

@@ -23,8 +23,9 @@ pub(super) enum State {
     Open(Vec<String>),
 }
 
-/// Judges the records of a flow.
-pub(super) fn state(records: &[Record]) -> State {
+/// Judges the records of a flow. One whose connection `stays_open` is over once every connect has met its accept, and
+/// nobody has more to say.
+pub(super) fn state(records: &[Record], stays_open: bool) -> State {
     let mut open: BTreeMap<Key, &str> = BTreeMap::new();
     let (mut made, mut accepted) = (Vec::new(), Vec::new());
     // UDP queries by their connection: connect(2) says nothing about anybody at the other end.
@@ -69,6 +70,9 @@ pub(super) fn state(records: &[Record]) -> State {
         .iter()
         .map(|((pod, role, _, conn), how)| format!("connection {conn} {how} by {role} of {pod}"))
         .collect();
+    if stays_open {
+        words.clear();
+    }
     let (unmet, stray) = pair(made, accepted, |end| (end.0, end.1));
     if words.is_empty() && !unmet.is_empty() {
         let answered = unmet.iter().filter(|end| !unanswered.contains(end));
@@ -89,7 +93,9 @@ pub(super) fn state(records: &[Record]) -> State {
             .iter()
             .map(|(_, from, to)| format!("the accept from {from} for {to} met no connect")),
     );
-    if words.is_empty() {
+    if words.is_empty() && stays_open {
+        State::OverIfAsked
+    } else if words.is_empty() {
         State::Over
     } else {
         State::Open(words)
@@ -156,7 +162,7 @@ mod tests {
     }
 
     fn open(records: &[Record]) -> usize {
-        match state(records) {
+        match state(records, false) {
             State::Open(words) => words.len(),
             other => panic!("{other:?}"),
         }
@@ -212,7 +218,7 @@ mod tests {
         records.push(record(Role::Proxy, 1, accept(A, B)));
         assert_eq!(open(&records), 1, "the accepted end is open");
         records.push(record(Role::Proxy, 1, close()));
-        assert_eq!(state(&records), State::Over);
+        assert_eq!(state(&records, false), State::Over);
     }
 
     #[test]
@@ -238,7 +244,7 @@ mod tests {
             record(Role::Proxy, 1, accept("10.0.0.1:61102", B)),
             record(Role::Proxy, 1, close()),
         ];
-        assert_eq!(state(&records), State::OverIfAsked);
+        assert_eq!(state(&records, false), State::OverIfAsked);
     }
 
     /// The host gives kubelet's probes another address, and keeps the port.
@@ -252,7 +258,7 @@ mod tests {
             record(Role::Proxy, 1, accept(&seen, B)),
             record(Role::Proxy, 1, close()),
         ];
-        assert_eq!(state(&records), State::OverIfAsked);
+        assert_eq!(state(&records, false), State::OverIfAsked);
     }
 
     fn query(from: &str, to: &str) -> Event {
@@ -288,7 +294,7 @@ mod tests {
         let mut records = vec![record(Role::App, 1, query(A, B))];
         assert_eq!(open(&records), 2, "open, and nobody took it yet");
         records.push(record(Role::App, 1, without_answer()));
-        assert_eq!(state(&records), State::OverIfAsked);
+        assert_eq!(state(&records, false), State::OverIfAsked);
     }
 
     #[test]
@@ -316,6 +322,6 @@ mod tests {
                 errno: "ECONNREFUSED".into(),
             },
         };
-        assert_eq!(state(&[record(Role::App, 1, refused)]), State::Over);
+        assert_eq!(state(&[record(Role::App, 1, refused)], false), State::Over);
     }
 }

@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hoplab_proxies::record::Role;
+
 use super::{
     Event,
     live::{Live, LivePod, LiveStub},
@@ -21,7 +23,7 @@ use crate::{
     failure::{Class, Failure},
     net::{Namespace, NetError, write_sysctls},
     netfilter::{self, Backend, Chosen, Holder, NetfilterError, RuleTool as Tool},
-    plan::Plan,
+    plan::{Plan, ProcessPlan},
     process::{self, ProcessError, Sink},
     rules::{Family, Written},
 };
@@ -79,6 +81,10 @@ pub(super) fn up(
         replies: BTreeMap::new(),
         next_call: 0,
         unsynced: (0, 0),
+        held: BTreeMap::new(),
+        of_held: Vec::new(),
+        released: Default::default(),
+        plans: plans(&plan),
         broken: None,
         tracing: plan.tracing,
         event_room: plan.event_room,
@@ -145,6 +151,14 @@ fn node(plan: &Plan) -> Result<Namespace, NetError> {
     })
     .wait()??;
     Ok(node)
+}
+
+/// How each process of a pod is started.
+fn plans(plan: &Plan) -> BTreeMap<(String, Role), ProcessPlan> {
+    let pods = plan.pods.iter();
+    let all = pods.flat_map(|pod| pod.processes.iter().map(|it| (pod.name.clone(), it)));
+    let keyed = all.map(|(pod, it)| ((pod, process::role_of(&it.config.part)), it.clone()));
+    keyed.collect()
 }
 
 /// Starts the node's own processes, before any pod asks them anything.

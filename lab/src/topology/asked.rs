@@ -50,6 +50,8 @@ impl Topology {
             },
             ask,
             nat: BTreeMap::new(),
+            seen: Default::default(),
+            connection: Default::default(),
         })
     }
 

@@ -40,7 +40,7 @@ pub(super) fn pod_name(source: &Source, name: &Spanned<String>) -> Result<(), Di
     named(source, name, "pod")
 }
 
-fn named(source: &Source, name: &Spanned<String>, what: &str) -> Result<(), Diagnostic> {
+pub(super) fn named(source: &Source, name: &Spanned<String>, what: &str) -> Result<(), Diagnostic> {
     if is_name(name.get_ref()) {
         return Ok(());
     }
@@ -143,37 +143,26 @@ pub(super) fn addresses_and_names(
     topology: &Topology,
 ) -> Result<(), Diagnostic> {
     let mut taken = Taken::default();
-    taken.address(
-        source,
-        &file.network.node_ipv4,
-        (*file.network.node_ipv4.get_ref()).into(),
-        "the node",
-    )?;
-    taken.address(
-        source,
-        &file.network.node_ipv6,
-        (*file.network.node_ipv6.get_ref()).into(),
-        "the node",
-    )?;
-    inside(
-        source,
-        topology,
-        &file.network.node_ipv4,
-        (*file.network.node_ipv4.get_ref()).into(),
-    )?;
-    inside(
-        source,
-        topology,
-        &file.network.node_ipv6,
-        (*file.network.node_ipv6.get_ref()).into(),
-    )?;
+    let node = topology.network.node;
+    let network = file.network.as_ref();
+    let places = [
+        (node.v4.into(), network.map(|it| it.node_ipv4.span())),
+        (node.v6.into(), network.map(|it| it.node_ipv6.span())),
+    ];
+    for (addr, span) in places {
+        let place = place(span, &file.name);
+        taken.address(source, &place, addr, "the node")?;
+        inside(source, topology, &place, addr)?;
+    }
     for (raw, pod) in file.pod.iter().zip(&topology.pods) {
         let owner = format!("pod `{}`", pod.name);
         taken.name(source, &raw.name, &owner)?;
-        taken.address(source, &raw.ipv4, pod.addr.v4.into(), &owner)?;
-        taken.address(source, &raw.ipv6, pod.addr.v6.into(), &owner)?;
-        inside(source, topology, &raw.ipv4, pod.addr.v4.into())?;
-        inside(source, topology, &raw.ipv6, pod.addr.v6.into())?;
+        let v4 = place(raw.ipv4.as_ref().map(Spanned::span), &raw.name);
+        let v6 = place(raw.ipv6.as_ref().map(Spanned::span), &raw.name);
+        taken.address(source, &v4, pod.addr.v4.into(), &owner)?;
+        taken.address(source, &v6, pod.addr.v6.into(), &owner)?;
+        inside(source, topology, &v4, pod.addr.v4.into())?;
+        inside(source, topology, &v6, pod.addr.v6.into())?;
         if pod.host_interface == topology.network.bridge {
             let place = raw.host_interface.as_ref().unwrap_or(&raw.name);
             return Err(source
@@ -201,10 +190,12 @@ pub(super) fn addresses_and_names(
         pod_ports(source, raw, pod)?;
     }
     if let (Some(raw), Some(dns)) = (&file.dns, &topology.dns) {
-        taken.address(source, &raw.ipv4, dns.addr.v4.into(), "the DNS server")?;
-        taken.address(source, &raw.ipv6, dns.addr.v6.into(), "the DNS server")?;
-        outside(source, topology, &raw.ipv4, dns.addr.v4.into())?;
-        outside(source, topology, &raw.ipv6, dns.addr.v6.into())?;
+        let v4 = place(raw.ipv4.as_ref().map(Spanned::span), &file.name);
+        let v6 = place(raw.ipv6.as_ref().map(Spanned::span), &file.name);
+        taken.address(source, &v4, dns.addr.v4.into(), "the DNS server")?;
+        taken.address(source, &v6, dns.addr.v6.into(), "the DNS server")?;
+        outside(source, topology, &v4, dns.addr.v4.into())?;
+        outside(source, topology, &v6, dns.addr.v6.into())?;
         for name in raw.hosts.keys() {
             host_name(source, name)?;
         }
@@ -213,10 +204,12 @@ pub(super) fn addresses_and_names(
         let owner = format!("service `{}`", service.name);
         named(source, &raw.name, "service")?;
         taken.name(source, &raw.name, &owner)?;
-        taken.address(source, &raw.ipv4, service.vip.v4.into(), &owner)?;
-        taken.address(source, &raw.ipv6, service.vip.v6.into(), &owner)?;
-        outside(source, topology, &raw.ipv4, service.vip.v4.into())?;
-        outside(source, topology, &raw.ipv6, service.vip.v6.into())?;
+        let v4 = place(raw.ipv4.as_ref().map(Spanned::span), &raw.name);
+        let v6 = place(raw.ipv6.as_ref().map(Spanned::span), &raw.name);
+        taken.address(source, &v4, service.vip.v4.into(), &owner)?;
+        taken.address(source, &v6, service.vip.v6.into(), &owner)?;
+        outside(source, topology, &v4, service.vip.v4.into())?;
+        outside(source, topology, &v6, service.vip.v6.into())?;
         for endpoint in &raw.endpoints {
             let pod = known_pod(source, topology, endpoint, endpoint.get_ref())?;
             if pod.app.as_ref().is_none_or(|a| a.port != service.port) {
@@ -230,6 +223,11 @@ pub(super) fn addresses_and_names(
         }
     }
     Ok(())
+}
+
+/// Where an address stands; one that the file does not name, where its owner does.
+fn place(span: Option<std::ops::Range<usize>>, or: &Spanned<String>) -> Spanned<()> {
+    Spanned::new(span.unwrap_or_else(|| or.span()), ())
 }
 
 /// Ports that a pod's processes would fight over, or that nobody can serve.

@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr};
 use hoplab_proxies::record::Transport;
 use serde::{Deserialize, Serialize};
 
+use super::{Connection, Seen};
+
 /// One connection a person asks for, and everything it sets off.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Flow {
@@ -23,6 +25,12 @@ pub struct Flow {
     /// By pod: the nat traversals a person expects.
     /// Pods that are not named expect none.
     pub nat: BTreeMap<String, Vec<Expected>>,
+    /// What else a person expects to be seen.
+    #[serde(default)]
+    pub seen: Seen,
+    /// Which connection it goes over.
+    #[serde(default)]
+    pub connection: Connection,
 }
 
 /// What a sender asks.
@@ -151,8 +159,14 @@ pub enum Answer {
     Status(u16),
     /// `connect(2)` fails with ECONNREFUSED.
     Refused,
+    /// `connect(2)` fails: no router or neighbour knows the address.
+    Unreachable,
     /// The connection is made, then ends without an answer.
     Closed,
+    /// The connection is made, then a proxy says that it would call itself, and closes it.
+    Loop,
+    /// The connection was there, and is reset.
+    Reset,
     /// The addresses that the lab's names say.
     Resolved,
     /// No such name.
@@ -187,7 +201,10 @@ impl fmt::Display for Answer {
         match self {
             Self::Status(status) => write!(f, "{status}"),
             Self::Refused => f.write_str("refused"),
+            Self::Unreachable => f.write_str("unreachable"),
             Self::Closed => f.write_str("closed"),
+            Self::Loop => f.write_str("loop"),
+            Self::Reset => f.write_str("reset"),
             Self::Resolved => f.write_str("resolved"),
             Self::NoName => f.write_str("no such name"),
         }

@@ -7,8 +7,10 @@ mod check;
 mod flow;
 mod names;
 mod parse;
+mod scenario;
 mod schema;
 mod source;
+mod step;
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -21,18 +23,35 @@ pub use flow::{
     Actor, Answer, Ask, Expected, Flow, Notes, NotesCall, NotesReply, Sender, Target, path_words,
 };
 pub use names::InterfaceName;
+pub use scenario::{Connection, Place, Seen, SeenSource, Variant, Way};
+pub use step::{Action, Entry, Process, ProcessRole, Step};
 
-use crate::rules::Family;
+use crate::rules::{Backend, Edit, Family};
 
 /// A validated lab file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Topology {
     /// Name of the lab.
     pub name: String,
+    /// One line for people.
+    #[serde(default)]
+    pub about: Option<String>,
+    /// Public reports of the incident it plays, for people.
+    #[serde(default)]
+    pub reports: Option<String>,
+    /// Families its flows make sense over; none is every family it has rules for.
+    #[serde(default)]
+    pub families: Vec<Family>,
+    /// Backends it makes sense on; none is all.
+    #[serde(default)]
+    pub backends: Vec<Backend>,
     /// Addresses of the node and the pod network.
     pub network: Network,
     /// Where the rules of sidecar pods come from.
     pub rules: RuleSource,
+    /// Changes of these rules.
+    #[serde(default)]
+    pub edit: Vec<Edit>,
     /// Folder of the golden paths, relative to the lab file.
     #[serde(default)]
     pub paths: Option<String>,
@@ -44,6 +63,15 @@ pub struct Topology {
     pub pods: Vec<Pod>,
     /// Flows in the order they run.
     pub flows: Vec<Flow>,
+    /// What is done to the lab among the flows.
+    #[serde(default)]
+    pub steps: Vec<Step>,
+    /// Flows and steps in the order of the file.
+    #[serde(default)]
+    pub script: Vec<Entry>,
+    /// Other rules or owners for the same flows, and what the verdict must be then.
+    #[serde(default)]
+    pub variants: Vec<Variant>,
     /// What the notes under test say about this lab, if they do.
     pub notes: Option<Notes>,
 }
@@ -97,8 +125,22 @@ impl Addresses {
 /// Where a lab's rules come from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RuleSource {
-    /// A rule set that the lab carries, such as `istio-1.13`.
+    /// A rule set with a name, such as `istio-1.13`.
     Profile(String),
+    /// What the installer of a profile's mesh writes with these flags.
+    Options {
+        /// Name of the profile.
+        profile: String,
+        /// Flags and values.
+        options: Vec<String>,
+    },
+    /// Restore texts in the lab file itself.
+    Text {
+        /// For `iptables-restore`.
+        v4: String,
+        /// For `ip6tables-restore`.
+        v6: Option<String>,
+    },
     /// Restore files, relative to the lab file.
     Files {
         /// For `iptables-restore`.
@@ -136,6 +178,9 @@ pub struct Pod {
     pub app: Option<App>,
     /// What stands beside or in place of the workload.
     pub proxy: Option<Proxy>,
+    /// Processes that a step stopped.
+    #[serde(default)]
+    pub stopped: Vec<ProcessRole>,
 }
 
 impl Pod {
@@ -210,6 +255,11 @@ impl Topology {
         self.services.iter().find(|s| s.name == name)
     }
 
+    /// A variant by name.
+    pub fn variant(&self, name: &str) -> Option<&Variant> {
+        self.variants.iter().find(|v| v.name == name)
+    }
+
     /// A flow by name.
     pub fn flow(&self, name: &str) -> Option<&Flow> {
         self.flows.iter().find(|f| f.name == name)
@@ -252,5 +302,7 @@ pub fn service_names(service: &str) -> impl Iterator<Item = String> + use<'_> {
         .map(move |rest| format!("{service}{rest}"))
 }
 
+#[cfg(test)]
+mod scenario_tests;
 #[cfg(test)]
 mod tests;

@@ -3,14 +3,21 @@
 use toml::Spanned;
 
 use super::{
-    Addresses, App, InterfaceName, Network, Pod, Proxy, RuleSource, Service, ServiceCall, Topology,
-    check, schema, source::Source,
+    App, InterfaceName, Network, Pod, Proxy, ServiceCall, Topology, check, schema, source::Source,
 };
-use crate::diagnostic::Diagnostic;
+use crate::{
+    diagnostic::{Diagnostic, did_you_mean},
+    rules::{Backend, Family},
+};
 
+mod addresses;
 mod dns;
 mod flow;
 mod notes;
+mod rules;
+mod seen;
+mod step;
+mod variant;
 
 /// User and group of Istio's proxy.
 pub(super) const PROXY_ID: u32 = 1337;
@@ -29,24 +36,29 @@ impl Topology {
         let file: schema::LabFile = toml::from_str(text)
             .map_err(|e| Diagnostic::at(origin, text, e.span().unwrap_or(0..0), e.message()))?;
         check::lab_name(&source, &file.name)?;
-        let network = network(&source, &file.network)?;
-        let rules = rules(&source, &file.rules)?;
-        let services = file.service.iter().map(service).collect();
-        let pods = file
-            .pod
-            .iter()
-            .enumerate()
-            .map(|(i, p)| pod(&source, i, p))
-            .collect::<Result<Vec<_>, _>>()?;
+        let network = addresses::network(&source, file.network.as_ref())?;
+        let (rules, edit) = rules::rules(&source, &file.rules)?;
+        let services = addresses::services(&file);
+        let pods = file.pod.iter().enumerate();
+        let pods = pods.map(|(i, p)| pod(&source, &file, i, p));
+        let pods = pods.collect::<Result<Vec<_>, _>>()?;
         let mut topology = Topology {
             name: file.name.get_ref().clone(),
+            about: file.about.clone(),
+            reports: file.reports.clone(),
+            families: of_words(&source, &file.families, FAMILIES)?,
+            backends: of_words(&source, &file.backends, BACKENDS)?,
             network,
             rules,
+            edit,
             paths: file.paths.clone(),
             dns: file.dns.as_ref().map(dns::dns),
             services,
             pods,
             flows: Vec::new(),
+            steps: Vec::new(),
+            script: Vec::new(),
+            variants: Vec::new(),
             notes: None,
         };
         check::addresses_and_names(&source, &file, &topology)?;
@@ -56,6 +68,8 @@ impl Topology {
             .map(|f| flow::flow(&source, &topology, f))
             .collect::<Result<Vec<_>, _>>()?;
         check::flow_names(&source, &file)?;
+        step::steps(&source, &file, &mut topology)?;
+        topology.variants = variant::variants(&source, &topology, &file)?;
         if let Some(n) = &file.notes {
             topology.notes = Some(notes::notes(&source, &topology, n)?);
         }
@@ -63,16 +77,29 @@ impl Topology {
     }
 }
 
-fn network(source: &Source, raw: &schema::Network) -> Result<Network, Diagnostic> {
-    Ok(Network {
-        bridge: interface(source, &raw.bridge)?,
-        ipv4: raw.ipv4.trunc(),
-        ipv6: raw.ipv6.trunc(),
-        node: Addresses {
-            v4: *raw.node_ipv4.get_ref(),
-            v6: *raw.node_ipv6.get_ref(),
-        },
-    })
+const FAMILIES: &[(&str, Family)] = &[("ipv4", Family::V4), ("ipv6", Family::V6)];
+const BACKENDS: &[(&str, Backend)] = &[("nft", Backend::Nft), ("legacy", Backend::Legacy)];
+
+/// What a list of words stands for.
+fn of_words<T: Copy>(
+    source: &Source,
+    words: &[Spanned<String>],
+    known: &[(&str, T)],
+) -> Result<Vec<T>, Diagnostic> {
+    let one = |word: &Spanned<String>| {
+        let text = word.get_ref().as_str();
+        let found = known.iter().find(|(name, _)| *name == text);
+        found.map(|(_, value)| *value).ok_or_else(|| {
+            let names = known.iter().map(|(name, _)| *name);
+            let help = did_you_mean(text, names.clone()).unwrap_or_else(|| {
+                let names: Vec<&str> = names.collect();
+                format!("write {}", names.join(" or "))
+            });
+            let complaint = source.complain(word, format!("`{text}` is not one of them"));
+            complaint.help(help)
+        })
+    };
+    words.iter().map(one).collect()
 }
 
 fn interface(source: &Source, raw: &Spanned<String>) -> Result<InterfaceName, Diagnostic> {
@@ -83,49 +110,12 @@ fn interface(source: &Source, raw: &Spanned<String>) -> Result<InterfaceName, Di
     })
 }
 
-fn rules(source: &Source, raw: &Spanned<schema::Rules>) -> Result<RuleSource, Diagnostic> {
-    let rules = raw.get_ref();
-    match (&rules.profile, &rules.file) {
-        (Some(profile), None) => {
-            if rules.file_ipv6.is_some() {
-                return Err(source
-                    .complain(raw, "`file_ipv6` goes with `file`, not with `profile`")
-                    .help("a profile brings its IPv6 rules itself"));
-            }
-            let name = profile.get_ref();
-            if crate::builtin::rule_text(name, crate::rules::Family::V4).is_none() {
-                let known = crate::builtin::PROFILES.join("`, `");
-                return Err(source
-                    .complain(profile, format!("there is no rule profile `{name}`"))
-                    .help(format!(
-                        "known profiles: `{known}`; or name a restore file with `file`"
-                    )));
-            }
-            Ok(RuleSource::Profile(name.clone()))
-        }
-        (None, Some(file)) => Ok(RuleSource::Files {
-            v4: file.clone(),
-            v6: rules.file_ipv6.clone(),
-        }),
-        _ => Err(source
-            .complain(raw, "`rules` needs either `profile` or `file`")
-            .help("for the rules of the notes: profile = \"istio-1.13\"")),
-    }
-}
-
-fn service(raw: &schema::Service) -> Service {
-    Service {
-        name: raw.name.get_ref().clone(),
-        vip: Addresses {
-            v4: *raw.ipv4.get_ref(),
-            v6: *raw.ipv6.get_ref(),
-        },
-        port: raw.port,
-        endpoints: raw.endpoints.iter().map(|e| e.get_ref().clone()).collect(),
-    }
-}
-
-fn pod(source: &Source, index: usize, raw: &schema::Pod) -> Result<Pod, Diagnostic> {
+fn pod(
+    source: &Source,
+    file: &schema::LabFile,
+    index: usize,
+    raw: &schema::Pod,
+) -> Result<Pod, Diagnostic> {
     check::pod_name(source, &raw.name)?;
     let (uid, gid) = (
         id(source, raw.proxy_uid.as_ref(), PROXY_ID)?,
@@ -169,10 +159,7 @@ fn pod(source: &Source, index: usize, raw: &schema::Pod) -> Result<Pod, Diagnost
     }
     Ok(Pod {
         name: raw.name.get_ref().clone(),
-        addr: Addresses {
-            v4: *raw.ipv4.get_ref(),
-            v6: *raw.ipv6.get_ref(),
-        },
+        addr: addresses::pod(source, file, index, raw)?,
         interface: match &raw.interface {
             Some(name) => interface(source, name)?,
             None => InterfaceName::new("eth0").expect("eth0 is a valid name"),
@@ -183,6 +170,7 @@ fn pod(source: &Source, index: usize, raw: &schema::Pod) -> Result<Pod, Diagnost
         },
         app,
         proxy,
+        stopped: Vec::new(),
     })
 }
 

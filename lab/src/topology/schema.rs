@@ -13,7 +13,13 @@ use toml::Spanned;
 #[serde(deny_unknown_fields)]
 pub(super) struct LabFile {
     pub name: Spanned<String>,
-    pub network: Network,
+    pub about: Option<String>,
+    pub reports: Option<String>,
+    #[serde(default)]
+    pub families: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub backends: Vec<Spanned<String>>,
+    pub network: Option<Network>,
     pub rules: Spanned<Rules>,
     pub paths: Option<String>,
     pub dns: Option<Dns>,
@@ -22,6 +28,10 @@ pub(super) struct LabFile {
     pub pod: Vec<Pod>,
     #[serde(default)]
     pub flow: Vec<Flow>,
+    #[serde(default)]
+    pub step: Vec<Step>,
+    #[serde(default)]
+    pub variant: Vec<Variant>,
     pub notes: Option<Notes>,
 }
 
@@ -39,15 +49,20 @@ pub(super) struct Network {
 #[serde(deny_unknown_fields)]
 pub(super) struct Rules {
     pub profile: Option<Spanned<String>>,
+    pub options: Option<Spanned<Vec<String>>>,
     pub file: Option<String>,
     pub file_ipv6: Option<String>,
+    pub text: Option<String>,
+    pub text_ipv6: Option<String>,
+    #[serde(default)]
+    pub edit: Vec<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Dns {
-    pub ipv4: Spanned<Ipv4Addr>,
-    pub ipv6: Spanned<Ipv6Addr>,
+    pub ipv4: Option<Spanned<Ipv4Addr>>,
+    pub ipv6: Option<Spanned<Ipv6Addr>>,
     #[serde(default)]
     pub hosts: BTreeMap<Spanned<String>, DnsHost>,
 }
@@ -64,8 +79,8 @@ pub(super) struct DnsHost {
 pub(super) struct Service {
     pub name: Spanned<String>,
     pub port: u16,
-    pub ipv4: Spanned<Ipv4Addr>,
-    pub ipv6: Spanned<Ipv6Addr>,
+    pub ipv4: Option<Spanned<Ipv4Addr>>,
+    pub ipv6: Option<Spanned<Ipv6Addr>>,
     pub endpoints: Vec<Spanned<String>>,
 }
 
@@ -73,8 +88,8 @@ pub(super) struct Service {
 #[serde(deny_unknown_fields)]
 pub(super) struct Pod {
     pub name: Spanned<String>,
-    pub ipv4: Spanned<Ipv4Addr>,
-    pub ipv6: Spanned<Ipv6Addr>,
+    pub ipv4: Option<Spanned<Ipv4Addr>>,
+    pub ipv6: Option<Spanned<Ipv6Addr>>,
     pub interface: Option<Spanned<String>>,
     pub host_interface: Option<Spanned<String>>,
     #[serde(default)]
@@ -106,6 +121,7 @@ pub(super) struct Gateway {
 #[serde(deny_unknown_fields)]
 pub(super) struct Flow {
     pub name: Spanned<String>,
+    #[serde(default)]
     pub about: String,
     pub from: Spanned<String>,
     pub to: Spanned<String>,
@@ -113,8 +129,58 @@ pub(super) struct Flow {
     pub lookup: Option<Spanned<String>>,
     pub over: Option<Spanned<String>>,
     pub answer: Option<Spanned<String>>,
+    pub way: Option<Spanned<String>>,
+    pub answered_by: Option<Spanned<String>>,
+    pub seen_source: Option<Spanned<String>>,
+    pub original_dst: Option<Spanned<String>>,
+    pub source_port: Option<Spanned<u16>>,
+    pub hold: Option<Spanned<String>>,
+    pub resume: Option<Spanned<String>>,
     #[serde(default)]
     pub nat: BTreeMap<Spanned<String>, Vec<Spanned<String>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Step {
+    pub name: Spanned<String>,
+    #[serde(default)]
+    pub about: String,
+    pub edit: Option<Spanned<Vec<Spanned<String>>>>,
+    pub apply: Option<Spanned<Rules>>,
+    pub init: Option<Spanned<String>>,
+    pub stop: Option<Spanned<String>>,
+    pub start: Option<Spanned<String>>,
+    pub restart: Option<Spanned<String>>,
+    pub flush: Option<Spanned<String>>,
+    pub release: Option<Spanned<String>>,
+    pub invalid: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Variant {
+    pub name: Spanned<String>,
+    #[serde(default)]
+    pub about: String,
+    pub rules: Option<Spanned<Rules>>,
+    #[serde(default)]
+    pub edit: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub app: BTreeMap<Spanned<String>, Ids>,
+    #[serde(default)]
+    pub proxy: BTreeMap<Spanned<String>, Ids>,
+    pub verdict: Option<Spanned<String>>,
+    #[serde(default)]
+    pub flows: Vec<Spanned<String>>,
+    pub rule: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Ids {
+    pub uid: Spanned<u32>,
+    pub gid: Spanned<u32>,
 }
 
 #[derive(Deserialize)]

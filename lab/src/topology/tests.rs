@@ -165,7 +165,7 @@ fn rules_come_from_one_place() {
     complains(
         "profile = \"istio-1.13\"",
         "",
-        "10:1 `rules` needs either `profile` or `file`",
+        "10:1 `rules` needs one of `profile`, `file` and `text`",
         "istio-1.13",
     );
     let (what, _) = complaint(

@@ -53,7 +53,10 @@ fn flows_of_a_command_that_joins_hold_as_in_a_lab_of_its_own() {
     lab.drive("probe").expect("it is sent");
     assert_eq!(verdict(&mut lab), Verdict::Holds);
     drop(lab);
-    assert_eq!(runtime.find("small").is_in_use(), Some(false));
+    // The lab hears of it by the end of a socket.
+    wait_for("the end of its turn", || {
+        (running.is_in_use() == Some(false)).then_some(())
+    });
     runtime.down("small");
     runtime.assert_empty();
 }
@@ -279,6 +282,7 @@ impl Client {
 /// The probe of the small lab, whose packets vanish: nothing ends it for ten minutes.
 fn endless() -> Order {
     Order {
+        connection: Default::default(),
         flow: "endless".to_owned(),
         family: Family::V4,
         pod: None,
@@ -324,7 +328,7 @@ fn in_the_middle(runtime: &Runtime) -> Client {
     assert_eq!(client.hear::<Greeting>(), Greeting::Turn);
     client.say(&Request::Attach);
     assert!(matches!(client.hear(), Message::Up(_)));
-    client.say(&Request::Drive(endless()));
+    client.say(&Request::Drive(Box::new(endless())));
     let supervisor = runtime.pid("small");
     wait_for("a connect that gets no answer", || {
         let path = format!("/proc/{supervisor}/net/tcp");
@@ -395,7 +399,7 @@ fn a_call_of_an_app_ends_with_the_command_that_wanted_it() {
     assert_eq!(client.hear::<Greeting>(), Greeting::Turn);
     client.say(&Request::Attach);
     assert!(matches!(client.hear(), Message::Up(_)));
-    client.say(&Request::Drive(from_app));
+    client.say(&Request::Drive(Box::new(from_app)));
     wait_for("a connect that gets no answer", || {
         connecting().then_some(())
     });

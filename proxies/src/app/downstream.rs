@@ -42,6 +42,7 @@ pub(super) async fn call(
     let outcome = call::get(
         log,
         Call {
+            source_port: None,
             parent: Some(parent),
             to,
             mark: None,

@@ -24,6 +24,8 @@ pub(crate) struct Lookup {
     pub(crate) request_id: String,
     /// Time for everything: connect, query, answer.
     pub(crate) limit: Duration,
+    /// Source port; none leaves it to the kernel.
+    pub(crate) source_port: Option<u16>,
 }
 
 /// Sends the query. When this returns its connect and close records are with the writer.
@@ -47,7 +49,7 @@ pub(crate) async fn lookup(log: &Log, lookup: Lookup) -> CallOutcome {
     };
     let way = Way {
         mark: lookup.mark,
-        ..Way::to(lookup.to)
+        ..Way::from_port(lookup.to, lookup.source_port)
     };
     let answer = match lookup.transport {
         Transport::Udp => ask(log, Dial::<UdpSocket>::start(way), asked, read, ()).await,

@@ -104,6 +104,8 @@ impl Stub {
 
     async fn get_within(&mut self, to: SocketAddr, path: &str, limit: Duration) -> CallOutcome {
         let call = Command::Call {
+            source_port: None,
+            hold: None,
             id: 7,
             to,
             host: "host".to_owned(),

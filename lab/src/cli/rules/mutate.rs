@@ -1,9 +1,7 @@
 //! `hoplab rules mutate`: mistakes in a rule set, one at a time, and which flows notice them.
 
 use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
-    net::{IpAddr, SocketAddr},
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     process::ExitCode,
     sync::atomic::{AtomicUsize, Ordering},
@@ -11,13 +9,12 @@ use std::{
 };
 
 use clap::ValueEnum;
-use serde_json::json;
 
 use super::tried::{self, ProbeArgs, Tried};
 use crate::{
     behaviour::{
-        self, Expected, Fate, Flow, Judged, Mutant, Origin, Ran, Score, SeenEnd, choose, completed,
-        judge, mutants,
+        self, Expected, Fate, Flow, Judged, Mutant, Ran, Score, Stage, Validation, choose,
+        completed, judge, landings, mutants,
     },
     cli::{
         Outcome,
@@ -27,9 +24,9 @@ use crate::{
         trace::ends,
     },
     failure::{Class, Failure},
-    ports,
     probe::{Pool, ProbePlan},
-    rules::{Family, Protocol, RuleSet, Written},
+    report::behaviour::Mutated,
+    rules::{Family, RuleSet, Written},
 };
 
 #[derive(clap::Args)]
@@ -66,7 +63,7 @@ pub(super) struct Args {
     suite: Option<PathBuf>,
     /// Score this probe beside: istio is the one of its own validation
     #[arg(long = "probe", value_name = "PROBE")]
-    scored: Option<Probe>,
+    validation: Option<Validated>,
     /// Show every mutant, not only those that nobody noticed
     #[arg(short, long)]
     verbose: bool,
@@ -75,36 +72,21 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// A probe that a mesh has of its own.
+/// A validation that a mesh has of its own.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Probe {
+enum Validated {
     /// The validation of istio-init: the proxy's user calls 127.0.0.6:15002 and expects 15001 or 15006 to see it
     Istio,
 }
 
-impl Probe {
-    /// `pkg/test/... validation`: the client is the proxy's user, the port is `IPTABLES_PROBE_PORT`.
-    fn flow(self) -> Flow {
-        let Self::Istio = self;
-        Flow {
-            protocol: Protocol::Tcp,
-            origin: Origin::Pod {
-                uid: 1337,
-                gid: 1337,
-                mark: 0,
-            },
-            source: IpAddr::from([127, 0, 0, 1]),
-            to: SocketAddr::from(([127, 0, 0, 6], 15002)),
-        }
-    }
-
-    fn passes(self, end: &SeenEnd) -> bool {
-        let Self::Istio = self;
-        match end {
-            SeenEnd::Reached(at) => [ports::OUTBOUND, ports::INBOUND].contains(&at.port),
-            _ => false,
-        }
-    }
+/// The flows that run, and what the model expects of each mutant.
+struct Suite {
+    stage: Stage,
+    flows: Vec<Flow>,
+    /// Of these, how many are there for mutants that no other would notice.
+    added: usize,
+    landings: BTreeSet<u16>,
+    expected: Vec<Expected>,
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
@@ -119,49 +101,31 @@ pub(super) fn run(args: &Args) -> Outcome {
             .cause("mutants are written for iptables-restore")
             .hint("mutate the same rules of iptables; `hoplab rules diff` says whether they are the same"));
     }
-    let stage = tried::stage(&tried, &args.probe.address);
-    let choice =
-        choose(&[&one.subject], &stage, args.probe.sampling()).ok_or_else(tried::too_much)?;
     let all = chosen(args, one);
-    let given = args.suite.as_deref().map(tried::snapshot).transpose()?;
-    let base = match &given {
-        Some(snapshot) => snapshot.entries.iter().map(|it| it.flow.clone()).collect(),
-        None => choice.flows.clone(),
-    };
-    let stage = given.as_ref().map_or(stage, |it| it.stage);
-    let mut expected = side_by_side(&all, |it| {
-        behaviour::expected(&one.subject, it, &stage, &base)
-    });
-    let mut flows = match given {
-        Some(_) => base.clone(),
-        None => completed(&base, &expected),
-    };
-    if given.is_none() {
-        let noticed = expected
-            .iter_mut()
-            .filter(|it| matches!(it, Expected::ToldBy(_)));
-        noticed.for_each(|it| *it = Expected::Noticed);
-    }
-    let suite = flows.len();
-    // The scored probe goes last, and kills nothing.
-    flows.extend(args.scored.map(Probe::flow));
-    let whole = one.plan(args.probe.backend, &names, stage, &flows, &choice.landings);
+    let suite = suite(args, one, &tried, &all)?;
+    let validation = args.validation.map(|Validated::Istio| Validation::Istio);
+    // The call of the validation goes last, and kills nothing.
+    let mut flows = suite.flows.clone();
+    flows.extend(validation.map(Validation::flow));
+    let whole = one.plan(
+        args.probe.backend,
+        &names,
+        suite.stage,
+        &flows,
+        &suite.landings,
+    );
     let broken = all.iter().map(|it| mutated(&whole, one, it));
     let plans: Vec<ProbePlan> = std::iter::once(whole.clone()).chain(broken).collect();
     let pool = Pool::for_work(plans.len())?;
     let interrupt = Interrupt::watch_pool(&pool)?;
-    let (total, done) = (all.len(), AtomicUsize::new(0));
     let in_time = || args.time.is_none_or(|time| started.elapsed() < time);
+    let told = Progress {
+        started,
+        total: all.len(),
+        done: AtomicUsize::new(0),
+    };
     let mut reports = pool
-        .play_while(plans, in_time, |at, _| {
-            let done = done.fetch_add(usize::from(at > 0), Ordering::Relaxed) + 1;
-            if done % 50 == 0 {
-                anstream::eprintln!(
-                    "{done} of {total} mutants, {} s",
-                    started.elapsed().as_secs()
-                );
-            }
-        })
+        .play_while(plans, in_time, |at, _| told.one(at))
         .into_iter();
     if let Some(code) = interrupt.exit_code() {
         return Ok(code);
@@ -170,70 +134,135 @@ pub(super) fn run(args: &Args) -> Outcome {
         Failure::new(Class::Input, "no time was left for the rules themselves")
             .hint("give --for more")
     })??;
-    let whole = tried::ran(&one.subject, &stage, &flows, report)?;
-    if tried::say_disagreements(&tried::disagreements(&one.subject, &flows, &whole)) {
-        return Err(Failure::new(
-            Class::Incomplete,
-            "what the rules themselves do is not sure",
-        ));
-    }
-    if let Some(probe) = args
-        .scored
-        .filter(|it| !whole.last().is_some_and(|last| it.passes(&last.seen.end)))
-    {
-        let Probe::Istio = probe;
-        return Err(Failure::new(
-            Class::Input,
-            "Istio's validation fails with the whole rule set already",
-        ));
-    }
-    let mut judged = Vec::new();
-    let mut left = 0;
-    for ((mutant, expected), report) in all.iter().zip(&expected).zip(reports) {
+    let whole = tried::ran(&one.subject, &suite.stage, &flows, report)?;
+    trusted(one, &flows, &whole, validation)?;
+    let (mut judged, mut left) = (Vec::new(), 0);
+    for ((mutant, expected), report) in all.iter().zip(&suite.expected).zip(reports) {
         let Some(report) = report else {
             left += 1;
             continue;
         };
-        let report = match report {
-            Err(failure) if failure.class == Class::Input => {
-                judged.push(refused(mutant, &failure));
-                continue;
+        judged.push(match report {
+            Err(failure) if failure.class == Class::Input => refused(mutant, &failure),
+            report => {
+                let broken = one
+                    .subject
+                    .with_rules(mutant.to_string(), mutant.set.clone());
+                let ran = tried::ran(&broken, &suite.stage, &flows, report?)?;
+                let own = suite.flows.len();
+                let noticed = validation.map(|it| !is_content(it, &ran));
+                Judged {
+                    probe_noticed: noticed,
+                    ..judge(mutant, expected, &suite.flows, (&whole[..own], &ran[..own]))
+                }
             }
-            other => other?,
-        };
-        let broken = one
-            .subject
-            .with_rules(mutant.to_string(), mutant.set.clone());
-        let ran = tried::ran(&broken, &stage, &flows, report)?;
-        let mut one = judge(
-            mutant,
-            expected,
-            &flows[..suite],
-            (&whole[..suite], &ran[..suite]),
-        );
-        one.probe_noticed = args.scored.map(|probe| noticed(probe, &ran));
-        judged.push(one);
+        });
     }
-    let about = Told {
+    let about = Mutated {
         name: &one.subject.name,
-        suite,
-        added: suite - base.len(),
+        suite: suite.flows.len(),
+        added: suite.added,
         left,
         seconds: started.elapsed().as_secs_f64(),
+        validated: validation.is_some(),
     };
-    let score = Score::of(&judged);
     say(&match args.json {
-        true => about.json(&judged, score),
-        false => about.text(args, &judged, score),
+        true => about.json(&judged),
+        false => about.text(&judged, args.verbose),
     })?;
     let doubtful = judged
         .iter()
-        .any(|it| tried::say_disagreements(&it.disagreements));
-    Ok(match (score.survived, score.undecided, doubtful) {
-        (1.., ..) => ExitCode::from(1),
-        (0, 1.., _) | (0, 0, true) => ExitCode::from(Class::Incomplete.exit_code()),
-        (0, 0, false) => ExitCode::SUCCESS,
+        .filter(|it| tried::say_disagreements(&it.disagreements))
+        .count();
+    let Score {
+        survived,
+        undecided,
+        ..
+    } = Score::of(&judged);
+    Ok(match (survived, undecided + doubtful) {
+        (1.., _) => ExitCode::from(1),
+        (0, 1..) => ExitCode::from(Class::Incomplete.exit_code()),
+        (0, 0) => ExitCode::SUCCESS,
     })
+}
+
+/// The flows of a snapshot as they are, or those of the rules with what they lack.
+fn suite(args: &Args, one: &Tried, tried: &[Tried], all: &[Mutant]) -> Result<Suite, Failure> {
+    let stage = tried::stage(tried, &args.probe.address);
+    let choice =
+        choose(&[&one.subject], &stage, args.probe.sampling()).ok_or_else(tried::too_much)?;
+    let given = args.suite.as_deref().map(tried::snapshot).transpose()?;
+    let (stage, base) = match &given {
+        Some(it) => (
+            it.stage,
+            it.entries.iter().map(|it| it.flow.clone()).collect(),
+        ),
+        None => (stage, choice.flows),
+    };
+    let mut expected = side_by_side(all, |it| {
+        behaviour::expected(&one.subject, it, &stage, &base)
+    });
+    let mut flows = base.clone();
+    if given.is_none() {
+        flows = completed(&base, &expected);
+        let noticed = expected
+            .iter_mut()
+            .filter(|it| matches!(it, Expected::ToldBy(_)));
+        noticed.for_each(|it| *it = Expected::Noticed);
+    }
+    Ok(Suite {
+        stage,
+        added: flows.len() - base.len(),
+        flows,
+        landings: choice.landings,
+        expected,
+    })
+}
+
+/// What the rules themselves do has to be sure, and a validation has to be content with them.
+fn trusted(
+    one: &Tried,
+    flows: &[Flow],
+    whole: &[Ran],
+    validation: Option<Validation>,
+) -> Result<(), Failure> {
+    if tried::say_disagreements(&tried::disagreements(&one.subject, flows, whole)) {
+        let what = "what the rules themselves do is not sure";
+        return Err(Failure::new(Class::Incomplete, what));
+    }
+    match validation.is_none_or(|it| is_content(it, whole)) {
+        true => Ok(()),
+        false => {
+            let what = "Istio's validation fails with the whole rule set already";
+            Err(Failure::new(Class::Input, what))
+        }
+    }
+}
+
+fn is_content(validation: Validation, ran: &[Ran]) -> bool {
+    ran.last()
+        .is_some_and(|last| validation.passes(&last.seen.end))
+}
+
+/// Says on standard error how far it is.
+struct Progress {
+    started: Instant,
+    total: usize,
+    done: AtomicUsize,
+}
+
+impl Progress {
+    /// One probe is over; the first is that of the whole rules.
+    fn one(&self, at: usize) {
+        if at == 0 {
+            return;
+        }
+        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
+        if done.is_multiple_of(50) {
+            let seconds = self.started.elapsed().as_secs();
+            anstream::eprintln!("{done} of {} mutants, {seconds} s", self.total);
+        }
+    }
 }
 
 /// Maps all, half of them on each processor where there are two.
@@ -252,10 +281,6 @@ fn side_by_side<T: Sync, U: Send>(all: &[T], of: impl Fn(&T) -> U + Sync) -> Vec
         });
         joined.flatten().collect()
     })
-}
-
-fn noticed(probe: Probe, ran: &[Ran]) -> bool {
-    !ran.last().is_some_and(|last| probe.passes(&last.seen.end))
 }
 
 fn refused(mutant: &Mutant, failure: &Failure) -> Judged {
@@ -291,104 +316,16 @@ fn chosen(args: &Args, one: &Tried) -> Vec<Mutant> {
     all.into_iter().map(|(_, it)| it).collect()
 }
 
-/// The same plan with other rules.
+/// The same plan with other rules, and a socket wherever they turn to.
 fn mutated(plan: &ProbePlan, one: &Tried, mutant: &Mutant) -> ProbePlan {
-    let sets: Vec<RuleSet> = one
-        .subject
-        .with_rules("a mutant", mutant.set.clone())
-        .sets()
-        .cloned()
-        .collect();
+    let broken = one.subject.with_rules("a mutant", mutant.set.clone());
+    let sets: Vec<RuleSet> = broken.sets().cloned().collect();
     let texts: BTreeMap<Family, String> = tried::texts(&sets);
+    let mut ports = plan.landings.clone();
+    ports.extend(landings(&broken));
     ProbePlan {
         rules: Written::Iptables(texts),
+        landings: ports,
         ..plan.clone()
-    }
-}
-
-struct Told<'a> {
-    name: &'a str,
-    suite: usize,
-    /// Of these, how many are there for mistakes that one flow of each kind would not notice.
-    added: usize,
-    left: usize,
-    seconds: f64,
-}
-
-impl Told<'_> {
-    fn json(&self, judged: &[Judged], score: Score) -> String {
-        let value = json!({
-            "rules": self.name,
-            "flows": self.suite,
-            "flows_added": self.added,
-            "seconds": self.seconds,
-            "not_tried": self.left,
-            "score": score,
-            "mutants": judged,
-        });
-        format!("{value:#}\n")
-    }
-
-    fn text(&self, args: &Args, judged: &[Judged], score: Score) -> String {
-        let mut out = String::new();
-        for one in judged {
-            let silent = matches!(
-                one.fate,
-                Fate::Killed { .. } | Fate::Refused { .. } | Fate::Equivalent { .. }
-            );
-            if silent && !args.verbose {
-                continue;
-            }
-            let _ = writeln!(out, "{}\n  {}", one.mutant, words(&one.fate));
-        }
-        let Score {
-            killed,
-            equivalent,
-            survived,
-            undecided,
-            refused,
-            probe,
-        } = score;
-        let _ = writeln!(
-            out,
-            "{}: {} mutants by {} flows each in {:.1} s: {killed} killed, {equivalent} equivalent, {survived} survived, \
-             {undecided} undecided, {refused} refused",
-            self.name,
-            judged.len(),
-            self.suite,
-            self.seconds
-        );
-        if self.added > 0 {
-            let _ = writeln!(
-                out,
-                "{} of the flows are there for mistakes that one flow of each kind would not notice",
-                self.added
-            );
-        }
-        if self.left > 0 {
-            let _ = writeln!(out, "{} were not tried, for want of time", self.left);
-        }
-        if args.scored.is_some() {
-            let _ = writeln!(
-                out,
-                "Istio's own validation noticed {probe} of the {}",
-                judged.len() - refused
-            );
-        }
-        out
-    }
-}
-
-fn words(fate: &Fate) -> String {
-    match fate {
-        Fate::Killed { by, was, is, flows } => {
-            format!("killed by {flows} flows, first {by}\n    was: {was}\n    is:  {is}")
-        }
-        Fate::Equivalent { asked, kinds } => format!(
-            "equivalent: none of {asked} flows of {kinds} kinds is treated otherwise, says the model"
-        ),
-        Fate::Survived { told_by } => format!("survived: {told_by} would tell"),
-        Fate::Undecided { why } => format!("undecided: {why}"),
-        Fate::Refused { words } => format!("refused: {words}"),
     }
 }

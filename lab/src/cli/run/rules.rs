@@ -82,6 +82,11 @@ impl RuleArgs {
         self.rules.is_some()
     }
 
+    /// The backend that was asked for.
+    pub(in crate::cli) fn backend(&self) -> BackendChoice {
+        self.backend
+    }
+
     /// The family that was asked for.
     pub(in crate::cli) fn family(&self) -> Option<Family> {
         self.family

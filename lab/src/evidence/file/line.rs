@@ -6,7 +6,7 @@ use hoplab_proxies::{record::Record, wire::CallOutcome};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    evidence::{ConntrackEntry, Down, Loss, Machine, PodUp, ProcessUp, Quiet},
+    evidence::{ConntrackEntry, Down, Loss, Machine, PodUp, ProcessUp, Quiet, Taken},
     lab_file::SavedLab,
     rules::{CounterSnapshot, Family},
     traced::{PodTrace, Tracing},
@@ -68,6 +68,8 @@ pub(super) enum Line {
     },
     /// By the connection log of the process it names.
     Log(Record),
+    /// As `log`, of a connection that an earlier flow held open.
+    LogOfHeld(Record),
     /// By iptables-save in a pod. Before `flow`: counters that no window accounts for; after it: those after the flow.
     Counters {
         pod: String,
@@ -91,6 +93,8 @@ pub(super) enum Line {
     Answer { outcome: CallOutcome },
     /// The flow's observations are complete.
     FlowOver { quiet: Quiet, took_us: u64 },
+    /// Between two flows: a step, what came of it, and how the pods stand then.
+    Step(Box<Taken>),
     /// By iptables-save in every pod, after the last flow.
     Totals {
         counters: BTreeMap<String, Vec<CounterSnapshot>>,
@@ -115,6 +119,8 @@ impl Line {
             Self::Up { .. } => "up",
             Self::Flow { .. } => "flow",
             Self::Log(_) => "log",
+            Self::LogOfHeld(_) => "log-of-held",
+            Self::Step(_) => "step",
             Self::Counters { .. } => "counters",
             Self::Conntrack { .. } => "conntrack",
             Self::Trace { .. } => "trace",

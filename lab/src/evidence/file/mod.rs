@@ -13,7 +13,9 @@
 //! │ trace …         packets traced in one pod, rule by rule; none with tracing off
 //! │ lost …          observations that went lost
 //! │ answer          what the sender got
+//! │ log-of-held …   as log, of a connection that an earlier flow held open
 //! flow-over         whether it ended in order
+//! step              between two flows: what came of a step, counters before it, every pod as it stands then
 //! …
 //! totals            counters of every pod, read once more
 //! down              what went down; absent when the lab was kept

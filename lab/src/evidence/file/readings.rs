@@ -74,6 +74,22 @@ impl Readings {
         }
     }
 
+    /// Takes the first reading of every pod after a step.
+    ///
+    /// # Errors
+    /// As [`Self::begin`], or a pod that came up is missing.
+    pub fn begin_anew(&mut self, pods: &[PodUp]) -> Result<(), String> {
+        let before = std::mem::take(&mut self.pods);
+        self.rules.clear();
+        for pod in pods {
+            self.begin(pod)?;
+        }
+        match before == self.pods {
+            true => Ok(()),
+            false => Err("the pods after a step are not those that came up".to_owned()),
+        }
+    }
+
     /// Takes the next reading of a pod, and gives back the one before.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use super::{
     under_way::UnderWay,
 };
 use crate::{
-    evidence::{Cut, Down, Evidence, Loss, Machine, PodUp, SCHEMA, Up, Window},
+    evidence::{Cut, Down, Evidence, Loss, Machine, PodUp, SCHEMA, Taken, Up, Window},
     failure::Failure,
     lab_file::LabFile,
     rules::CounterSnapshot,
@@ -26,6 +26,7 @@ pub(super) struct Story {
     up: Option<Up>,
     readings: Readings,
     windows: Vec<Window>,
+    steps: Vec<Taken>,
     /// Request ids of the flows.
     ids: BTreeSet<String>,
     /// The flow that is not over.
@@ -102,6 +103,7 @@ impl Story {
                     self.windows.push(open.over(quiet, took_us)?);
                 }
             }
+            Line::Step(taken) => self.step(*taken)?,
             Line::Totals { counters } => {
                 if let Some(missing) = self.planned().get(self.windows.len()) {
                     let Planned { flow, family } = missing;
@@ -153,6 +155,7 @@ impl Story {
             machine: self.machine?,
             up: self.up?,
             windows: self.windows,
+            steps: self.steps,
             totals: self.totals.unwrap_or_default(),
             cut,
         };
@@ -176,13 +179,16 @@ impl Story {
             L::Pod(_) | L::Up { .. } => self.machine.is_some() && self.up.is_none(),
             _ if self.up.is_none() => false,
             L::Log(_)
+            | L::LogOfHeld(_)
             | L::Conntrack { .. }
             | L::Trace { .. }
             | L::Lost { .. }
             | L::Answer { .. }
             | L::FlowOver { .. } => self.open.is_some(),
             L::Counters { .. } => self.totals.is_none(),
-            L::Flow { .. } | L::Totals { .. } => self.open.is_none() && self.totals.is_none(),
+            L::Flow { .. } | L::Step(_) | L::Totals { .. } => {
+                self.open.is_none() && self.totals.is_none()
+            }
             L::Down(_) => self.totals.is_some() && self.down.is_none(),
             L::End { .. } => self.totals.is_some(),
         }
@@ -199,6 +205,29 @@ impl Story {
         }
         self.readings.begin(&pod)?;
         self.pods.push(pod);
+        Ok(())
+    }
+
+    /// A step must be the file's next, and stand where the file has it.
+    fn step(&mut self, taken: Taken) -> Result<(), String> {
+        let steps = self
+            .file
+            .as_ref()
+            .map(|file| file.topology.steps.as_slice());
+        let next = steps.and_then(|it| it.get(self.steps.len()));
+        if next.is_none_or(|it| it.name != taken.step) {
+            return Err(format!("step `{}` is not the lab file's next", taken.step));
+        }
+        if taken.after_flows != self.windows.len() {
+            let (said, had) = (taken.after_flows, self.windows.len());
+            return Err(format!(
+                "step `{}` says {said} flows were over, and {had} were",
+                taken.step
+            ));
+        }
+        self.readings.knows(taken.totals.keys())?;
+        self.readings.begin_anew(&taken.pods)?;
+        self.steps.push(taken);
         Ok(())
     }
 

@@ -19,6 +19,7 @@ pub(super) struct UnderWay {
     request_id: String,
     outcome: Option<CallOutcome>,
     records: Vec<Record>,
+    of_held: Vec<Record>,
     counters: BTreeMap<String, PodCounters>,
     conntrack: BTreeMap<String, Vec<ConntrackEntry>>,
     traces: BTreeMap<String, PodTrace>,
@@ -35,6 +36,7 @@ impl UnderWay {
             request_id,
             outcome: None,
             records: Vec::new(),
+            of_held: Vec::new(),
             counters: BTreeMap::new(),
             conntrack: BTreeMap::new(),
             traces: BTreeMap::new(),
@@ -71,6 +73,7 @@ impl UnderWay {
     pub fn observed(&mut self, line: Line) -> Result<(), String> {
         match line {
             Line::Log(record) => self.records.push(record),
+            Line::LogOfHeld(record) => self.of_held.push(record),
             Line::Lost(loss) => self.lost.push(loss),
             Line::Conntrack { pod, entries } => {
                 if self.conntrack.insert(pod.clone(), entries).is_some() {
@@ -105,6 +108,7 @@ impl UnderWay {
             request_id: self.request_id,
             outcome,
             records: self.records,
+            of_held: self.of_held,
             counters: self.counters,
             conntrack: self.conntrack,
             traces: self.traces,

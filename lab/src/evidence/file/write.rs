@@ -10,7 +10,7 @@ use super::{
     line::{Line, Planned},
 };
 use crate::{
-    evidence::{Down, Machine, SCHEMA, Up, Window},
+    evidence::{Down, Machine, SCHEMA, Taken, Up, Window},
     lab_file::LabFile,
     rules::{CounterSnapshot, Family},
 };
@@ -91,6 +91,7 @@ impl<W: Write> Writer<W> {
             request_id: window.request_id.clone(),
         });
         lines.extend(window.records.iter().cloned().map(Line::Log));
+        lines.extend(window.of_held.iter().cloned().map(Line::LogOfHeld));
         for (pod, read) in &window.counters {
             self.remember(pod, &read.after);
             lines.push(reading(pod, &read.after));
@@ -115,6 +116,19 @@ impl<W: Write> Writer<W> {
             took_us: window.took_us,
         });
         self.write(&lines)
+    }
+
+    /// A step between two flows.
+    ///
+    /// # Errors
+    /// `out` can't be written to.
+    pub fn step(&mut self, taken: &Taken) -> io::Result<()> {
+        for pod in &taken.pods {
+            for read in &pod.counters {
+                self.remember(&pod.name, read);
+            }
+        }
+        self.write(&[Line::Step(Box::new(taken.clone()))])
     }
 
     /// Counters after the last flow.

@@ -38,6 +38,8 @@ pub struct ConntrackWatch {
     fresh: Vec<ConntrackEntry>,
     /// Those of them whose TCP connection is not over: source of the opener, by the kernel's id.
     open: BTreeMap<u32, SocketAddr>,
+    /// Entries of UDP stay when they are taken.
+    keeps_udp: bool,
     /// Events the kernel had no room for, and how many of them were told already.
     lost: u64,
     told: u64,
@@ -74,6 +76,7 @@ impl ConntrackWatch {
                 queries,
                 fresh: Vec::new(),
                 open: BTreeMap::new(),
+                keeps_udp: false,
                 lost: 0,
                 told: 0,
             })
@@ -118,7 +121,7 @@ impl ConntrackWatch {
     /// Entries made since the last call, as they stand now; one that is gone already, as it began.
     ///
     /// Those of UDP are forgotten then. They would live on for half a minute, and a later query from the same port
-    /// would be part of an old connection, for which nat asks no rule.
+    /// would be part of an old connection, for which nat asks no rule. They stay after [`Self::keep_udp`]: for that very case.
     ///
     /// # Errors
     /// A socket fails. What was lost is no error but counted, see [`Self::newly_lost`].
@@ -130,7 +133,7 @@ impl ConntrackWatch {
             if let Some(now) = self.query(entry).map_err(failed)? {
                 *entry = now;
             }
-            if entry.transport == Transport::Udp {
+            if entry.transport == Transport::Udp && !self.keeps_udp {
                 self.forget(entry).map_err(failed)?;
             }
         }
@@ -146,6 +149,24 @@ impl ConntrackWatch {
         self.hear().map_err(failed)?;
         self.open.clear();
         Ok(std::mem::take(&mut self.fresh))
+    }
+
+    /// Whether entries of UDP stay in the table when they are taken.
+    pub fn keep_udp(&mut self, keep: bool) {
+        self.keeps_udp = keep;
+    }
+
+    /// Has conntrack forget every connection of this namespace.
+    ///
+    /// # Errors
+    /// A socket fails, or the kernel refuses.
+    pub fn flush(&mut self) -> Result<(), NetfilterError> {
+        let flush = || {
+            self.queries.send(&wire::flush(), 0)?;
+            let (datagram, _) = self.queries.recv_from_full()?;
+            wire::removed(&datagram)
+        };
+        flush().map_err(failed)
     }
 
     /// Events the kernel had no room for (ENOBUFS) before the last reading, by its own count; each is told once.

@@ -83,6 +83,15 @@ pub(super) fn removal(known: &ConntrackEntry) -> Vec<u8> {
     message(known, ConntrackMessage::Delete, NLM_F_REQUEST | NLM_F_ACK)
 }
 
+/// Asks to forget every entry of the namespace.
+pub(super) fn flush() -> Vec<u8> {
+    bytes(
+        NetfilterProtoFamily::Unspec,
+        ConntrackMessage::Delete(Vec::new()),
+        NLM_F_REQUEST | NLM_F_ACK,
+    )
+}
+
 /// What the kernel answered to a [`removal`]; that there is no such entry is as good.
 pub(super) fn removed(datagram: &[u8]) -> io::Result<()> {
     match messages(datagram)?.into_iter().next().map(|m| m.payload) {
@@ -103,15 +112,19 @@ fn message(
         Family::V4 => NetfilterProtoFamily::IPv4,
         Family::V6 => NetfilterProtoFamily::IPv6,
     };
-    let mut header = NetlinkHeader::default();
-    header.flags = flags;
     let tuple = attributes(&known.original, known.transport);
     let mut wanted = vec![ConntrackAttribute::CtaTupleOrig(tuple)];
     if let Some(zone) = known.zone {
         let zone = DefaultNla::new(CTA_ZONE, zone.to_be_bytes().to_vec());
         wanted.push(ConntrackAttribute::Other(zone));
     }
-    let body = NetfilterMessage::new(NetfilterHeader::new(proto, 0, 0), kind(wanted));
+    bytes(proto, kind(wanted), flags)
+}
+
+fn bytes(proto: NetfilterProtoFamily, message: ConntrackMessage, flags: u16) -> Vec<u8> {
+    let mut header = NetlinkHeader::default();
+    header.flags = flags;
+    let body = NetfilterMessage::new(NetfilterHeader::new(proto, 0, 0), message);
     let mut request = NetlinkMessage::new(header, NetlinkPayload::from(body));
     request.finalize();
     let mut bytes = vec![0; request.buffer_len()];

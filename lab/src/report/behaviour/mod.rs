@@ -3,10 +3,12 @@
 mod difference;
 mod json;
 mod markdown;
+mod mutants;
 
 pub use difference::text;
 pub use json::json;
 pub use markdown::markdown;
+pub use mutants::Mutated;
 
 use crate::{
     behaviour::{BlindSpot, Choice, Comparison, Hop, Stage, Subject},

@@ -3,8 +3,11 @@
 use hoplab_proxies::record::Transport;
 use toml::Spanned;
 
-use super::super::{
-    Actor, Answer, Ask, Expected, Flow, Sender, Target, Topology, check, schema, source::Source,
+use super::{
+    super::{
+        Actor, Answer, Ask, Expected, Flow, Sender, Target, Topology, check, schema, source::Source,
+    },
+    seen,
 };
 use crate::diagnostic::{Diagnostic, did_you_mean};
 
@@ -41,8 +44,10 @@ pub(super) fn flow(
             Some(raw) => answer(source, raw, &ask)?,
             None => usual_answer(&ask),
         },
+        connection: seen::connection(source, raw, &ask)?,
         ask,
         nat,
+        seen: seen::seen(source, topology, raw)?,
     })
 }
 
@@ -108,7 +113,7 @@ fn actor(source: &Source, topology: &Topology, raw: &Spanned<String>) -> Result<
     })
 }
 
-fn target(
+pub(super) fn target(
     source: &Source,
     topology: &Topology,
     raw: &Spanned<String>,
@@ -195,12 +200,17 @@ fn usual_answer(ask: &Ask) -> Answer {
 fn answer(source: &Source, raw: &Spanned<String>, ask: &Ask) -> Result<Answer, Diagnostic> {
     let text = raw.get_ref().as_str();
     let how = match ask {
-        Ask::Get { .. } => "write an HTTP status such as \"200\", or \"refused\", or \"closed\"",
+        Ask::Get { .. } => {
+            "write an HTTP status such as \"200\", or \"refused\", \"unreachable\", \"closed\", \"loop\" or \"reset\""
+        }
         Ask::Lookup { .. } => "write \"resolved\", \"no such name\", \"refused\" or \"closed\"",
     };
     match (ask, text) {
         (_, "refused") => Ok(Answer::Refused),
         (_, "closed") => Ok(Answer::Closed),
+        (Ask::Get { .. }, "unreachable") => Ok(Answer::Unreachable),
+        (Ask::Get { .. }, "loop") => Ok(Answer::Loop),
+        (Ask::Get { .. }, "reset") => Ok(Answer::Reset),
         (Ask::Lookup { .. }, "resolved") => Ok(Answer::Resolved),
         (Ask::Lookup { .. }, "no such name") => Ok(Answer::NoName),
         (Ask::Get { .. }, status) => {

@@ -60,6 +60,7 @@ impl Stub {
         limit: Duration,
     ) -> CallOutcome {
         let lookup = Command::Lookup {
+            source_port: None,
             id: 8,
             to,
             transport,

@@ -1,0 +1,168 @@
+//! Runs with steps: each stretch between two steps is judged with the rules and processes it had, and each step with
+//! what it was to do.
+
+use hoplab_proxies::record::Transport;
+
+use super::{Check, Claim, Judgement, Verdict, Witness};
+use crate::{
+    evidence::{Evidence, PodUp, Taken, Window},
+    failure::{Class, Failure},
+    lab_file::LabFile,
+    predict::{Memory, Remembered},
+    rules::{self, Family, RuleSet, Table},
+    topology::Action,
+};
+
+/// Claims about the last step that led to a lab as it stands now. `before` and `after` are the pods.
+pub(super) fn claims(
+    now: &LabFile,
+    taken: &Taken,
+    before: &[PodUp],
+) -> Result<Vec<Claim>, Failure> {
+    let steps = &now.topology.steps;
+    let Some(step) = steps.iter().find(|it| it.name == taken.step) else {
+        let what = format!(
+            "the evidence holds a step `{}` that the lab does not have",
+            taken.step
+        );
+        return Err(Failure::new(Class::Input, what));
+    };
+    let refused = match &step.action {
+        Action::Edit(_) | Action::Apply { .. } => false,
+        Action::Init { refused } => *refused,
+        _ => return Ok(Vec::new()),
+    };
+    let mut claims = Vec::new();
+    for pod in taken.pods.iter().filter(|pod| !pod.rules.is_empty()) {
+        let text = match (&step.action, refused) {
+            (Action::Init { .. }, true) => "init is refused, and changes no rule",
+            (Action::Init { .. }, false) => "init runs again, and changes no rule",
+            _ => "the pod has the rules that were meant",
+        };
+        let text = format!("step {}: {}: {text}", step.name, pod.name);
+        let mut checks = Vec::new();
+        for said in taken.said.iter().filter(|it| it.pod == pod.name) {
+            let witness = Witness::Command {
+                pod: pod.name.clone(),
+            };
+            let words = |ok: bool| if ok { "accepted" } else { "refused" };
+            checks.push(match said.ok != refused {
+                true => Check::agrees(witness),
+                false => {
+                    let had = format!("{}: {} {}", words(said.ok), said.command, said.words);
+                    Check::contradicts(witness, words(!refused), had)
+                }
+            });
+        }
+        for family in [Family::V4, Family::V6] {
+            let Some(held) = held(pod, family)? else {
+                continue;
+            };
+            let meant = match &step.action {
+                Action::Init { .. } => {
+                    let before = before.iter().find(|it| it.name == pod.name);
+                    before
+                        .map(|it| self::held(it, family))
+                        .transpose()?
+                        .flatten()
+                }
+                _ => now.meant_in_pods(family)?,
+            };
+            let witness = Witness::Rules {
+                pod: pod.name.clone(),
+            };
+            let empty = || RuleSet::empty(family);
+            let found = rules::diff(&meant.unwrap_or_else(empty), &held, &Table::ALL);
+            checks.push(match found.first() {
+                None => Check::agrees(witness),
+                Some(first) => Check::contradicts(witness, "no difference", first.to_string()),
+            });
+        }
+        claims.push(Claim::new(text, checks));
+    }
+    Ok(claims)
+}
+
+/// What conntrack knows of a flow that names its source port, when the flow is over: only such a tuple comes again. Of
+/// other queries the lab has conntrack forget the entry.
+pub(super) fn remember(file: &LabFile, window: &Window, memory: &mut Memory) {
+    let flow = file.topology.flow(&window.flow);
+    let named = flow.and_then(|it| it.connection.source_port);
+    for (pod, entries) in &window.conntrack {
+        let from_port = entries
+            .iter()
+            .filter(|it| Some(it.original.src.port()) == named);
+        for entry in from_port.filter(|it| it.transport == Transport::Udp) {
+            let known = Remembered {
+                transport: entry.transport,
+                zone: entry.zone.unwrap_or(0),
+                src: entry.original.src,
+                dst: entry.original.dst,
+                answers_from: entry.reply.src,
+            };
+            memory.remember(pod, known);
+        }
+    }
+}
+
+/// What conntrack no longer knows after a step.
+pub(super) fn forget(file: &LabFile, taken: &Taken, memory: &mut Memory) {
+    let steps = &file.topology.steps;
+    let step = steps.iter().find(|it| it.name == taken.step);
+    if let Some(Action::Flush { pod }) = step.map(|it| &it.action) {
+        memory.forget(pod);
+    }
+}
+
+fn held(pod: &PodUp, family: Family) -> Result<Option<RuleSet>, Failure> {
+    let origin = format!("the rules of {} in the evidence", pod.name);
+    let set = pod.rules.rules(family, &origin);
+    set.map_err(|bad| Failure::new(Class::Input, bad.to_string()))
+}
+
+impl Judgement {
+    /// This judgement with that of the next stretch behind it.
+    pub(super) fn followed_by(mut self, next: Self) -> Self {
+        self.verdict = self.verdict.max(next.verdict);
+        for family in next.families {
+            if !self.families.contains(&family) {
+                self.families.push(family);
+            }
+        }
+        let changes = next.rule_changes.into_iter();
+        for change in changes {
+            if !self.rule_changes.contains(&change) {
+                self.rule_changes.push(change);
+            }
+        }
+        self.flows.extend(next.flows);
+        self.run.extend(next.run);
+        self.agreement = [self.agreement, next.agreement].into_iter().sum();
+        self.hops = [self.hops, next.hops].into_iter().sum();
+        self.traced += next.traced;
+        self.notes = self.notes.or(next.notes);
+        self
+    }
+
+    /// Claims about a step go before those about the stretch behind it.
+    pub(super) fn after_step(mut self, claims: Vec<Claim>, number: usize) -> Self {
+        let worst = claims.iter().map(Claim::verdict).max();
+        self.verdict = self.verdict.max(worst.unwrap_or(Verdict::Holds));
+        for claim in &mut self.run {
+            claim.text = format!("after step {number}: {}", claim.text);
+        }
+        self.run.splice(0..0, claims);
+        self
+    }
+}
+
+/// The parts of a run, each with the lab as it stood.
+pub(super) fn stretches(
+    file: &LabFile,
+    evidence: &Evidence,
+) -> Result<Vec<(LabFile, Evidence)>, Failure> {
+    let parts = evidence.stretches().into_iter().enumerate();
+    parts
+        .map(|(steps, part)| Ok((file.after(steps)?, part)))
+        .collect()
+}

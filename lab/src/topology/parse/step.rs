@@ -1,0 +1,214 @@
+//! Steps, and their order among the flows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use toml::Spanned;
+
+use super::{
+    super::{Action, Entry, Flow, Process, Step, Topology, check, schema, source::Source},
+    rules, seen,
+};
+use crate::diagnostic::{Diagnostic, did_you_mean};
+
+/// The steps of a file, and the order of flows and steps.
+pub(super) fn steps(
+    source: &Source,
+    file: &schema::LabFile,
+    topology: &mut Topology,
+) -> Result<(), Diagnostic> {
+    let mut names = BTreeSet::new();
+    for raw in &file.step {
+        check::named(source, &raw.name, "step")?;
+        if !names.insert(raw.name.get_ref()) {
+            return Err(source
+                .complain(
+                    &raw.name,
+                    format!("step `{}` stands here twice", raw.name.get_ref()),
+                )
+                .help("step names must differ: results are found by them"));
+        }
+        topology.steps.push(step(source, topology, raw)?);
+    }
+    let flows = file.flow.iter().enumerate();
+    let flows = flows.map(|(at, flow)| (flow.name.span().start, Entry::Flow(at)));
+    let steps = file.step.iter().enumerate();
+    let steps = steps.map(|(at, step)| (step.name.span().start, Entry::Step(at)));
+    let mut script: Vec<(usize, Entry)> = flows.chain(steps).collect();
+    script.sort_by_key(|(at, _)| *at);
+    topology.script = script.into_iter().map(|(_, entry)| entry).collect();
+    fits(source, file, topology)
+}
+
+fn step(source: &Source, topology: &Topology, raw: &schema::Step) -> Result<Step, Diagnostic> {
+    let mut actions = Vec::new();
+    if let Some(edits) = &raw.edit {
+        actions.push((
+            edits.span(),
+            Action::Edit(rules::edits(source, edits.get_ref())?),
+        ));
+    }
+    if let Some(apply) = &raw.apply {
+        let (rules, edit) = rules::rules(source, apply)?;
+        actions.push((apply.span(), Action::Apply { rules, edit }));
+    }
+    if let Some(init) = &raw.init {
+        let refused = match init.get_ref().as_str() {
+            "applied" => false,
+            "refused" => true,
+            other => {
+                return Err(source
+                    .complain(init, format!("`{other}` is not what comes of init"))
+                    .help("write what must come of running it again: \"applied\" or \"refused\""));
+            }
+        };
+        actions.push((init.span(), Action::Init { refused }));
+    }
+    let process = |raw: &Spanned<String>| seen::process(source, topology, raw);
+    type Of = fn(Process) -> Action;
+    let of_processes: [(_, Of); 3] = [
+        (&raw.stop, Action::Stop),
+        (&raw.start, Action::Start),
+        (&raw.restart, Action::Restart),
+    ];
+    for (raw, action) in of_processes {
+        if let Some(raw) = raw {
+            actions.push((raw.span(), action(process(raw)?)));
+        }
+    }
+    if let Some(flush) = &raw.flush {
+        let pod = check::known_pod(source, topology, flush, flush.get_ref())?;
+        if !pod.is_sidecar() {
+            return Err(source
+                .complain(flush, format!("conntrack sleeps in pod `{}`", pod.name))
+                .help("name a pod with a sidecar: only rules wake it"));
+        }
+        let pod = pod.name.clone();
+        actions.push((flush.span(), Action::Flush { pod }));
+    }
+    if let Some(held) = &raw.release {
+        let action = Action::Release {
+            held: held.get_ref().clone(),
+        };
+        actions.push((held.span(), action));
+    }
+    if let Some(held) = &raw.invalid {
+        let action = Action::Invalid {
+            held: held.get_ref().clone(),
+        };
+        actions.push((held.span(), action));
+    }
+    let mut actions = actions.into_iter();
+    let (first, more) = (actions.next(), actions.next());
+    match (first, more) {
+        (Some((_, action)), None) => Ok(Step {
+            name: raw.name.get_ref().clone(),
+            about: raw.about.clone(),
+            action,
+        }),
+        (Some(_), Some((span, _))) => Err(source
+            .complain(&Spanned::new(span, ()), "a step does one thing")
+            .help("write a step of its own for this")),
+        (None, _) => Err(source
+            .complain(
+                &raw.name,
+                format!("step `{}` does nothing", raw.name.get_ref()),
+            )
+            .help("say what: edit, apply, init, stop, start, restart, flush, release or invalid")),
+    }
+}
+
+/// What one entry of the script needs of those before it.
+fn fits(source: &Source, file: &schema::LabFile, topology: &Topology) -> Result<(), Diagnostic> {
+    let mut held: BTreeSet<&str> = BTreeSet::new();
+    let mut stopped: BTreeMap<&Process, bool> = BTreeMap::new();
+    let unknown = |place: &Spanned<String>, held: &BTreeSet<&str>| {
+        let name = place.get_ref();
+        let help = did_you_mean(name, held.iter().copied())
+            .unwrap_or_else(|| "a flow above has to hold it: hold = \"NAME\"".into());
+        let message = format!("no connection `{name}` is held here");
+        Err(source.complain(place, message).help(help))
+    };
+    for entry in &topology.script {
+        match entry {
+            Entry::Flow(at) => {
+                let raw = &file.flow[*at];
+                if let Some(name) = &raw.hold
+                    && !held.insert(name.get_ref())
+                {
+                    let message = format!("connection `{}` is held already", name.get_ref());
+                    let help = "release it in a step, or choose another name";
+                    return Err(source.complain(name, message).help(help));
+                }
+                if let Some(name) = &raw.resume {
+                    if !held.contains(name.get_ref().as_str()) {
+                        return unknown(name, &held);
+                    }
+                    same_ends(source, topology, *at, name)?;
+                }
+            }
+            Entry::Step(at) => {
+                let raw = &file.step[*at];
+                if let Some(name) = raw.release.as_ref().or(raw.invalid.as_ref())
+                    && !held.contains(name.get_ref().as_str())
+                {
+                    return unknown(name, &held);
+                }
+                match &topology.steps[*at].action {
+                    Action::Release { held: name } => {
+                        held.remove(name.as_str());
+                    }
+                    Action::Stop(process) => {
+                        if stopped.insert(process, true) == Some(true) {
+                            let place = raw.stop.as_ref().unwrap_or(&raw.name);
+                            return Err(source
+                                .complain(place, format!("{process} is stopped already"))
+                                .help("start it in a step before"));
+                        }
+                    }
+                    Action::Start(process) | Action::Restart(process) => {
+                        let was = stopped.insert(process, false) == Some(true);
+                        let place = raw.start.as_ref().or(raw.restart.as_ref());
+                        let place = place.unwrap_or(&raw.name);
+                        let starts = raw.start.is_some();
+                        if starts != was {
+                            let (message, help) = match starts {
+                                true => ("runs already", "stop it in a step before, or restart it"),
+                                false => ("is stopped", "start it"),
+                            };
+                            let complaint = source.complain(place, format!("{process} {message}"));
+                            return Err(complaint.help(help));
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A held connection has its ends already.
+fn same_ends(
+    source: &Source,
+    topology: &Topology,
+    at: usize,
+    name: &Spanned<String>,
+) -> Result<(), Diagnostic> {
+    let flow = &topology.flows[at];
+    let holds = |it: &&Flow| it.connection.hold.as_ref() == Some(name.get_ref());
+    let holder = topology.flows[..at].iter().rfind(holds);
+    match holder {
+        Some(holder) if (&holder.from, &holder.to) != (&flow.from, &flow.to) => Err(source
+            .complain(
+                name,
+                format!(
+                    "connection `{}` goes from {} to {}",
+                    name.get_ref(),
+                    holder.from,
+                    holder.to
+                ),
+            )
+            .help("give this flow the same `from` and `to`")),
+        _ => Ok(()),
+    }
+}

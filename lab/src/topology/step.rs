@@ -1,0 +1,146 @@
+//! What is done to a running lab between its flows.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::RuleSource;
+use crate::rules::Edit;
+
+/// One entry of the script: flows and steps stand in one order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Entry {
+    /// A flow, by its place among the flows.
+    Flow(usize),
+    /// A step, by its place among the steps.
+    Step(usize),
+}
+
+/// One thing that is done to a running lab.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Name, unique among steps.
+    pub name: String,
+    /// One line for people.
+    pub about: String,
+    /// What is done.
+    pub action: Action,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Action {
+    /// Changes rules in every pod with a sidecar.
+    Edit(Vec<Edit>),
+    /// Takes all rules away in every pod with a sidecar, and applies others.
+    Apply {
+        /// The others.
+        rules: RuleSource,
+        /// Changes of them.
+        edit: Vec<Edit>,
+    },
+    /// Applies the rules there are once more, as an init container that is started again does.
+    Init {
+        /// Whether iptables must refuse it, for the chains that are there.
+        refused: bool,
+    },
+    /// Ends a process.
+    Stop(Process),
+    /// Starts one that was stopped.
+    Start(Process),
+    /// Both.
+    Restart(Process),
+    /// Forgets every connection that conntrack of a pod knows.
+    Flush {
+        /// The pod.
+        pod: String,
+    },
+    /// Closes a held connection.
+    Release {
+        /// Its name.
+        held: String,
+    },
+    /// Sends a segment far outside the window of a held connection, as its client would.
+    Invalid {
+        /// Its name.
+        held: String,
+    },
+}
+
+impl Action {
+    /// Whether it changes rules, or tries to.
+    pub fn changes_rules(&self) -> bool {
+        matches!(self, Self::Edit(_) | Self::Apply { .. } | Self::Init { .. })
+    }
+}
+
+/// An app or proxy of a pod.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Process {
+    /// Pod.
+    pub pod: String,
+    /// Which.
+    pub role: ProcessRole,
+}
+
+/// Which process of a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProcessRole {
+    /// The workload.
+    App,
+    /// The sidecar or gateway.
+    Proxy,
+    /// The cluster's DNS server, of the node alone.
+    Dns,
+}
+
+impl fmt::Display for ProcessRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::App => "app",
+            Self::Proxy => "proxy",
+            Self::Dns => "dns",
+        })
+    }
+}
+
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.pod, self.role)
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Edit(edits) => {
+                let words: Vec<String> = edits.iter().map(ToString::to_string).collect();
+                write!(f, "edit: {}", words.join("; "))
+            }
+            Self::Apply { rules, edit } => {
+                write!(f, "apply {rules}")?;
+                edit.iter().try_for_each(|it| write!(f, "; {it}"))
+            }
+            Self::Init { refused: false } => f.write_str("run init again"),
+            Self::Init { refused: true } => f.write_str("run init again, which is refused"),
+            Self::Stop(process) => write!(f, "stop {process}"),
+            Self::Start(process) => write!(f, "start {process}"),
+            Self::Restart(process) => write!(f, "restart {process}"),
+            Self::Flush { pod } => write!(f, "flush conntrack of {pod}"),
+            Self::Release { held } => write!(f, "release {held}"),
+            Self::Invalid { held } => write!(f, "send a segment outside the window of {held}"),
+        }
+    }
+}
+
+impl fmt::Display for RuleSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Profile(name) => f.write_str(name),
+            Self::Options { profile, options } => write!(f, "{profile} {}", options.join(" ")),
+            Self::Files { v4, .. } => f.write_str(v4),
+            Self::Text { .. } => f.write_str("rules of the lab file"),
+        }
+    }
+}

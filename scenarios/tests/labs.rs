@@ -1,0 +1,118 @@
+//! Every lab file of `scenarios/labs`, as many tests as there are ways in which it makes sense: backends, families, the
+//! lab as it is and each of its variants.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use hoplab::{
+    report::{self, Detail, Run},
+    suite::{self, Case},
+};
+use hoplab_scenarios::{LabFile, assert_labs_possible};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+fn main() -> ExitCode {
+    assert_labs_possible();
+    let arguments = Arguments::from_args();
+    let labs = Path::new(env!("CARGO_MANIFEST_DIR")).join("labs");
+    let mut trials = vec![Trial::test(
+        "examples_of_the_readme_are_in_its_labs",
+        examples,
+    )];
+    for path in lab_files(&labs) {
+        let file = LabFile::open(&path.to_string_lossy()).unwrap_or_else(|it| panic!("{it}"));
+        // Bookinfo has tests of its own.
+        if file.topology.name != "bookinfo" {
+            trials.push(has_a_variant_that_is_refuted(&file));
+            let cases = suite::cases(&file).into_iter();
+            trials.extend(cases.map(|case| comes_out_as_it_says(file.clone(), case)));
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn lab_files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).expect("the folder is there") {
+        let path = entry.expect("the folder is readable").path();
+        match path.is_dir() {
+            true => found.extend(lab_files(&path)),
+            false => found.push(path),
+        }
+    }
+    found.sort();
+    found
+}
+
+fn comes_out_as_it_says(file: LabFile, case: Case) -> Trial {
+    let Case {
+        variant,
+        family,
+        backend,
+    } = &case;
+    let side = variant.as_deref().unwrap_or("as_it_is");
+    let name = format!("{}::{side}::{backend}::{family}", file.topology.name);
+    Trial::test(name, move || {
+        let played = suite::play(file, &case).map_err(|failure| failure.to_string())?;
+        if played.unexpected.is_empty() {
+            return Ok(());
+        }
+        let run = Run {
+            topology: &played.file.topology,
+            evidence: &played.evidence,
+            judgement: &played.judgement,
+            down: None,
+            took_us: None,
+        };
+        let report = report::summary(&run, Detail::Quiet);
+        let report = anstream::adapter::strip_str(&report);
+        Err(Failed::from(format!(
+            "{}\n{report}",
+            played.unexpected.join("\n")
+        )))
+    })
+}
+
+/// A lab that nothing can turn red proves nothing.
+fn has_a_variant_that_is_refuted(file: &LabFile) -> Trial {
+    let name = format!("{}::has_a_variant_that_is_refuted", file.topology.name);
+    let refuted = file.topology.variants.iter().any(|variant| !variant.holds);
+    Trial::test(name, move || match refuted {
+        true => Ok(()),
+        false => Err(Failed::from("every variant of it holds")),
+    })
+}
+
+/// An example of the README names its lab file in the first line: `# labs/NAME.toml: …`.
+fn examples() -> Result<(), Failed> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(here.join("README.md"))?;
+    let blocks = readme
+        .split("```toml\n")
+        .skip(1)
+        .filter_map(|it| it.split("```").next());
+    let mut found = 0;
+    for block in blocks {
+        let Some((head, example)) = block.split_once('\n') else {
+            continue;
+        };
+        let named = head.strip_prefix("# ").and_then(|it| it.split_once(':'));
+        let Some((file, _)) = named.filter(|(file, _)| file.starts_with("labs/")) else {
+            continue;
+        };
+        let text = fs::read_to_string(here.join(file))?;
+        if !text.contains(example) {
+            return Err(Failed::from(format!("{file} has no\n{example}")));
+        }
+        found += 1;
+    }
+    match found {
+        6 => Ok(()),
+        found => Err(Failed::from(format!(
+            "there are {found} examples, and 6 were"
+        ))),
+    }
+}
