@@ -37,7 +37,7 @@ pub enum NeededBy {
     Backend(Backend),
     /// IPv6 flows in labs that run this backend.
     Ipv6With(Backend),
-    /// Rules of native nft; no lab of iptables.
+    /// Labs under rules of native nft, and reading such rules from a process; no lab of iptables.
     NativeNft,
 }
 
@@ -92,7 +92,7 @@ impl NeededBy {
                 format!("no flow can run here over IPv6 with the {backend} backend")
             }
             Self::NativeNft => {
-                "rules of native nft can't be read from a process here; labs do without".into()
+                "no lab can run here with native nft; those of iptables do without".into()
             }
         }
     }

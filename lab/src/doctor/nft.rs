@@ -1,4 +1,5 @@
-//! Whether native rules of nft can be loaded and read back. Labs do without; `pid:4711` and native nft need it.
+//! Whether native rules of nft can be loaded and read back: `--native-nftables` and `pid:4711` need it, labs of iptables
+//! do without.
 
 use std::{
     io::Write,
