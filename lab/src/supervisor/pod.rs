@@ -100,6 +100,11 @@ fn build_inside(
     let saved = applied.as_ref().map_or(&[][..], |it| &it.saved);
     let trace = PodWatch::open(shared.tracing, shared.tool, saved, shared.event_room)?;
     phase("observers");
+    // A first packet that comes before this is lost, or leaves by the wrong interface; it is tried again after a second.
+    net::await_carrier(inside, &link.interface)?;
+    for (address, _) in plan.loopback.iter().chain(&link.addresses) {
+        net::await_address(*address)?;
+    }
     Ok(Built {
         applied,
         conntrack,

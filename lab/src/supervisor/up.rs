@@ -21,7 +21,7 @@ use super::{
 use crate::{
     evidence::{Machine, PodUp, Up},
     failure::{Class, Failure},
-    net::{Namespace, NetError, write_sysctls},
+    net::{Namespace, NetError, await_address, await_carrier, write_sysctls},
     netfilter::{self, Backend, Chosen, Holder, NetfilterError, RuleTool as Tool},
     plan::{Plan, ProcessPlan},
     process::{self, ProcessError, Sink},
@@ -92,6 +92,7 @@ pub(super) fn up(
     };
     start_in_node(&plan, &mut live)?;
     let mut pods = build(&plan, &shared, &mut live)?;
+    await_bridge(&plan, &live.node)?;
     await_ready(&mut live, queue)?;
     let of_node = live.stubs.iter().filter(|s| s.pod.is_none());
     let node = of_node.filter_map(|s| s.ready.clone()).collect();
@@ -151,6 +152,19 @@ fn node(plan: &Plan) -> Result<Namespace, NetError> {
     })
     .wait()??;
     Ok(node)
+}
+
+/// Waits until the node forwards what pods send; pods wait for their own ends.
+fn await_bridge(plan: &Plan, node: &Namespace) -> Result<(), NetError> {
+    let ports = plan.pods.iter().map(|pod| pod.link.host_interface.clone());
+    let links: Vec<_> = ports.chain([plan.node.bridge.clone()]).collect();
+    let of_node = plan.node.loopback.iter().chain(&plan.node.addresses);
+    let addresses: Vec<_> = of_node.map(|(address, _)| *address).collect();
+    node.job(move |inside| {
+        links.iter().try_for_each(|it| await_carrier(inside, it))?;
+        addresses.into_iter().try_for_each(await_address)
+    })
+    .wait()?
 }
 
 /// How each process of a pod is started.
