@@ -55,7 +55,16 @@ pub(super) fn answer(
         ..back
     };
     let back = match arrival.place {
-        Place::Pod => back.owned_by(LISTENER.0, LISTENER.1),
+        Place::Pod => {
+            let back = back.owned_by(LISTENER.0, LISTENER.1);
+            match &flow.origin {
+                // Where it came in by another interface, a route leads back there.
+                Origin::Outside { interface } if interface != INTERFACE => {
+                    back.leaving_by(interface)
+                }
+                _ => back,
+            }
+        }
         Place::Outside => back.coming_in(INTERFACE),
     };
     let turned = way.passages.iter().find_map(turned);
