@@ -418,3 +418,20 @@ fn what_comes_in_by_an_interface_that_rules_name_is_tried() {
         );
     }
 }
+
+#[test]
+fn an_answer_that_marks_its_connection_turns_what_follows() {
+    let whole = profile("ztunnel");
+    let set = whole.rules(Family::V4).expect("IPv4");
+    let of = |it: &Mutant| it.what.contains("became `-A ISTIO_PRERT -j CONNMARK");
+    let mutant = mutants(set).into_iter().find(of).expect("a mutant");
+    let broken = whole.with_rules("marks every connection", mutant.set);
+    let stage = Stage::away_from(whole.sets());
+    let flow = "tcp uid=1000 gid=1000 mark=0x539 src=192.0.2.2 dst=192.0.2.3:9080";
+    let flow: Flow = flow.parse().expect("a flow");
+    assert!(matches!(course(&whole, &stage, &flow).end, End::Reached(_)));
+    assert!(matches!(
+        course(&broken, &stage, &flow).end,
+        End::Unanswered { .. }
+    ));
+}
