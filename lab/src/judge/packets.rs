@@ -197,13 +197,14 @@ fn untouched(packet: &TracedPacket) -> Option<Difference> {
             had: words(&hooks),
         });
     }
-    let ends = |header: &Header| (header.source, header.destination_end());
+    let ends = |it: &Header| (it.source_end(), it.destination_end());
     let first = ends(packet.first());
     let mut rest = packet.stations.iter();
     let changed = rest.find(|it| ends(&it.header) != first)?;
+    let words = |(from, to): (SocketAddr, SocketAddr)| format!("{} as {from} → {to}", changed.hook);
     Some(Difference::Seen {
-        wanted: at(changed.hook, first),
-        had: at(changed.hook, ends(&changed.header)),
+        wanted: words(first),
+        had: words(ends(&changed.header)),
     })
 }
 

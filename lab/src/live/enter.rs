@@ -25,7 +25,7 @@ use nix::{
 
 use super::{
     LiveError, RunningLab,
-    lifeline::{Lifeline, hand_on_signals},
+    lifeline::{Lifeline, Signals},
 };
 use crate::{
     failure::{Class, Failure},
@@ -87,6 +87,7 @@ pub fn run_in(
     let terminal = isatty(io::stdin()).unwrap_or(false);
     let lifeline = Lifeline::new().map_err(refused("make a pipe"))?;
     let tie = lifeline.tie();
+    let signals = Signals::catch().map_err(refused("watch for signals"))?;
     // SAFETY: the closure makes system calls only.
     unsafe {
         command.pre_exec(move || {
@@ -113,7 +114,8 @@ pub fn run_in(
         Failure::new(Class::Input, what).cause(error.to_string())
     })?;
     let child = Pid::from_raw(child.id().cast_signed());
-    hand_on_signals(child).map_err(refused("watch for signals"))?;
+    // One that has ended already is told apart below.
+    let _ = signals.hand_on(child);
     let status = wait_for(child, terminal);
     drop(lifeline);
     if terminal {

@@ -6,6 +6,10 @@
 use std::{
     io,
     os::fd::{AsRawFd, OwnedFd},
+    sync::{
+        Arc,
+        atomic::{AtomicI32, Ordering},
+    },
 };
 
 use nix::{
@@ -13,7 +17,7 @@ use nix::{
     libc,
     sys::{
         prctl,
-        signal::{SigHandler, Signal, signal},
+        signal::{SigHandler, Signal, kill, signal},
     },
     unistd::Pid,
 };
@@ -65,16 +69,42 @@ impl Lifeline {
     }
 }
 
-/// Hands on signals to the command from now on, in place of ending by them.
-pub(super) fn hand_on_signals(command: Pid) -> io::Result<()> {
-    for number in HANDED_ON {
-        let (command, number) = (command.as_raw(), number as libc::c_int);
-        // SAFETY: kill(2) may be called from a signal handler.
-        unsafe {
-            signal_hook::low_level::register(number, move || {
-                libc::kill(command, number);
-            })?;
+/// Signals that are the command's, in place of ending this process; those that come before it is there are kept for it.
+pub(super) struct Signals {
+    /// 0 while there is none.
+    command: Arc<AtomicI32>,
+    /// The last that came too early; 0 is none.
+    early: Arc<AtomicI32>,
+}
+
+impl Signals {
+    /// Catches them from now on.
+    pub fn catch() -> io::Result<Self> {
+        let (command, early) = (Arc::new(AtomicI32::new(0)), Arc::new(AtomicI32::new(0)));
+        for number in HANDED_ON {
+            let (command, early) = (Arc::clone(&command), Arc::clone(&early));
+            let number = number as libc::c_int;
+            // SAFETY: kill(2) and atomic numbers may be used in a signal handler.
+            unsafe {
+                signal_hook::low_level::register(number, move || {
+                    match command.load(Ordering::SeqCst) {
+                        0 => early.store(number, Ordering::SeqCst),
+                        command => {
+                            libc::kill(command, number);
+                        }
+                    }
+                })?;
+            }
+        }
+        Ok(Self { command, early })
+    }
+
+    /// Hands them on to the command, the early one first. With one thread in this process none gets lost between.
+    pub fn hand_on(&self, command: Pid) -> Result<(), Errno> {
+        self.command.store(command.as_raw(), Ordering::SeqCst);
+        match Signal::try_from(self.early.swap(0, Ordering::SeqCst)) {
+            Ok(signal) => kill(command, signal),
+            Err(_) => Ok(()),
         }
     }
-    Ok(())
 }

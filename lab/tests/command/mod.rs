@@ -34,7 +34,7 @@ use nix::{
 pub const SMALL: &str = include_str!("small.toml");
 
 /// Longest wait for anything; what takes longer is not going to happen.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The binary under test.
 pub const HOPLAB: &str = env!("CARGO_BIN_EXE_hoplab");

@@ -399,7 +399,7 @@ fn a_call_of_an_app_ends_with_the_command_that_wanted_it() {
     assert_eq!(client.hear::<Greeting>(), Greeting::Turn);
     client.say(&Request::Attach);
     assert!(matches!(client.hear(), Message::Up(_)));
-    client.say(&Request::Drive(from_app));
+    client.say(&Request::Drive(Box::new(from_app)));
     wait_for("a connect that gets no answer", || {
         connecting().then_some(())
     });

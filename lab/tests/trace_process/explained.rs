@@ -192,11 +192,7 @@ fn a_dropped_packet_is_a_way_that_ends_at_the_rule(
         });
         let ended = running.ended();
         ended.failed_with(0, &[]);
-        let last = ended
-            .stdout
-            .lines()
-            .filter(|it| it.contains('✔'))
-            .next_back();
+        let last = ended.stdout.lines().rfind(|it| it.contains('✔'));
         assert!(
             last.is_some_and(
                 |it| it.contains("filter INPUT") && it.contains("--dport 15006 -j DROP")
@@ -222,7 +218,10 @@ fn rules_of_native_nft_are_explained_once_they_are_traced() {
         let _client = pod.client_connects(9080);
         let ended = running.ended();
         ended.failed_with(0, &[]);
-        for wanted in ["istio-inbound", "meta l4proto tcp redirect to :15006"] {
+        for wanted in [
+            "nat istio-inbound      ✗  1",
+            "-p tcp -j REDIRECT --to-ports 15006",
+        ] {
             assert!(ended.stdout.contains(wanted), "{}", ended.stdout);
         }
         assert_eq!(pod.tables(), Vec::<String>::new());

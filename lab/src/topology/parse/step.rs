@@ -158,7 +158,8 @@ fn fits(source: &Source, file: &schema::LabFile, topology: &Topology) -> Result<
                         held.remove(name.as_str());
                     }
                     Action::Stop(process) => {
-                        if stopped.insert(process, true) == Some(true) {
+                        let was = stopped.insert(process, true);
+                        if was == Some(true) {
                             let place = raw.stop.as_ref().unwrap_or(&raw.name);
                             return Err(source
                                 .complain(place, format!("{process} is stopped already"))
