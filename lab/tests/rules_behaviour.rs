@@ -391,7 +391,7 @@ fn no_difference_is_claimed_where_no_flow_looks() {
     let text = |rule: &str| {
         format!("*nat\n{rule}-A PREROUTING -p tcp -j REDIRECT --to-ports 15006\nCOMMIT\n")
     };
-    let with = scratch.file("with", &text("-A PREROUTING -i net7 -j RETURN\n"));
+    let with = scratch.file("with", &text("-A PREROUTING -p udp --sport 53 -j RETURN\n"));
     let without = scratch.file("without", &text(""));
     let ended = rules("diff", &[&without, &with]);
     assert_eq!(
@@ -402,7 +402,7 @@ fn no_difference_is_claimed_where_no_flow_looks() {
         ended.stderr
     );
     assert!(
-        ended.stdout.contains("asks for another interface"),
+        ended.stdout.contains("asks for a source port"),
         "{}",
         ended.stdout
     );
@@ -414,6 +414,35 @@ fn no_difference_is_claimed_where_no_flow_looks() {
         same.stdout,
         same.stderr
     );
+}
+
+#[test]
+fn what_comes_in_by_another_interface_is_told_apart() {
+    let scratch = Scratch::new();
+    let text = |rule: &str| {
+        format!("*nat\n{rule}-A PREROUTING -p tcp -j REDIRECT --to-ports 15006\nCOMMIT\n")
+    };
+    let both = |name, rule: &str| scratch.file(name, &(text(rule) + "# ip6tables\n" + &text(rule)));
+    let with = both("with", "-A PREROUTING -i net+ -j RETURN\n");
+    let without = both("without", "");
+    let ended = rules("diff --json", &[&without, &with]);
+    assert_eq!(
+        ended.status.code(),
+        Some(1),
+        "{}{}",
+        ended.stdout,
+        ended.stderr
+    );
+    let value = json(&ended);
+    assert_eq!(value["disagreements"], serde_json::json!([]));
+    let flows = differing(&value);
+    assert!(
+        flows.iter().any(|it| it.contains("dst=[")),
+        "IPv6 too: {flows:?}"
+    );
+    for flow in flows {
+        assert!(flow.starts_with("tcp in=net0 "), "{flow}");
+    }
 }
 
 fn snapshots() -> std::path::PathBuf {

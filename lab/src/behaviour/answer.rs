@@ -1,4 +1,7 @@
-//! The way back: without the answer to its first packet a connection is not there.
+//! The way back, and once more there: without the answer to its first packet, and the word that it came, a connection is
+//! not there.
+
+use std::net::IpAddr;
 
 use super::course::{Arrival, Place};
 use super::flow::{Flow, Origin};
@@ -44,6 +47,9 @@ pub(super) fn answer(
         return Answer::Arrives;
     }
     let opened = &way.passages[0].came;
+    if let Some(why) = unroutable(host, arrival, last.src.ip()) {
+        return Answer::Lost(why);
+    }
     let back = Packet::tcp(arrival.local, last.src);
     let back = Packet {
         state: match last.state {
@@ -55,7 +61,16 @@ pub(super) fn answer(
         ..back
     };
     let back = match arrival.place {
-        Place::Pod => back.owned_by(LISTENER.0, LISTENER.1),
+        Place::Pod => {
+            let back = back.owned_by(LISTENER.0, LISTENER.1);
+            match &flow.origin {
+                // Where it came in by another interface, a route leads back there.
+                Origin::Outside { interface } if interface != INTERFACE => {
+                    back.leaving_by(interface)
+                }
+                _ => back,
+            }
+        }
         Place::Outside => back.coming_in(INTERFACE),
     };
     let turned = way.passages.iter().find_map(turned);
@@ -64,24 +79,62 @@ pub(super) fn answer(
         turned,
     };
     let back = journey_of_known(rules, host, back, known);
-    let source = back.passages.last().map(|it| it.left.src);
+    let left = back.passages.last().map(|it| it.left.clone());
+    let source = left.as_ref().map(|it| it.src);
     let seems = source.is_none_or(|it| it == flow.to);
-    match back.end {
-        JourneyEnd::Unknown(why) => Answer::Unknown(format!("the answer: {why}")),
-        JourneyEnd::Gone(outcome) => Answer::Lost(outcome.to_string()),
-        _ if !seems => Answer::Lost(format!(
-            "it comes from {}",
-            source.map_or_else(String::new, |it| it.to_string())
-        )),
+    let arrives = match &back.end {
+        JourneyEnd::Unknown(why) => return Answer::Unknown(format!("the answer: {why}")),
+        JourneyEnd::Gone(outcome) => return Answer::Lost(outcome.to_string()),
+        _ if !seems => {
+            let from = source.map_or_else(String::new, |it| it.to_string());
+            return Answer::Lost(format!("it comes from {from}"));
+        }
         JourneyEnd::Delivered { at, .. } => match flow.origin {
-            Origin::Pod { .. } if at == opened.src => Answer::Arrives,
-            _ => Answer::Lost(format!("it stays in the pod, for {at}")),
+            Origin::Pod { .. } if *at == opened.src => Ok(()),
+            _ => Err(format!("it stays in the pod, for {at}")),
         },
         JourneyEnd::Sent { to } => match flow.origin {
-            Origin::Outside { .. } => Answer::Arrives,
-            Origin::Pod { .. } => Answer::Lost(format!("it leaves the pod, for {to}")),
+            Origin::Outside { .. } => Ok(()),
+            Origin::Pod { .. } => Err(format!("it leaves the pod, for {to}")),
         },
+    };
+    if let Err(why) = arrives {
+        return Answer::Lost(why);
     }
+    let next = Packet {
+        state: CtState::Established,
+        connmark: left.map_or(0, |it| it.connmark),
+        tcp_flags: ack(),
+        ..super::course::packet(flow)
+    };
+    let known = Known {
+        answers: false,
+        turned,
+    };
+    match last.state {
+        CtState::Untracked => Answer::Arrives,
+        _ => follows(way, &journey_of_known(rules, host, next, known)),
+    }
+}
+
+/// Whether the opener's next packet goes where the first went: the answer may have marked the connection.
+fn follows(first: &Journey, next: &Journey) -> Answer {
+    match (&first.end, &next.end) {
+        (_, JourneyEnd::Unknown(why)) => Answer::Unknown(format!("the next packet: {why}")),
+        (JourneyEnd::Delivered { .. }, JourneyEnd::Delivered { .. }) => Answer::Arrives,
+        (JourneyEnd::Sent { to }, JourneyEnd::Sent { to: then }) if to == then => Answer::Arrives,
+        (_, JourneyEnd::Gone(outcome)) => Answer::Lost(format!("the next packet is {outcome}")),
+        _ => Answer::Lost("the next packet goes elsewhere".to_owned()),
+    }
+}
+
+/// Why no route takes an answer to there. Of IPv4 nothing leaves the machine with a loopback source, whatever rules would
+/// have made of it (`__mkroute_output` in net/ipv4/route.c): it is looked up before any rule is asked.
+fn unroutable(host: &Host, arrival: &Arrival, to: IpAddr) -> Option<String> {
+    let from = arrival.local.ip();
+    let loopback = from.is_ipv4() && from.is_loopback() && arrival.place == Place::Pod;
+    let leaves = host.route(to, 0).is_ok_and(|interface| interface != "lo");
+    (loopback && leaves).then(|| format!("no route takes it from {from} to {to}"))
 }
 
 fn turned(passage: &crate::model::Passage) -> Option<Turned> {
@@ -89,6 +142,10 @@ fn turned(passage: &crate::model::Passage) -> Option<Turned> {
     let hook = passage.hook;
     let at = matches!(hook, Hook::Prerouting | Hook::Output).then_some(hook)?;
     (from != to).then_some(Turned { at, from, to })
+}
+
+fn ack() -> TcpFlags {
+    TcpFlags::from_bits(0x10).unwrap_or(TcpFlags::NONE)
 }
 
 fn syn_ack() -> TcpFlags {

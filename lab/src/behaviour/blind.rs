@@ -79,10 +79,13 @@ fn said(id: &RuleId, spec: &RuleSpec) -> (Table, String) {
 
 /// What of the conditions no flow varies.
 fn not_varied(matches: &Matches) -> Option<&'static str> {
-    let interfaces = [&matches.in_interface, &matches.out_interface];
     let other = |name: &crate::rules::Interface| !(name.matches("lo") || name.matches(INTERFACE));
-    if interfaces.into_iter().flatten().any(|it| other(&it.value)) {
-        return Some("another interface");
+    if matches
+        .out_interface
+        .as_ref()
+        .is_some_and(|it| other(&it.value))
+    {
+        return Some("another interface to leave by");
     }
     let protocol = matches.protocol.as_ref();
     if protocol.is_some_and(|it| !matches!(it.value.number(), 6 | 17)) {

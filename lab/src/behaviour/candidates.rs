@@ -82,6 +82,12 @@ impl Space {
                 ends.push((outside.clone(), source, pod));
             }
         }
+        for (number, interface) in (0..).zip(&self.constants.interfaces) {
+            let origin = Origin::Outside {
+                interface: interface.clone(),
+            };
+            ends.push((origin, Stage::beyond(number, self.family).0, pod));
+        }
         let mut destinations = vec![peer, pod, self.loopback()];
         destinations.extend(self.named(&self.destinations));
         dedup(&mut destinations);
@@ -215,15 +221,23 @@ impl Space {
         flow.to.port() != 0
             && usable(to)
             && usable(flow.source)
-            && match flow.origin {
-                // The pod forwards nothing.
-                Origin::Outside { .. } => self.is_foreign(flow.source) && to == pod,
+            && match &flow.origin {
+                // The pod forwards nothing, and behind another interface there is one machine.
+                Origin::Outside { interface } => {
+                    let behind = (0..).zip(&self.constants.interfaces);
+                    let mut behind = behind.filter(|(_, it)| *it == interface);
+                    let from = match behind.next() {
+                        Some((number, _)) => flow.source == Stage::beyond(number, self.family).0,
+                        None => self.is_foreign(flow.source),
+                    };
+                    from && to == pod
+                }
                 // Ids that every user namespace maps, and none that means "no change".
-                Origin::Pod { uid, gid, .. } if uid > 65_534 || gid > 65_534 => false,
+                Origin::Pod { uid, gid, .. } if *uid > 65_534 || *gid > 65_534 => false,
                 Origin::Pod { mark, .. } => match flow.source {
                     source if self.is_on_loopback(source) => to == pod || self.is_on_loopback(to),
                     source if source == pod => true,
-                    _ => to == pod && mark != 0,
+                    _ => to == pod && *mark != 0,
                 },
             }
     }

@@ -134,7 +134,7 @@ fn ends_agree(model: &End, kernel: &SeenEnd) -> bool {
         }
         (End::Dropped, SeenEnd::Dropped { .. } | SeenEnd::NotSent { .. })
         | (End::Rejected { .. }, SeenEnd::Refused { .. } | SeenEnd::NotSent { .. })
-        | (End::Unanswered { .. }, SeenEnd::Silent { .. }) => true,
+        | (End::Unanswered { .. }, SeenEnd::Silent { .. } | SeenEnd::Refused { .. }) => true,
         _ => false,
     }
 }

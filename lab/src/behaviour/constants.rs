@@ -5,10 +5,10 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::stage::Stage;
+use super::stage::{INTERFACE, Stage};
 use super::subject::Subject;
 use crate::rules::{
-    End, Family, MarkValue, Match, NatRange, OwnerId, PortRange, Rule, RuleSet, Target,
+    End, Family, Interface, MarkValue, Match, NatRange, OwnerId, PortRange, Rule, RuleSet, Target,
 };
 
 /// An ordinary user, and others for rules that name it.
@@ -33,6 +33,8 @@ pub(super) struct Constants {
     pub destinations: BTreeSet<IpNet>,
     /// Ports where a flow may end.
     pub landings: BTreeSet<u16>,
+    /// Interfaces beside `lo` and the pod's own that packets may come in by.
+    pub interfaces: BTreeSet<String>,
 }
 
 #[derive(Default)]
@@ -45,6 +47,7 @@ struct Found {
     sources: BTreeSet<IpNet>,
     destinations: BTreeSet<IpNet>,
     landings: BTreeSet<u16>,
+    interfaces: BTreeSet<String>,
 }
 
 impl Constants {
@@ -57,6 +60,10 @@ impl Constants {
                 .extend(subject.marks(family).iter().map(|it| it.value));
             if let Some(set) = subject.rules(family) {
                 found.set(set);
+            }
+            // Of both families: an interface has one number.
+            for set in subject.sets() {
+                found.interfaces(set);
             }
         }
         let named = |port: u16| {
@@ -88,6 +95,7 @@ impl Constants {
             sources: found.sources,
             destinations: found.destinations,
             landings: found.landings,
+            interfaces: found.interfaces,
         }
     }
 }
@@ -101,6 +109,14 @@ impl Found {
     fn set(&mut self, set: &RuleSet) {
         for (_, rule) in set.tables.keys().flat_map(|table| set.rules(*table)) {
             self.rule(rule);
+        }
+    }
+
+    fn interfaces(&mut self, set: &RuleSet) {
+        for (_, rule) in set.tables.keys().flat_map(|table| set.rules(*table)) {
+            let interface = rule.spec.matches.in_interface.as_ref();
+            self.interfaces
+                .extend(interface.and_then(|it| named(&it.value)));
         }
     }
 
@@ -146,6 +162,17 @@ impl Found {
         let edges = [ports.first(), ports.last()];
         self.ports.extend(edges.into_iter().filter(|it| *it != 0));
     }
+}
+
+/// An interface of this name, or of this prefix, where it is none that every pod has.
+fn named(interface: &Interface) -> Option<String> {
+    if interface.matches("lo") || interface.matches(INTERFACE) {
+        return None;
+    }
+    Some(match interface.as_str().strip_suffix('+') {
+        Some(prefix) => format!("{prefix}0"),
+        None => interface.as_str().to_owned(),
+    })
 }
 
 fn ids(owner: &OwnerId) -> Vec<u32> {

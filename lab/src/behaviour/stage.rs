@@ -81,6 +81,33 @@ impl Stage {
         self.pair(family).peer
     }
 
+    /// The one machine behind another interface of the pod, by number of the interface, and the pod's address there.
+    /// Flows from it come in by that interface, and their answers leave by it (RFC 2544, RFC 3849).
+    pub fn beyond(number: u8, family: Family) -> (IpAddr, IpAddr) {
+        let host = |last| match family {
+            Family::V4 => IpAddr::from([198, 19, number, last]),
+            Family::V6 => IpAddr::from([
+                0x2001,
+                0xdb8,
+                0xff00 + u16::from(number),
+                0,
+                0,
+                0,
+                0,
+                u16::from(last),
+            ]),
+        };
+        (host(3), host(2))
+    }
+
+    /// The number of the interface that flows from this address come in by.
+    pub fn number_beyond(source: IpAddr) -> u8 {
+        match source {
+            IpAddr::V4(it) => it.octets()[2],
+            IpAddr::V6(it) => it.segments()[2].to_be_bytes()[1],
+        }
+    }
+
     fn pair(&self, family: Family) -> Pair {
         match family {
             Family::V4 => self.v4,

@@ -132,7 +132,7 @@ fn sets_that_do_the_same_are_alike(#[case] a: &str, #[case] b: &str) {
 #[case::a_user("-p tcp -m owner --uid-owner 7", "-p tcp -m owner --uid-owner 8")]
 #[case::users("-p tcp -m owner --uid-owner 7-9", "-p tcp -m owner --uid-owner 7-10")]
 #[case::a_group("-p tcp -m owner --gid-owner 7", "-p tcp -m owner ! --gid-owner 7")]
-#[case::an_interface("-o lo -p tcp", "! -o lo -p tcp")]
+#[case::an_interface_to_leave_by("-o lo -p tcp", "! -o lo -p tcp")]
 #[case::a_mark("-p tcp -m mark --mark 0x1", "-p tcp -m mark --mark 0x2")]
 #[case::a_protocol("-p tcp", "-p udp")]
 #[case::nothing_at_all("-p tcp", "-p icmp")]
@@ -363,7 +363,6 @@ fn what_no_run_met_is_reachable_or_dead() {
 }
 
 #[rstest]
-#[case::another_interface("-A PREROUTING -i net7 -p tcp -j RETURN", "another interface")]
 #[case::a_source_port("-A PREROUTING -p udp --sport 53 -j RETURN", "a source port")]
 #[case::a_state(
     "-A PREROUTING -m conntrack --ctstate INVALID -j RETURN",
@@ -399,4 +398,40 @@ fn no_mutant_is_one_that_iptables_can_not_say() {
             "{mutant}: {text}"
         );
     }
+}
+
+#[test]
+fn what_comes_in_by_an_interface_that_rules_name_is_tried() {
+    let set = |rule: &str| {
+        subject(
+            "a set",
+            &format!("*nat\n{rule}\n-A PREROUTING -p tcp -j REDIRECT --to-ports 1\nCOMMIT\n"),
+        )
+    };
+    let found = compared(&set(""), &set("-A PREROUTING -i net+ -j RETURN"));
+    let flows = words(&found);
+    assert!(!flows.is_empty());
+    for flow in flows {
+        assert!(
+            flow.starts_with("tcp in=net0 src=198.19.0.3 dst=192.0.2.2:"),
+            "{flow}"
+        );
+    }
+}
+
+#[test]
+fn an_answer_that_marks_its_connection_turns_what_follows() {
+    let whole = profile("ztunnel");
+    let set = whole.rules(Family::V4).expect("IPv4");
+    let of = |it: &Mutant| it.what.contains("became `-A ISTIO_PRERT -j CONNMARK");
+    let mutant = mutants(set).into_iter().find(of).expect("a mutant");
+    let broken = whole.with_rules("marks every connection", mutant.set);
+    let stage = Stage::away_from(whole.sets());
+    let flow = "tcp uid=1000 gid=1000 mark=0x539 src=192.0.2.2 dst=192.0.2.3:9080";
+    let flow: Flow = flow.parse().expect("a flow");
+    assert!(matches!(course(&whole, &stage, &flow).end, End::Reached(_)));
+    assert!(matches!(
+        course(&broken, &stage, &flow).end,
+        End::Unanswered { .. }
+    ));
 }

@@ -13,7 +13,10 @@ mod scene;
 mod sockets;
 mod told;
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +25,7 @@ pub use pool::Pool;
 pub(crate) use run::run_inside;
 
 use crate::{
-    behaviour::{Flow, Stage},
+    behaviour::{Flow, INTERFACE, Origin, Stage},
     netfilter::BackendChoice,
     rules::{Family, OwnerNames, Written},
 };
@@ -47,6 +50,17 @@ pub struct ProbePlan {
 }
 
 impl ProbePlan {
+    /// Interfaces that flows come in by, beside the pod's own, with the numbers that [`Stage::beyond`] knows them by.
+    fn interfaces(&self) -> BTreeMap<String, u8> {
+        let of = self.flows.iter().filter_map(|flow| match &flow.origin {
+            Origin::Outside { interface } if interface != INTERFACE => {
+                Some((interface.clone(), Stage::number_beyond(flow.source)))
+            }
+            _ => None,
+        });
+        of.collect()
+    }
+
     /// The families the flows are of.
     fn families(&self) -> BTreeSet<Family> {
         self.flows.iter().map(Flow::family).collect()

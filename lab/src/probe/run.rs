@@ -11,7 +11,7 @@ use super::{
     told::Told,
 };
 use crate::{
-    behaviour::{ProbeReport, Seen, SeenEnd},
+    behaviour::{Origin, ProbeReport, Seen, SeenEnd},
     failure::Failure,
     netfilter::Backend,
     plan::Files,
@@ -24,7 +24,7 @@ use crate::{
 const BATCH: usize = 128;
 /// With less room than this for what the trace has not been read, an ordinary user's share, fewer flows are.
 const ROOM_FOR_A_BATCH: usize = 8 << 20;
-const SMALL_BATCH: usize = 8;
+const SMALL_BATCH: usize = 2;
 
 /// Plays the flows. May be called again and again in one supervisor: each time the namespaces are new ones. The names
 /// of users and groups that rules use are those of the first call.
@@ -101,9 +101,9 @@ fn play(
     let mut ends: Vec<SeenEnd> = Vec::new();
     for some in numbered.chunks(batch) {
         let senders = some.iter().map(|((number, flow), port)| {
-            let namespace = match flow.is_sent_by_pod() {
-                true => &scene.pod,
-                false => &scene.outside,
+            let namespace = match &flow.origin {
+                Origin::Pod { .. } => &scene.pod,
+                Origin::Outside { interface } => scene.behind(interface),
             };
             let (of, port) = ((*flow).clone(), *port);
             let socket = namespace.job(move |_| client(&of, port)).wait()??;

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fs::File, net::IpAddr, os::fd::AsFd};
 
 use super::{ProbeError, ProbePlan, prefix_of};
 use crate::{
+    behaviour::Stage,
     failure::Failure,
     net::{self, Inside, MarkRule, Namespace, NetError, write_sysctls},
     netfilter::{self, Backend},
@@ -13,6 +14,7 @@ use crate::{
 
 const POD: &str = "pod";
 const OUTSIDE: &str = "outside";
+const BEYOND: &str = "beyond-";
 /// Interface of the pod, and its other end.
 const LINK: &str = crate::behaviour::INTERFACE;
 const FAR_END: &str = "far";
@@ -26,6 +28,8 @@ const MARKED: u32 = 133;
 pub(super) struct Scene {
     pub pod: Namespace,
     pub outside: Namespace,
+    /// One machine behind each other interface of the pod, by name of the interface.
+    pub beyond: BTreeMap<String, Namespace>,
     /// As read back from the kernel.
     pub rules: BTreeMap<Family, RuleSet>,
 }
@@ -34,35 +38,56 @@ impl Scene {
     /// Builds both and applies the rules; `backend` is there for rules of iptables.
     pub fn build(plan: &ProbePlan, backend: Option<Backend>) -> Result<Self, Failure> {
         let (pod, outside) = (Namespace::create(POD)?, Namespace::create(OUTSIDE)?);
-        match furnish(plan, backend, &pod, &outside) {
-            Ok(rules) => Ok(Self {
-                pod,
-                outside,
-                rules,
-            }),
+        let mut scene = Self {
+            pod,
+            outside,
+            beyond: BTreeMap::new(),
+            rules: BTreeMap::new(),
+        };
+        match scene.furnish(plan, backend) {
+            Ok(()) => Ok(scene),
             Err(failure) => {
                 // The next probe of this sandbox has a scene of the same names.
-                pod.remove()?;
-                outside.remove()?;
+                scene.remove()?;
                 Err(failure)
             }
         }
     }
 
-    /// Removes both; nothing of theirs may be in use any more.
+    fn furnish(&mut self, plan: &ProbePlan, backend: Option<Backend>) -> Result<(), Failure> {
+        link(plan, &self.pod, &self.outside)?;
+        for (interface, number) in plan.interfaces() {
+            let there = Namespace::create(&format!("{BEYOND}{number}"))?;
+            let made = beyond(plan, &self.pod, &there, &interface, number);
+            self.beyond.insert(interface, there);
+            made?;
+        }
+        let (text, marks) = (plan.rules.clone(), plan.marks.clone());
+        let applied = self.pod.job(move |inside| {
+            let rules = apply(&text, backend)?;
+            route_marked(inside, &marks)?;
+            Ok::<_, Failure>(rules)
+        });
+        self.rules = applied.wait()??;
+        Ok(())
+    }
+
+    /// The namespace that sends what comes in by an interface.
+    pub fn behind(&self, interface: &str) -> &Namespace {
+        self.beyond.get(interface).unwrap_or(&self.outside)
+    }
+
+    /// Removes all; nothing of theirs may be in use any more.
     pub fn remove(self) -> Result<(), NetError> {
-        self.pod.remove()?;
-        self.outside.remove()
+        let all = [self.pod, self.outside]
+            .into_iter()
+            .chain(self.beyond.into_values());
+        all.into_iter().try_for_each(Namespace::remove)
     }
 }
 
-/// Links, addresses and routes of both, then the rules; the rules as the kernel has them.
-fn furnish(
-    plan: &ProbePlan,
-    backend: Option<Backend>,
-    pod: &Namespace,
-    outside: &Namespace,
-) -> Result<BTreeMap<Family, RuleSet>, Failure> {
+/// Links, addresses and routes of both.
+fn link(plan: &ProbePlan, pod: &Namespace, outside: &Namespace) -> Result<(), Failure> {
     let families: Vec<Family> = [Family::V4, Family::V6].into();
     let addresses = |of: &dyn Fn(Family) -> IpAddr| -> Vec<(IpAddr, u8)> {
         let all = families.iter().map(|family| of(*family));
@@ -104,13 +129,67 @@ fn furnish(
     outside
         .job(move |inside| ready(inside, &[FAR_END, BRIDGE], &peers))
         .wait()??;
-    let (text, marks) = (plan.rules.clone(), plan.marks.clone());
-    let rules = pod.job(move |inside| {
-        let rules = apply(&text, backend)?;
-        route_marked(inside, &marks)?;
-        Ok::<_, Failure>(rules)
+    Ok(())
+}
+
+/// Another interface of the pod, and the one machine behind it.
+fn beyond(
+    plan: &ProbePlan,
+    pod: &Namespace,
+    there: &Namespace,
+    interface: &str,
+    number: u8,
+) -> Result<(), Failure> {
+    let families = [Family::V4, Family::V6];
+    let (our_mac, their_mac) = (Mac([2, 0, 0, 1, number, 1]), Mac([2, 0, 0, 1, number, 2]));
+    let all =
+        |of: &dyn Fn(Family) -> IpAddr| families.map(|family| (of(family), prefix_of(of(family))));
+    let theirs = all(&|family| Stage::beyond(number, family).0);
+    let own = all(&|family| Stage::beyond(number, family).1);
+    let here = families.map(|family| plan.stage.pod(family));
+    // REDIRECT turns to the first address of the interface, which is to be the pod's. The kernel puts an IPv4 address
+    // behind those that are there, and one of IPv6 before them.
+    let [v4, v6] = here;
+    let addresses = [(v4, 32), own[0], own[1], (v6, 128)];
+    let (known, gateways) = (
+        neighbours(&theirs, their_mac),
+        own.map(|(address, _)| address),
+    );
+    let back = neighbours(&own, our_mac);
+    let far = there.job(move |inside| {
+        write_sysctls(&sysctls())?;
+        inside.netlink.set_up("lo", &[])?;
+        inside.netlink.add_bridge(BRIDGE, their_mac)?;
+        inside.netlink.set_up(BRIDGE, &theirs)?;
+        handle()
     });
-    rules.wait()?
+    let (far, name) = (far.wait()??, interface.to_owned());
+    pod.job(move |inside| {
+        inside
+            .netlink
+            .add_veth(&name, our_mac, FAR_END, far.as_fd())
+    })
+    .wait()??;
+    there
+        .job(move |inside| {
+            attach(inside, &back)?;
+            let routes = gateways.iter();
+            routes
+                .copied()
+                .try_for_each(|it| inside.netlink.add_default_route(it))
+        })
+        .wait()??;
+    let name = interface.to_owned();
+    pod.job(move |inside| {
+        inside.netlink.set_up(&name, &addresses)?;
+        inside.netlink.add_neighbours(&name, &known)?;
+        ready(inside, &[&name], &[own[1].0])
+    })
+    .wait()??;
+    there
+        .job(move |inside| ready(inside, &[FAR_END, BRIDGE], &[theirs[1].0]))
+        .wait()??;
+    Ok(())
 }
 
 fn neighbours(addresses: &[(IpAddr, u8)], mac: Mac) -> Vec<(IpAddr, Mac)> {
@@ -148,6 +227,11 @@ fn bridge(inside: &mut Inside, addresses: &[(IpAddr, u8)], mac: Mac) -> Result<F
     for (address, _) in addresses {
         netlink.add_local_route(Family::of(*address), MAIN)?;
     }
+    handle()
+}
+
+/// The namespace of the calling thread, to hand a link to.
+fn handle() -> Result<File, NetError> {
     File::open("/proc/thread-self/ns/net").map_err(|source| NetError::Open {
         what: "its own handle",
         name: OUTSIDE.to_owned(),
