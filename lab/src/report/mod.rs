@@ -20,6 +20,5 @@ pub use journey::{end_words, journey_json, journey_text, packet_words};
 pub use junit::junit;
 pub use path::{Goldens, PathDifference, golden, path_text};
 pub use style::Style;
-pub(crate) use text::ms;
-pub use text::{Detail, Run, summary};
+pub use text::{Detail, Run, ms, summary};
 pub use traced::{MatchedRule, Surroundings, TRACE_LINES, TraceLine, block_lines, block_text};

@@ -342,7 +342,7 @@ pub(super) fn width<'a>(texts: impl Iterator<Item = &'a str>, heading: &str) -> 
 }
 
 /// Milliseconds, with one decimal below ten.
-pub(crate) fn ms(us: u64) -> String {
+pub fn ms(us: u64) -> String {
     let (whole, tenth) = (us / 1000, us % 1000 / 100);
     if whole < 10 {
         format!("{whole}.{tenth} ms")
