@@ -1,7 +1,7 @@
 //! Plays flows under a rule set in a real kernel: one pod with the rules, one machine outside that answers for every
 //! address, sockets of the users that are asked for, and the kernel's own trace of every first packet.
 //!
-//! [`run_inside`] runs in the supervisor of a sandbox without a lab, [`Pool`] starts such sandboxes and hands out work.
+//! `run_inside` runs in the supervisor of a sandbox without a lab, [`Pool`] starts such sandboxes and hands out work.
 //! What was seen is data of [`behaviour`](crate::behaviour); nothing is judged here.
 
 mod drive;
