@@ -1,10 +1,12 @@
 //! A lab file with its rules: read, checked against each other, ready to be brought up or judged by.
 
 mod after;
+mod families;
 mod given;
 mod profiled;
 mod saved;
 mod source;
+mod texts;
 mod variant;
 
 use std::{fs, path::Path};
@@ -22,14 +24,14 @@ use crate::{
         nft,
         routes::{self, Step},
     },
-    plan::{HostRules, RuleTexts},
     rules::{BackendChoice, Family, OwnerNames, RuleSet, Table, Written},
-    topology::{Expected, RuleSource, Topology},
+    topology::{Expected, Topology},
 };
 
 /// JSON schema of lab files, for editors.
 pub const SCHEMA: &str = include_str!("../../../scenarios/lab.schema.json");
 
+pub use families::Families;
 pub use given::GivenRules;
 pub use saved::SavedLab;
 
@@ -77,42 +79,6 @@ pub struct LabFile {
     variables: Option<Vec<(String, String)>>,
     /// Name of the variant it is, where it is one.
     variant: Option<String>,
-}
-
-/// Families that the flows of a run go over: one, or each flow over both.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Families {
-    /// One. IPv6 has the IPv4 rules beside it, as in a pod whose first address is an IPv6 one.
-    One(Family),
-    /// Both.
-    Dual,
-}
-
-impl Families {
-    /// The families, IPv4 first.
-    pub fn iter(self) -> impl Iterator<Item = Family> {
-        let all = [Family::V4, Family::V6].into_iter();
-        all.filter(move |family| self.has(*family))
-    }
-
-    /// True when flows go over this family.
-    pub fn has(self, family: Family) -> bool {
-        self == Self::Dual || self == Self::One(family)
-    }
-
-    /// The one a flow goes over when nobody says which.
-    pub fn first(self) -> Family {
-        match self {
-            Self::One(family) => family,
-            Self::Dual => Family::V4,
-        }
-    }
-}
-
-impl From<Family> for Families {
-    fn from(family: Family) -> Self {
-        Self::One(family)
-    }
 }
 
 /// Number of the first user and of the first group that rules name; the others follow in alphabetical order. Flows
@@ -341,119 +307,12 @@ impl LabFile {
             .hint("leave --backend out"))
     }
 
-    /// The texts that are applied where both have one.
-    fn applied(&self) -> &Written<RuleText> {
-        match self.given.is_empty() {
-            true => &self.texts,
-            false => &self.given,
-        }
-    }
-
     /// The same lab, judged by something else. Paths of the lab file name the lab's own rules, so [`Expect::File`]
     /// makes sense where these, or rules like them, are applied.
     pub fn expecting(mut self, expect: Expect) -> Self {
         self.expect = expect;
         self
     }
-
-    /// Texts to apply: what was given, else the lab's own; IPv6 where flows run over it or a person gave some.
-    ///
-    /// # Errors
-    /// There is none for a family that flows run over.
-    pub fn texts_to_apply(&self, families: Families) -> Result<RuleTexts, Failure> {
-        for family in families.iter() {
-            // Expectations name these rules: without them there is nothing to judge by.
-            self.reference(family)?;
-            let given = parse_rules(&self.given, family)?;
-            if !self.given.is_empty() && given.is_none() {
-                return Err(self.no_rules(family));
-            }
-        }
-        let v6 = families.has(Family::V6)
-            || matches!(&self.given, Written::Iptables(given) if given.contains_key(&Family::V6));
-        let own = || match &self.topology.rules {
-            RuleSource::Profile(name) if self.own_rules => profile_variables(name, v6),
-            _ => None,
-        };
-        let tproxy = self.interception.tproxy;
-        let routes = || match self.interception.ztunnel {
-            Some(ztunnel) => routes::ambient_with(v6, ztunnel.routed),
-            None => routes::sidecar_with(v6, tproxy.map(|it| (it.mark, it.route_table))),
-        };
-        Ok(RuleTexts {
-            written: self.written(v6),
-            names: self.names(),
-            host: self.host_rules(),
-            routes: match &self.routes {
-                Some(steps) => {
-                    let of_families = steps.iter().filter(|it| v6 || it.family() == Family::V4);
-                    of_families.cloned().collect()
-                }
-                None => routes(),
-            },
-            variables: self.variables.clone().or_else(own),
-        })
-    }
-
-    fn host_rules(&self) -> Option<HostRules> {
-        let pods = self.topology.pods.iter().filter(|pod| pod.is_sidecar());
-        (!self.host.is_empty()).then(|| HostRules {
-            written: self.host.clone(),
-            pods: pods
-                .flat_map(|pod| [pod.addr.v4.into(), pod.addr.v6.into()])
-                .collect(),
-        })
-    }
-
-    /// The texts to apply: of iptables each family for itself, so that one may be given and the other the lab's own.
-    fn written(&self, v6: bool) -> Written {
-        let applied = self.applied().map(|it| it.text.clone());
-        let (Written::Iptables(mut texts), Written::Iptables(own)) = (applied.clone(), &self.texts)
-        else {
-            return applied;
-        };
-        for (family, text) in own {
-            texts.entry(*family).or_insert_with(|| text.text.clone());
-        }
-        texts.retain(|family, _| *family == Family::V4 || v6);
-        // istio-init writes an IPv4 file even where it is empty.
-        texts.entry(Family::V4).or_default();
-        Written::Iptables(texts)
-    }
-
-    fn no_rules(&self, family: Family) -> Failure {
-        let mut given = [Family::V4, Family::V6].iter();
-        let brought = if self.own_rules {
-            &self.given
-        } else {
-            &self.texts
-        };
-        let given = given.find_map(|family| self.given.of(*family).or(brought.of(*family)));
-        let (what, hint) = match given {
-            Some(text) => (
-                format!("{} has no {family} rules", text.origin),
-                "flows run over the families of --family or --dual-stack: choose those the file has",
-            ),
-            None => (
-                format!("lab `{}` has no {family} rules", self.topology.name),
-                "name them with `file_ipv6` in [rules]",
-            ),
-        };
-        Failure::new(Class::Input, what).hint(hint)
-    }
-}
-
-fn profile_variables(profile: &str, v6: bool) -> Option<Vec<(String, String)>> {
-    let lines = builtin::variables(profile)?.iter();
-    let value = |name: &str, value: &str| match name {
-        "ENABLE_INBOUND_IPV6" => v6.to_string(),
-        _ => value.to_owned(),
-    };
-    Some(
-        lines
-            .map(|(name, it)| ((*name).to_owned(), value(name, it)))
-            .collect(),
-    )
 }
 
 fn complaint(diagnostic: Diagnostic) -> Failure {
