@@ -139,3 +139,11 @@ fn family(text: &str) -> Result<Family, String> {
         _ => Err("ipv4 or ipv6".into()),
     }
 }
+
+/// `1 rule`, `2 rules`.
+fn times(count: usize, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    }
+}
