@@ -10,6 +10,7 @@ mod align;
 mod annotate;
 mod backend;
 mod conservation;
+mod conntrack;
 mod counters;
 mod diff;
 mod edit;
