@@ -185,7 +185,12 @@ fn over_a_profile_another_one_is_applied() {
 
 #[test]
 fn a_run_under_a_proxy_that_no_lab_plays_is_refused() {
-    let ended = run(&mut hoplab(&["run", "bookinfo", "--rules", "ztunnel-dedicated"]));
+    let ended = run(&mut hoplab(&[
+        "run",
+        "bookinfo",
+        "--rules",
+        "ztunnel-dedicated",
+    ]));
     ended.failed_with(2, &["the lab can't run under profile", "bring nothing in"]);
 }
 

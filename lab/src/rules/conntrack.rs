@@ -75,8 +75,14 @@ mod tests {
     #[case::a_mark_of_the_packet("*mangle\n-A OUTPUT -j MARK --set-mark 1\nCOMMIT\n", false)]
     #[case::a_zone("*raw\n-A OUTPUT -p udp -j CT --zone 1\nCOMMIT\n", true)]
     #[case::what_keeps_conntrack_off("*raw\n-A OUTPUT -p udp -j CT --notrack\nCOMMIT\n", false)]
-    #[case::not_modelled("*filter\n-A INPUT -p tcp -m connlimit --connlimit-above 2 -j DROP\nCOMMIT\n", true)]
-    #[case::not_modelled_and_does_not_ask("*filter\n-A INPUT -m limit --limit 1/sec -j DROP\nCOMMIT\n", false)]
+    #[case::not_modelled(
+        "*filter\n-A INPUT -p tcp -m connlimit --connlimit-above 2 -j DROP\nCOMMIT\n",
+        true
+    )]
+    #[case::not_modelled_and_does_not_ask(
+        "*filter\n-A INPUT -m limit --limit 1/sec -j DROP\nCOMMIT\n",
+        false
+    )]
     fn conntrack_is_awake_where_a_rule_needs_it(#[case] text: &str, #[case] awake: bool) {
         let set = parse(text, Family::V4, "test").expect("it parses");
         assert_eq!(set.wakes_conntrack(), awake);
