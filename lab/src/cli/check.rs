@@ -63,6 +63,13 @@ fn checked(name: &str) -> Result<String, Failure> {
     }
     let topology = &file.topology;
     let families: Vec<String> = file.families().iter().map(ToString::to_string).collect();
+    if families.is_empty() {
+        let what =
+            format!("{name}: no flow of it can run: it has no rules of the families that it names");
+        let hint =
+            "name a family with rules in `families`, or give it rules: `text_ipv6`, `file_ipv6`";
+        return Err(Failure::new(Class::Input, what).hint(hint));
+    }
     Ok(format!(
         "good: {}, {}, {}, {}, over {}",
         times(topology.pods.len(), "pod"),
