@@ -66,6 +66,11 @@ bench *ARGS:
     @ci/bench "$@"
     @just bench-rules
 
+# How labs grow: time and memory for 6, 50 and 200 pods; `--many 20` labs at once, `--again 100` times up and down
+[no-exit-message]
+bench-pods *ARGS:
+    @ci/bench-pods "$@"
+
 # Rules a second the readers take, packets a second the model follows; needs no Linux
 [no-exit-message]
 bench-rules *ARGS:
