@@ -128,7 +128,7 @@ pub fn run_in(
     // Who dies with the lab is killed by the kernel, an instant before the supervisor is gone for others.
     let killed = status.signal() == Some(libc::SIGKILL);
     if let (true, Some(settings)) = (killed, &settings) {
-        let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, settings);
+        let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, settings);
     }
     if killed && supervisor.is_none_or(|process| process.has_ended(DYING)) {
         let what = format!("lab `{}` went down while the command ran", lab.name());

@@ -13,7 +13,7 @@ use crate::{cli::harmless::harmless, rules::Family};
 
 /// Narrower screens have no list of pods beside the rest.
 const WIDE: u16 = 100;
-const KEYS: &str = "q quit  ←→ pod  ↑↓ scroll  Tab pane  m moved only  z zero  p pause";
+const KEYS: &str = "q quit ←→ pod  ↑↓ scroll  Tab pane  m moved  z zero  p pause";
 
 const DIM: Style = Style::new().add_modifier(Modifier::DIM);
 const BOLD: Style = Style::new().add_modifier(Modifier::BOLD);
@@ -33,8 +33,10 @@ pub(super) fn draw(view: &View, frame: &mut Frame) {
     let body = match body.width >= WIDE {
         false => body,
         true => {
-            let width = view.pods.iter().map(|it| it.name.len()).max().unwrap_or(0);
-            let width = u16::try_from(width + 18).unwrap_or(30).min(40);
+            let width = view.pods.iter().map(|it| pod_line(it, false).width()).max();
+            // And a border.
+            let width = u16::try_from(width.unwrap_or(0) + 2).unwrap_or(u16::MAX);
+            let width = width.min(body.width / 3);
             let [list, rest] =
                 Layout::horizontal([Constraint::Length(width), Constraint::Min(0)]).areas(body);
             pods(view, frame, list);
@@ -73,16 +75,19 @@ fn processes(pod: &Pod) -> Vec<Span<'_>> {
     spans.collect()
 }
 
+fn pod_line(pod: &Pod, is_chosen: bool) -> Line<'_> {
+    let (mark, style) = match is_chosen {
+        true => ("▸ ", BOLD),
+        false => ("  ", Style::new()),
+    };
+    let mut spans = vec![Span::styled(format!("{mark}{} ", pod.name), style)];
+    spans.extend(processes(pod));
+    Line::from(spans)
+}
+
 fn pods(view: &View, frame: &mut Frame, area: Rect) {
-    let lines = view.pods.iter().enumerate().map(|(place, pod)| {
-        let (mark, style) = match place == view.chosen {
-            true => ("▸ ", BOLD),
-            false => ("  ", Style::new()),
-        };
-        let mut spans = vec![Span::styled(format!("{mark}{} ", pod.name), style)];
-        spans.extend(processes(pod));
-        Line::from(spans)
-    });
+    let all = view.pods.iter().enumerate();
+    let lines = all.map(|(place, pod)| pod_line(pod, place == view.chosen));
     // The chosen one stays in sight.
     let room = usize::from(area.height.saturating_sub(2)).max(1);
     let first = (view.chosen + 1).saturating_sub(room);
