@@ -24,6 +24,10 @@ pub(super) enum Verb {
     Exec(Args),
     /// Open a shell in a pod of a lab that stays up (not in this build: needs Linux)
     Shell(Args),
+    /// Write the packets of pods to a file for Wireshark (not in this build: needs Linux)
+    Capture(Args),
+    /// Watch a pod on a terminal (not in this build: needs Linux)
+    Watch(Args),
     /// Remove what is left of labs that have ended (not in this build: needs Linux)
     Prune(Args),
 }
@@ -35,6 +39,8 @@ pub(super) fn dispatch(verb: &Verb) -> Outcome {
     | Verb::Status(args)
     | Verb::Exec(args)
     | Verb::Shell(args)
+    | Verb::Capture(args)
+    | Verb::Watch(args)
     | Verb::Prune(args)) = verb;
     run(args)
 }

@@ -1,11 +1,13 @@
 //! Labs that stay up: the verbs that bring them up, look at them, and take them down.
 
+mod capture;
 mod down;
 mod exec;
 mod ls;
 mod prune;
 mod status;
 mod up;
+mod watch;
 
 use clap::Subcommand;
 
@@ -31,6 +33,10 @@ pub(super) enum Verb {
     Exec(exec::Args),
     /// Open a shell in a pod of a lab that stays up
     Shell(exec::ShellArgs),
+    /// Write the packets of pods to a file for Wireshark, each with the rules it met
+    Capture(capture::Args),
+    /// Watch a pod on a terminal: rules with moving counters, connections with their paths
+    Watch(watch::Args),
     /// Remove what is left of labs whose supervisor has ended
     Prune(prune::Args),
 }
@@ -43,6 +49,8 @@ pub(super) fn dispatch(verb: &Verb) -> Outcome {
         Verb::Status(args) => status::run(args),
         Verb::Exec(args) => exec::run(args),
         Verb::Shell(args) => exec::shell(args),
+        Verb::Capture(args) => capture::run(args),
+        Verb::Watch(args) => watch::run(args),
         Verb::Prune(args) => prune::run(args),
     }
 }
