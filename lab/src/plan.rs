@@ -170,6 +170,9 @@ pub struct ProcessPlan {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+    /// Supplementary groups.
+    #[serde(default)]
+    pub groups: Vec<u32>,
     /// Keeps CAP_NET_ADMIN, which IP_TRANSPARENT and SO_MARK ask for.
     pub net_admin: bool,
     /// First line of its standard input.

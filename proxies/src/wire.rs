@@ -69,8 +69,8 @@ pub struct DnsProxy {
 pub struct AppConfig {
     /// Service it belongs to, such as `reviews`.
     pub service: String,
-    /// Port it serves on, all addresses, IPv4 and IPv6.
-    pub port: u16,
+    /// Ports it serves on, all addresses, IPv4 and IPv6.
+    pub ports: Vec<u16>,
     /// Services it calls, in order, for every request but `/health`.
     pub calls: Vec<AppCall>,
 }

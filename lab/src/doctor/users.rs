@@ -74,6 +74,7 @@ impl Probe {
         let plan = ProcessPlan {
             uid,
             gid,
+            groups: Vec::new(),
             net_admin: false,
             config: StubConfig {
                 pod: namespace.name().into(),

@@ -97,7 +97,7 @@ impl Case<'_> {
                 .extend(model_on_answer(&of_file, &predicted));
         }
         if self.expect == Expect::File {
-            claims.extend(self.seen_claims(flow, &legs, &ends));
+            claims.extend(self.seen_claims(flow, &legs, &ends, window));
         }
         let stays_open = flow.connection.hold.is_some();
         let of_legs = matching

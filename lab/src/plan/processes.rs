@@ -35,6 +35,7 @@ pub(super) fn dns_server(topology: &Topology, dns: &Dns) -> ProcessPlan {
     ProcessPlan {
         uid: DNS_OWNER,
         gid: DNS_OWNER,
+        groups: Vec::new(),
         net_admin: false,
         config: StubConfig {
             pod: NODE.to_owned(),
@@ -76,6 +77,7 @@ pub(super) fn processes(
         ProcessPlan {
             uid,
             gid,
+            groups: pod.proxy_groups.clone(),
             net_admin: pod.is_sidecar() && interception.keeps_client().is_some(),
             config: StubConfig {
                 pod: pod.name.clone(),
@@ -86,12 +88,13 @@ pub(super) fn processes(
     let app = pod.app.as_ref().map(|app| ProcessPlan {
         uid: app.uid,
         gid: app.gid,
+        groups: Vec::new(),
         net_admin: false,
         config: StubConfig {
             pod: pod.name.clone(),
             part: Part::App(AppConfig {
                 service: service_of(topology, pod),
-                port: app.port,
+                ports: app.ports.clone(),
                 calls: app
                     .calls
                     .iter()

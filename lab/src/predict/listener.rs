@@ -74,7 +74,11 @@ fn listener_of_running(
     if transport == Transport::Udp {
         return None;
     }
-    if pod.app.as_ref().is_some_and(|app| app.port == port) {
+    if pod
+        .app
+        .as_ref()
+        .is_some_and(|app| app.ports.contains(&port))
+    {
         return Some(Listener::App);
     }
     match pod.proxy.as_ref()? {

@@ -79,7 +79,7 @@ impl Walk<'_> {
         let name = flow.from.pod.as_deref();
         let pod = name.and_then(|p| self.world.topology.pod(p));
         let (role, owner) = match flow.from.sender {
-            Sender::As { uid, gid } => (Role::Probe, (uid, gid)),
+            Sender::As { uid, gid, .. } => (Role::Probe, (uid, gid)),
             Sender::App => {
                 let app = pod.and_then(|p| p.app.as_ref());
                 (Role::App, app.map_or((0, 0), |a| (a.uid, a.gid)))
@@ -306,7 +306,7 @@ impl Walk<'_> {
     /// A connection whose answers are lost is none; what happens then, the prediction does not know.
     fn settle(leg: &mut Leg, port: u16) {
         let opener = SocketAddr::new(leg.opener.source, port);
-        let seen = SocketAddr::new(leg.seen_from, ANY_PORT);
+        let seen = SocketAddr::new(leg.seen_from, port);
         let far = leg.far.as_ref().and_then(|it| it.lost(seen, true));
         let near = || leg.near.as_ref().and_then(|it| it.lost(opener, false));
         if let Some(why) = far.or_else(near) {

@@ -181,17 +181,26 @@ fn sender_of(live: &mut Live, order: &Order) -> Result<Stub, Failure> {
     let role = match order.sender {
         Sender::App => Role::App,
         Sender::Proxy => Role::Proxy,
-        Sender::As { uid, gid } => return start_probe(live, order.pod.as_deref(), uid, gid),
+        Sender::As { uid, gid, group } => {
+            let groups = group.into_iter().collect();
+            return start_probe(live, order.pod.as_deref(), (uid, gid), groups);
+        }
     };
     let pod = order.pod.as_deref().unwrap_or("node");
     live.stub_of(pod, role).ok_or_else(|| no_such_pod(pod))
 }
 
-fn start_probe(live: &mut Live, pod: Option<&str>, uid: u32, gid: u32) -> Result<Stub, Failure> {
+fn start_probe(
+    live: &mut Live,
+    pod: Option<&str>,
+    (uid, gid): (u32, u32),
+    groups: Vec<u32>,
+) -> Result<Stub, Failure> {
     let name = pod.unwrap_or("node");
     let plan = ProcessPlan {
         uid,
         gid,
+        groups,
         net_admin: false,
         config: StubConfig {
             pod: name.to_string(),

@@ -23,7 +23,7 @@ pub use flow::{
     Actor, Answer, Ask, Expected, Flow, Notes, NotesCall, NotesReply, Sender, Target, path_words,
 };
 pub use names::InterfaceName;
-pub use scenario::{Connection, Place, Seen, SeenSource, Variant, Way};
+pub use scenario::{Connection, Place, Seen, SeenPort, SeenSource, Variant, Way};
 pub use step::{Action, Entry, Process, ProcessRole, Step};
 
 use crate::rules::{Backend, Edit, Family};
@@ -178,6 +178,9 @@ pub struct Pod {
     pub app: Option<App>,
     /// What stands beside or in place of the workload.
     pub proxy: Option<Proxy>,
+    /// Supplementary groups of its proxy; no owner match asks for them.
+    #[serde(default)]
+    pub proxy_groups: Vec<u32>,
     /// Processes that a step stopped.
     #[serde(default)]
     pub stopped: Vec<ProcessRole>,
@@ -193,8 +196,8 @@ impl Pod {
 /// A workload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct App {
-    /// Port it serves.
-    pub port: u16,
+    /// Ports it serves, each once, at least one.
+    pub ports: Vec<u16>,
     /// User it runs as; 1000 unless the file says otherwise.
     pub uid: u32,
     /// Group it runs as; 1000 unless the file says otherwise.

@@ -286,7 +286,7 @@ fn endless() -> Order {
         flow: "endless".to_owned(),
         family: Family::V4,
         pod: None,
-        sender: Sender::As { uid: 0, gid: 0 },
+        sender: Sender::of(0, 0),
         to: SocketAddr::from(([10, 77, 0, 11], 15021)),
         host: "localhost".to_owned(),
         ask: Ask::Get {

@@ -175,7 +175,7 @@ async fn a_stub_whose_port_is_taken_says_which_and_why() {
     let port = taken.address.port();
     let app = crate::wire::AppConfig {
         service: "details".to_owned(),
-        port,
+        ports: vec![port],
         calls: Vec::new(),
     };
     let config = StubConfig {

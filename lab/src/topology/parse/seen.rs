@@ -4,8 +4,8 @@ use toml::Spanned;
 
 use super::{
     super::{
-        Ask, Connection, Place, ProcessRole, Seen, SeenSource, Topology, Way, check, schema,
-        source::Source,
+        Ask, Connection, Place, ProcessRole, Seen, SeenPort, SeenSource, Topology, Way, check,
+        schema, source::Source,
     },
     flow::target,
 };
@@ -26,6 +26,7 @@ pub(super) fn seen(
         &raw.answered_by,
         &raw.seen_source,
         &raw.original_dst,
+        &raw.seen_port,
     ];
     if let Some(place) = expectations.into_iter().flatten().next().filter(|_| !made) {
         return Err(source
@@ -49,7 +50,22 @@ pub(super) fn seen(
             .as_ref()
             .map(|it| target(source, topology, it))
             .transpose()?,
+        source_port: raw
+            .seen_port
+            .as_ref()
+            .map(|it| seen_port(source, it))
+            .transpose()?,
     })
+}
+
+fn seen_port(source: &Source, raw: &Spanned<String>) -> Result<SeenPort, Diagnostic> {
+    match raw.get_ref().as_str() {
+        "kept" => Ok(SeenPort::Kept),
+        "changed" => Ok(SeenPort::Changed),
+        other => Err(source
+            .complain(raw, format!("`{other}` is not what becomes of a port"))
+            .help("write \"kept\" or \"changed\"")),
+    }
 }
 
 fn way(source: &Source, raw: &Spanned<String>) -> Result<Way, Diagnostic> {
