@@ -110,6 +110,7 @@ impl Probe {
     pub fn connect(&mut self, to: SocketAddr) {
         let call = Command::Call {
             source_port: None,
+            source: None,
             hold: None,
             id: 0,
             to,

@@ -81,7 +81,7 @@ pub(super) fn processes(
             net_admin: pod.is_sidecar() && interception.keeps_client().is_some(),
             config: StubConfig {
                 pod: pod.name.clone(),
-                part: Part::Proxy(proxy_config(topology, interception, proxy)),
+                part: Part::Proxy(proxy_config(topology, interception, pod, proxy)),
             },
         }
     });
@@ -120,9 +120,18 @@ fn service_of(topology: &Topology, pod: &Pod) -> String {
         .map_or_else(|| pod.name.clone(), |s| s.name.clone())
 }
 
-fn proxy_config(topology: &Topology, interception: &Interception, proxy: &Proxy) -> ProxyConfig {
+fn proxy_config(
+    topology: &Topology,
+    interception: &Interception,
+    pod: &Pod,
+    proxy: &Proxy,
+) -> ProxyConfig {
     let dns = interception.dns.map(|port| DnsProxy {
         port,
+        also: match pod.relays {
+            true => vec![pod.addr.v4.into(), pod.addr.v6.into()],
+            false => Vec::new(),
+        },
         names: service_records(topology).collect(),
         upstream: topology.dns.as_ref().map(servers).unwrap_or_default(),
     });

@@ -151,6 +151,7 @@ fn command(id: u64, order: &Order) -> Command {
     match &order.ask {
         Ask::Get { path } => Command::Call {
             source_port: order.connection.source_port,
+            source: order.source,
             hold: order.connection.hold.clone(),
             id,
             to,

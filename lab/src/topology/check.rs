@@ -7,6 +7,8 @@ use std::{
 
 use toml::Spanned;
 
+mod behind;
+
 use super::{Ask, Pod, Topology, schema, source::Source};
 use crate::{
     diagnostic::{Diagnostic, did_you_mean},
@@ -186,6 +188,7 @@ pub(super) fn addresses_and_names(
                     .help("host interfaces share the node's namespace: give each its own name"));
             }
         }
+        behind::behind(source, topology, raw, pod)?;
         pod_calls(source, topology, raw)?;
         pod_ports(source, raw, pod)?;
     }

@@ -168,6 +168,12 @@ fn pod(
             Some(name) => interface(source, name)?,
             None => InterfaceName::new(&format!("veth{index}")).expect("short enough"),
         },
+        relays: file.pod.iter().any(|it| {
+            it.behind
+                .as_ref()
+                .is_some_and(|it| it.get_ref() == raw.name.get_ref())
+        }),
+        behind: raw.behind.as_ref().map(|it| it.get_ref().clone()),
         app,
         proxy,
         proxy_groups: raw

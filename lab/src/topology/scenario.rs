@@ -77,6 +77,8 @@ pub enum SeenPort {
 pub struct Connection {
     /// Source port that the sender binds; none leaves it to the kernel.
     pub source_port: Option<u16>,
+    /// Pod whose address the sender, a proxy, takes for its own; none leaves it to the kernel.
+    pub source: Option<String>,
     /// Name under which the connection stays open after the answer.
     pub hold: Option<String>,
     /// Name of a connection that was held, in place of a new one.

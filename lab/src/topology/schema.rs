@@ -92,6 +92,7 @@ pub(super) struct Pod {
     pub ipv6: Option<Spanned<Ipv6Addr>>,
     pub interface: Option<Spanned<String>>,
     pub host_interface: Option<Spanned<String>>,
+    pub behind: Option<Spanned<String>>,
     #[serde(default)]
     pub sidecar: Option<Spanned<bool>>,
     pub app: Option<Spanned<App>>,
@@ -146,6 +147,7 @@ pub(super) struct Flow {
     pub original_dst: Option<Spanned<String>>,
     pub seen_port: Option<Spanned<String>>,
     pub source_port: Option<Spanned<u16>>,
+    pub source: Option<Spanned<String>>,
     pub hold: Option<Spanned<String>>,
     pub resume: Option<Spanned<String>>,
     #[serde(default)]

@@ -282,6 +282,7 @@ impl Client {
 /// The probe of the small lab, whose packets vanish: nothing ends it for ten minutes.
 fn endless() -> Order {
     Order {
+        source: None,
         connection: Default::default(),
         flow: "endless".to_owned(),
         family: Family::V4,

@@ -105,6 +105,7 @@ impl Stub {
     async fn get_within(&mut self, to: SocketAddr, path: &str, limit: Duration) -> CallOutcome {
         let call = Command::Call {
             source_port: None,
+            source: None,
             hold: None,
             id: 7,
             to,

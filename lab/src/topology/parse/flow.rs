@@ -44,7 +44,7 @@ pub(super) fn flow(
             Some(raw) => answer(source, raw, &ask)?,
             None => usual_answer(&ask),
         },
-        connection: seen::connection(source, raw, &ask)?,
+        connection: seen::connection(source, topology, raw, &ask)?,
         ask,
         nat,
         seen: seen::seen(source, topology, raw)?,
