@@ -102,7 +102,7 @@ pub fn run_in(
             for number in OF_THE_TERMINAL {
                 signal(number, SigHandler::SigDfl)?;
             }
-            become_user(uid, gid, false)?;
+            become_user(uid, gid, &[], false)?;
             tie()
         });
     }

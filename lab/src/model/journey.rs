@@ -13,7 +13,8 @@ use super::traversal::Outcome;
 use crate::rules::Hook;
 use crate::rules::{AddressKind, Family, MarkValue, PortRange, RuleId, RuleSet, Table};
 
-/// What the routes of the machine are made from: loopback, and one interface to everywhere else.
+/// What the routes of the machine are made from: loopback, interfaces with single addresses behind them, and one interface
+/// to everywhere else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
     /// The interface: `eth0`.
@@ -23,6 +24,8 @@ pub struct Host {
     /// Marks whose packets a routing rule sends to this machine, wherever they go: `ip rule fwmark MARK lookup T` with
     /// `local default dev lo` in table T, as Istio adds them. `None` when it is not known what is routed by mark.
     pub local_marks: Option<Vec<MarkValue>>,
+    /// Addresses behind other interfaces, each with its interface.
+    pub behind: Vec<(IpAddr, String)>,
 }
 
 impl Host {
@@ -32,6 +35,7 @@ impl Host {
             interface: interface.into(),
             address,
             local_marks: None,
+            behind: Vec::new(),
         }
     }
 
@@ -68,7 +72,13 @@ impl Host {
     /// See [`Host::delivers`].
     pub fn route(&self, address: IpAddr, mark: u32) -> Result<String, String> {
         let here = self.delivers(address, mark)?;
-        Ok(if here { "lo" } else { &self.interface }.to_owned())
+        let behind = self.behind.iter().find(|(known, _)| *known == address);
+        Ok(match behind {
+            _ if here => "lo",
+            Some((_, interface)) => interface,
+            None => &self.interface,
+        }
+        .to_owned())
     }
 }
 
