@@ -5,7 +5,9 @@ mod down;
 mod enter;
 mod error;
 mod lifeline;
+mod places;
 mod process;
+mod readings;
 mod registry;
 mod state;
 
@@ -17,6 +19,7 @@ pub use down::{Gone, down};
 pub use enter::run_in;
 pub use error::LiveError;
 pub use process::{Process, ProcessId};
+pub use readings::Reading;
 pub use registry::{Claim, RUNTIME_DIR, Registry, Standing};
 pub use state::{PodState, SCHEMA, State};
 

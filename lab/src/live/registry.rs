@@ -23,7 +23,7 @@ use nix::{
 };
 
 use super::{
-    LiveError, ProcessId, State,
+    LiveError, ProcessId, State, readings,
     state::{self, Read},
 };
 use crate::{Lab, failure::Failure, topology::is_name};
@@ -35,7 +35,13 @@ pub const RUNTIME_DIR: &str = "HOPLAB_RUNTIME_DIR";
 const SOCKET: &str = "control.sock";
 
 /// All that a lab's directory holds.
-const OURS: [&str; 3] = [state::FILE, state::UNFINISHED, SOCKET];
+const OURS: [&str; 5] = [
+    state::FILE,
+    state::UNFINISHED,
+    SOCKET,
+    readings::FILE,
+    readings::UNFINISHED,
+];
 
 /// The directory that holds one for each lab.
 #[derive(Debug, Clone)]

@@ -11,6 +11,7 @@ mod drive;
 mod held;
 mod invalid;
 mod live;
+mod logs;
 mod observers;
 mod pod;
 mod quiet;

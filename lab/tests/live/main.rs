@@ -5,6 +5,7 @@ mod command;
 mod ends;
 mod inside;
 mod joined;
+mod look;
 mod registry;
 
 use self::command::SMALL;

@@ -1,9 +1,15 @@
 //! Labs that stay up: the verbs that bring them up, look at them, and take them down.
 
+mod conntrack;
+mod counters;
 mod down;
 mod exec;
+mod logs;
 mod ls;
+mod pod;
+mod proxy_config;
 mod prune;
+mod send;
 mod status;
 mod up;
 
@@ -31,6 +37,17 @@ pub(super) enum Verb {
     Exec(exec::Args),
     /// Open a shell in a pod of a lab that stays up
     Shell(exec::ShellArgs),
+    /// Show what a process in a pod says, and what istio-init printed
+    Logs(logs::Args),
+    /// Show what the rules of a pod have counted, and what moved since the last look
+    Counters(counters::Args),
+    /// Show the connections that conntrack of a pod knows
+    Conntrack(conntrack::Args),
+    /// Send one connection in a lab that stays up, and show the way it took
+    Send(send::Args),
+    /// Ask or tell the proxy of a pod, in the manner of istioctl
+    #[command(visible_alias = "pc")]
+    ProxyConfig(proxy_config::Args),
     /// Remove what is left of labs whose supervisor has ended
     Prune(prune::Args),
 }
@@ -43,6 +60,11 @@ pub(super) fn dispatch(verb: &Verb) -> Outcome {
         Verb::Status(args) => status::run(args),
         Verb::Exec(args) => exec::run(args),
         Verb::Shell(args) => exec::shell(args),
+        Verb::Logs(args) => logs::run(args),
+        Verb::Counters(args) => counters::run(args),
+        Verb::Conntrack(args) => conntrack::run(args),
+        Verb::Send(args) => send::run(args),
+        Verb::ProxyConfig(args) => proxy_config::run(args),
         Verb::Prune(args) => prune::run(args),
     }
 }
