@@ -34,6 +34,10 @@ pub(super) enum Verb {
     Send(Args),
     /// Ask or tell the proxy of a pod (not in this build: needs Linux)
     ProxyConfig(Args),
+    /// Stop or start the proxy of a pod (not in this build: needs Linux)
+    Proxy(Args),
+    /// Stop or start the app of a pod (not in this build: needs Linux)
+    App(Args),
     /// Remove what is left of labs that have ended (not in this build: needs Linux)
     Prune(Args),
 }
@@ -50,6 +54,8 @@ pub(super) fn dispatch(verb: &Verb) -> Outcome {
     | Verb::Conntrack(args)
     | Verb::Send(args)
     | Verb::ProxyConfig(args)
+    | Verb::Proxy(args)
+    | Verb::App(args)
     | Verb::Prune(args)) = verb;
     run(args)
 }

@@ -1,6 +1,7 @@
 //! Labs that outlive the command that brought them up: written down in a directory each, found by name, joined by later
 //! commands.
 
+mod change;
 mod down;
 mod enter;
 mod error;
@@ -199,8 +200,7 @@ impl RunningLab {
             .ok_or_else(|| {
                 let what = format!("no process of pod `{pod}` is left in lab `{}`", self.name());
                 Failure::new(Class::State, what).hint(format!(
-                    "take the lab down and up again: hoplab down {}",
-                    self.name()
+                    "start one: hoplab app start {pod}, or hoplab proxy start {pod}"
                 ))
             })
     }

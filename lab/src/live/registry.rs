@@ -252,6 +252,24 @@ impl Claim {
         Ok(())
     }
 
+    /// What is written down of the lab here, if it is up.
+    pub(super) fn state(&self) -> Option<State> {
+        match self.standing() {
+            Standing::Up(state) => Some(*state),
+            _ => None,
+        }
+    }
+
+    /// Writes down anew what runs in a lab that is up.
+    ///
+    /// # Errors
+    /// The state can't be written.
+    pub(super) fn rewrite(&self, state: &State) -> Result<(), LiveError> {
+        state
+            .write(&self.dir)
+            .map_err(failed("write the state to", &self.dir))
+    }
+
     /// Gives up the place of a lab that is gone. Only what is ours is removed.
     ///
     /// # Errors

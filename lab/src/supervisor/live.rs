@@ -294,6 +294,16 @@ impl Live {
         Ok((traces, lost))
     }
 
+    /// That a process ended by itself is no news any more: it was asked to be ended, or started anew.
+    pub fn forgive(&mut self, stub: Stub) {
+        let name = &self.stubs[stub].name;
+        let is_of_it =
+            |it: &ProcessError| matches!(it, ProcessError::Ended { name: of, .. } if of == name);
+        if self.broken.as_ref().is_some_and(is_of_it) {
+            self.broken = None;
+        }
+    }
+
     /// The first thing that went wrong with a process, if one did.
     pub fn check_processes(&mut self) -> Result<(), Failure> {
         match self.broken.take() {

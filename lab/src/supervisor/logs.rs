@@ -77,25 +77,14 @@ fn line(what: &Spawned) -> Option<String> {
         Spawned::Line(Line::Record(record)) => {
             format!("{}  CONN {}", timestamp(time_of(record)), words(record))
         }
-        Spawned::Line(Line::Ready {
-            pid,
-            owner,
-            listeners,
-        }) => {
-            let at: Vec<String> = listeners.iter().map(ToString::to_string).collect();
-            format!(
-                "{}  LAB  ready as {}:{}, process {pid} of the lab, listens on {}",
-                timestamp(SystemTime::now()),
-                owner.uid,
-                owner.gid,
-                at.join(", ")
-            )
-        }
         Spawned::Exit(exit) => {
             format!("{}  LAB  ended: {}", timestamp(SystemTime::now()), exit.0)
         }
         Spawned::Garbled(line) => format!("{}  LAB  garbled: {line}", timestamp(SystemTime::now())),
-        Spawned::Line(Line::Reply { .. } | Line::Synced { .. }) => return None,
+        // It says the same to people.
+        Spawned::Line(Line::Ready { .. } | Line::Reply { .. } | Line::Synced { .. }) => {
+            return None;
+        }
     })
 }
 

@@ -1,5 +1,6 @@
 //! Labs that outlive the command that brought them up: found by name, joined by others, and gone without a trace.
 
+mod change;
 #[path = "../command/mod.rs"]
 mod command;
 mod ends;

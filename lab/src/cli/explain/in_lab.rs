@@ -5,7 +5,7 @@ use hoplab_proxies::record::Transport;
 use super::{Sent, Wanted};
 use crate::{
     Lab, LabFile, Options,
-    cli::{interrupt::Interrupt, run::rules::RuleArgs},
+    cli::{interrupt::Interrupt, live::wait_for_turn, run::rules::RuleArgs},
     diagnostic::did_you_mean,
     doctor,
     failure::{Class, Failure},
@@ -171,13 +171,7 @@ pub(in crate::cli) fn in_running(
 ) -> Result<Path, Failure> {
     let file = running.lab_file()?;
     let flow = sending.flow(&file.topology, wanted)?;
-    let wait = || {
-        anstream::eprintln!(
-            "another command uses lab `{}`; waiting for it",
-            running.name()
-        )
-    };
-    let mut lab = running.attach_or_wait(wait)?;
+    let mut lab = running.attach_or_wait(|| wait_for_turn(running))?;
     lab.set_deadline_ms(sending.deadline_ms);
     send(&mut lab, &flow, sending.family)
 }

@@ -6,7 +6,8 @@ mod down;
 mod exec;
 mod logs;
 mod ls;
-mod pod;
+pub(in crate::cli) mod pod;
+mod process;
 mod proxy_config;
 mod prune;
 mod send;
@@ -18,8 +19,8 @@ use clap::Subcommand;
 use super::Outcome;
 use crate::{
     failure::{Class, Failure},
-    live::{Claim, Registry, Standing, not_up},
-    topology::is_name,
+    live::{Claim, Registry, RunningLab, Standing, not_up},
+    topology::{ProcessRole, is_name},
 };
 
 #[derive(Subcommand)]
@@ -48,6 +49,10 @@ pub(super) enum Verb {
     /// Ask or tell the proxy of a pod, in the manner of istioctl
     #[command(visible_alias = "pc")]
     ProxyConfig(proxy_config::Args),
+    /// Stop or start the proxy of a pod
+    Proxy(process::Args),
+    /// Stop or start the app of a pod
+    App(process::Args),
     /// Remove what is left of labs whose supervisor has ended
     Prune(prune::Args),
 }
@@ -65,12 +70,14 @@ pub(super) fn dispatch(verb: &Verb) -> Outcome {
         Verb::Conntrack(args) => conntrack::run(args),
         Verb::Send(args) => send::run(args),
         Verb::ProxyConfig(args) => proxy_config::run(args),
+        Verb::Proxy(args) => process::run(ProcessRole::Proxy, args),
+        Verb::App(args) => process::run(ProcessRole::App, args),
         Verb::Prune(args) => prune::run(args),
     }
 }
 
 /// A name that a lab can be found by, as flags spell it.
-pub(super) fn name(text: &str) -> Result<String, String> {
+pub(in crate::cli) fn name(text: &str) -> Result<String, String> {
     match is_name(text) {
         true => Ok(text.to_owned()),
         false => Err("1 to 63 lower-case letters, digits and inner hyphens".into()),
@@ -93,6 +100,11 @@ pub(super) fn free_place(registry: &Registry, name: &str) -> Result<Claim, Failu
 
 fn wait_for_another(name: &str) {
     anstream::eprintln!("waiting: another hoplab brings up or takes down lab `{name}`");
+}
+
+/// Says that the turn of another command has to end first.
+pub(in crate::cli) fn wait_for_turn(lab: &RunningLab) {
+    anstream::eprintln!("another command uses lab `{}`; waiting for it", lab.name());
 }
 
 /// How long ago, in the largest unit that is not 0.
