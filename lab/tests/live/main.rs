@@ -1,6 +1,7 @@
 //! Labs that outlive the command that brought them up: found by name, joined by others, and gone without a trace.
 
 mod capture;
+mod change;
 #[path = "../command/mod.rs"]
 mod command;
 mod completions;
@@ -8,6 +9,7 @@ mod documents;
 mod ends;
 mod inside;
 mod joined;
+mod look;
 mod registry;
 mod terminal;
 
