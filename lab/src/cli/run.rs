@@ -42,9 +42,12 @@ Examples:
   hoplab run bookinfo --ambient --redirect-dns --dual-stack
   hoplab run bookinfo --istio 1.24 --annotation traffic.sidecar.istio.io/excludeInboundPorts=9080
   hoplab run bookinfo --flow app-to-own-ip -v
+  hoplab run ./my-lab.toml --until NAME      everything up to a flow, its steps included
   hoplab run ./my-lab.toml --out out --junit junit.xml
   hoplab run ./my-lab.toml --variant NAME    with what this variant of the file changes
-  hoplab run --all scenarios/labs            every lab file, backend, family and variant, as a table")]
+  hoplab run --all scenarios/labs            every lab file, backend, family and variant, as a table
+  hoplab run --all scenarios/labs --partition count:1/4 --junit junit.xml --out failures
+  hoplab run --all my-labs --repeat 100 -q   a hunt for flakes")]
 pub(super) struct Args {
     /// A lab that hoplab carries (bookinfo), or the path of a lab file; with --all a directory of them
     lab: String,
@@ -57,10 +60,15 @@ pub(super) struct Args {
     /// Send only this flow (repeatable); the notes are judged when all flows run
     #[arg(long = "flow", value_name = "NAME")]
     flows: Vec<String>,
+    /// Play the lab file up to this flow: all flows and steps before it, as they may be what it stands on
+    #[arg(long, value_name = "FLOW", conflicts_with = "flows")]
+    until: Option<String>,
     #[command(flatten)]
     rules: RuleArgs,
     #[command(flatten)]
     show: ShowArgs,
+    #[command(flatten)]
+    suite: all::SuiteArgs,
     /// Write evidence, verdicts and logs below this directory, which holds no other run's
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -99,6 +107,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         None => lab,
     };
     let flows = flows(args, &lab)?;
+    let script = script(args, &lab);
     let Ruled {
         file,
         families,
@@ -137,7 +146,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         supervisor,
         file.clone(),
         options,
-        &flows,
+        (&script, &flows),
         recording.as_mut(),
     );
     let (lab, evidence) = match (observed, interrupt.exit_code()) {
@@ -200,7 +209,7 @@ fn judge_while_it_goes_down(
     })
 }
 
-/// Held connections and rules of then need every flow and step before.
+/// Held connections and rules of then need every flow and step before them.
 fn with_whole_script(args: &Args, file: &LabFile) -> Result<(), Failure> {
     if args.flows.is_empty() || file.topology.steps.is_empty() {
         return Ok(());
@@ -210,7 +219,19 @@ fn with_whole_script(args: &Args, file: &LabFile) -> Result<(), Failure> {
         file.topology.name
     );
     Err(Failure::new(Class::Input, what)
-        .hint("leave --flow out: a flow stands on the steps before it"))
+        .hint("a flow stands on the steps before it: --until plays all up to it"))
+}
+
+/// What is played of the lab file: all of it, or all up to a flow.
+fn script(args: &Args, file: &LabFile) -> Vec<Entry> {
+    let topology = &file.topology;
+    let is_last = |it: &Entry| match (it, &args.until) {
+        (Entry::Flow(at), Some(last)) => topology.flows[*at].name == *last,
+        _ => false,
+    };
+    let last = topology.script.iter().position(is_last);
+    let played = last.map_or(topology.script.len(), |it| it + 1);
+    topology.script[..played].to_vec()
 }
 
 /// The variant to run.
@@ -264,7 +285,7 @@ fn observe(
     supervisor: Supervisor,
     file: LabFile,
     options: Options,
-    flows: &[String],
+    (script, flows): (&[Entry], &[String]),
     mut recording: Option<&mut Recording>,
 ) -> Result<(Lab, Evidence), Trouble> {
     let mut lab = Lab::up_in(supervisor, file, options.clone())?;
@@ -274,8 +295,8 @@ fn observe(
     };
     record(&|it| it.up(&lab))?;
     for family in options.families.iter() {
-        for entry in lab.file().topology.script.clone() {
-            match entry {
+        for entry in script {
+            match *entry {
                 Entry::Flow(at) => {
                     let flow = lab.file().topology.flows[at].name.clone();
                     if flows.contains(&flow) {
@@ -304,7 +325,7 @@ fn flows(args: &Args, file: &LabFile) -> Result<Vec<String>, Failure> {
         )
         .hint("add a [[flow]] to the lab file"));
     }
-    for flow in &args.flows {
+    for flow in args.flows.iter().chain(&args.until) {
         if !known.contains(flow) {
             let near = did_you_mean(flow, known.iter().map(String::as_str));
             let hint = near.unwrap_or_else(|| format!("flows: {}", known.join(", ")));
@@ -316,8 +337,12 @@ fn flows(args: &Args, file: &LabFile) -> Result<Vec<String>, Failure> {
         }
     }
     // In the order of the file, whatever the order of the flags: what a flow meets depends on those before it.
+    let played = script(args, file).into_iter().filter_map(|it| match it {
+        Entry::Flow(at) => known.get(at).cloned(),
+        Entry::Step(_) => None,
+    });
     let wanted = |it: &String| args.flows.is_empty() || args.flows.contains(it);
-    Ok(known.into_iter().filter(wanted).collect())
+    Ok(played.filter(wanted).collect())
 }
 
 /// The evidence file, if there is to be one.

@@ -40,7 +40,7 @@ fn pod<'p>(plan: &'p Plan, name: &str) -> &'p PodPlan {
 
 /// The link layer address that a pod knows for an address.
 fn known(pod: &PodPlan, address: &str) -> Mac {
-    let address = address.parse().expect("literal");
+    let address: std::net::IpAddr = address.parse().expect("literal");
     let mut known = pod.link.neighbours.iter();
     let found = known.find(|(it, _)| *it == address);
     found.expect("it is known").1

@@ -2,7 +2,7 @@
 
 use rstest::rstest;
 
-use crate::{command::Scratch, differing, ending, json, rendered, rules, says};
+use crate::{command::Scratch, differing, ending, json, patterns, rendered, rules, says};
 
 #[rstest]
 #[case::native_nft("istio istio-nft")]
