@@ -150,7 +150,8 @@ impl fmt::Display for End {
 /// Follows a flow through the pod.
 pub fn course(subject: &Subject, stage: &Stage, flow: &Flow) -> Course {
     let family = flow.family();
-    let host = subject.host(stage, family);
+    let mut host = subject.host(stage, family);
+    host.beside = flow.leaves.clone().map(|it| (flow.to.ip(), it));
     let none = RuleSet::empty(family);
     let rules = subject.rules(family).unwrap_or(&none);
     let first = packet(flow);

@@ -13,7 +13,7 @@ use super::traversal::Outcome;
 use crate::rules::Hook;
 use crate::rules::{AddressKind, CtState, Family, MarkValue, PortRange, RuleId, RuleSet, Table};
 
-/// What the routes of the machine are made from: loopback, and one interface to everywhere else.
+/// What the routes of the machine are made from: loopback, and one interface to everywhere else, but for one address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
     /// The interface: `eth0`.
@@ -23,7 +23,9 @@ pub struct Host {
     /// Marks whose packets a routing rule sends to this machine, wherever they go: `ip rule fwmark MARK lookup T` with
     /// `local default dev lo` in table T, as Istio adds them. `None` when it is not known what is routed by mark.
     pub local_marks: Option<Vec<MarkValue>>,
-    /// Whether the kernel tracks connections here, see [`super::needs_conntrack`].
+    /// One address that another interface leads to, if there is one.
+    pub beside: Option<(IpAddr, String)>,
+    /// Whether the kernel tracks connections here, see [`RuleSet::wakes_conntrack`].
     pub conntrack: bool,
 }
 
@@ -34,6 +36,7 @@ impl Host {
             interface: interface.into(),
             address,
             local_marks: None,
+            beside: None,
             conntrack: true,
         }
     }
@@ -70,8 +73,11 @@ impl Host {
     /// # Errors
     /// See [`Host::delivers`].
     pub fn route(&self, address: IpAddr, mark: u32) -> Result<String, String> {
-        let here = self.delivers(address, mark)?;
-        Ok(if here { "lo" } else { &self.interface }.to_owned())
+        Ok(match (self.delivers(address, mark)?, &self.beside) {
+            (true, _) => "lo".to_owned(),
+            (false, Some((known, interface))) if *known == address => interface.clone(),
+            (false, _) => self.interface.clone(),
+        })
     }
 }
 
