@@ -151,7 +151,8 @@ impl fmt::Display for End {
 pub fn course(subject: &Subject, stage: &Stage, flow: &Flow) -> Course {
     let family = flow.family();
     let mut host = subject.host(stage, family);
-    host.beside = flow.leaves.clone().map(|it| (flow.to.ip(), it));
+    let leaves = flow.leaves.clone().map(|it| (flow.to.ip(), it));
+    host.behind.extend(leaves);
     let none = RuleSet::empty(family);
     let rules = subject.rules(family).unwrap_or(&none);
     let first = packet(flow);

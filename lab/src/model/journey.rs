@@ -13,7 +13,8 @@ use super::traversal::Outcome;
 use crate::rules::Hook;
 use crate::rules::{AddressKind, CtState, Family, MarkValue, PortRange, RuleId, RuleSet, Table};
 
-/// What the routes of the machine are made from: loopback, and one interface to everywhere else, but for one address.
+/// What the routes of the machine are made from: loopback, interfaces with single addresses behind them, and one interface
+/// to everywhere else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
     /// The interface: `eth0`.
@@ -23,8 +24,8 @@ pub struct Host {
     /// Marks whose packets a routing rule sends to this machine, wherever they go: `ip rule fwmark MARK lookup T` with
     /// `local default dev lo` in table T, as Istio adds them. `None` when it is not known what is routed by mark.
     pub local_marks: Option<Vec<MarkValue>>,
-    /// One address that another interface leads to, if there is one.
-    pub beside: Option<(IpAddr, String)>,
+    /// Addresses behind other interfaces, each with its interface.
+    pub behind: Vec<(IpAddr, String)>,
     /// Whether the kernel tracks connections here, see [`RuleSet::wakes_conntrack`].
     pub conntrack: bool,
 }
@@ -36,7 +37,7 @@ impl Host {
             interface: interface.into(),
             address,
             local_marks: None,
-            beside: None,
+            behind: Vec::new(),
             conntrack: true,
         }
     }
@@ -73,11 +74,14 @@ impl Host {
     /// # Errors
     /// See [`Host::delivers`].
     pub fn route(&self, address: IpAddr, mark: u32) -> Result<String, String> {
-        Ok(match (self.delivers(address, mark)?, &self.beside) {
-            (true, _) => "lo".to_owned(),
-            (false, Some((known, interface))) if *known == address => interface.clone(),
-            (false, _) => self.interface.clone(),
-        })
+        let here = self.delivers(address, mark)?;
+        let behind = self.behind.iter().find(|(known, _)| *known == address);
+        Ok(match behind {
+            _ if here => "lo",
+            Some((_, interface)) => interface,
+            None => &self.interface,
+        }
+        .to_owned())
     }
 }
 
