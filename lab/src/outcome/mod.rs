@@ -12,6 +12,8 @@ mod markdown;
 mod nearest;
 mod partition;
 mod rounds;
+#[cfg(test)]
+mod tests;
 mod text;
 mod trouble;
 

@@ -168,12 +168,11 @@ fn line(leg: &Leg, hop: &Hop) -> String {
 pub(super) fn parting<'a>(meant: &'a [Leg], seen: &'a [Leg]) -> Option<Parting<'a>> {
     let mut unused: Vec<&Leg> = seen.iter().collect();
     for leg in meant {
-        let opener =
-            |it: &&Leg| (&it.opener.pod, it.opener.role) == (&leg.opener.pod, leg.opener.role);
         let same = unused
             .iter()
-            .position(|it| opener(&it) && it.destination == leg.destination);
-        let at = same.or_else(|| unused.iter().position(|it| opener(&it)));
+            .position(|it| is_opened_alike(it, leg) && it.destination == leg.destination);
+        let alike = || unused.iter().position(|it| is_opened_alike(it, leg));
+        let at = same.or_else(alike);
         let wanted = steps(leg);
         let Some(at) = at else {
             let first = wanted.first().map(|(pod, hop)| (leg, *pod, *hop));
@@ -204,6 +203,11 @@ pub(super) fn parting<'a>(meant: &'a [Leg], seen: &'a [Leg]) -> Option<Parting<'
         leg: Some(stranger),
         seen: steps(stranger).first().copied(),
     })
+}
+
+fn is_opened_alike(one: &Leg, other: &Leg) -> bool {
+    let opener = |it: &Leg| (it.opener.pod.clone(), it.opener.role);
+    opener(one) == opener(other)
 }
 
 /// The hops of a connection that decide something, there and not back.
