@@ -149,6 +149,14 @@ fn family(text: &str) -> Result<Family, String> {
     }
 }
 
+/// `1 rule`, `2 rules`.
+fn times(count: usize, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

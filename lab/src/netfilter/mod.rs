@@ -23,7 +23,7 @@ pub use host::{Tool as RuleTool, apply_host};
 pub use istio_init::{apply, restore, restore_step};
 pub use native::{apply as apply_native, native_held, native_rules, nft_version, transaction};
 pub use nft_tables::{NftTable, nft_tables};
-pub use tables::{Ended, counters, edit, save, version};
+pub use tables::{Ended, counters, dump, edit, save, version};
 
 use crate::rules::{CounterSnapshot, RuleSet, Written};
 

@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 pub use error::ProbeError;
 pub use pool::Pool;
 pub(crate) use run::run_inside;
+pub(crate) use scene::link;
 
 use crate::{
     behaviour::{Flow, INTERFACE, Origin, Stage},

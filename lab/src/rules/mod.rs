@@ -9,6 +9,7 @@ mod address_kind;
 mod align;
 mod annotate;
 mod backend;
+mod conntrack;
 mod conservation;
 mod counters;
 mod diff;
