@@ -11,6 +11,7 @@ mod process;
 mod proxy_config;
 mod prune;
 mod send;
+mod shell;
 mod status;
 mod up;
 
@@ -37,7 +38,11 @@ pub(super) enum Verb {
     /// Run a command in a pod of a lab that stays up
     Exec(exec::Args),
     /// Open a shell in a pod of a lab that stays up
-    Shell(exec::ShellArgs),
+    Shell(shell::Args),
+    #[command(name = "__desk", hide = true)]
+    Desk(shell::desk::Args),
+    #[command(name = "__ask", hide = true)]
+    Ask(shell::ask::Args),
     /// Show what a process in a pod says, and what istio-init printed
     Logs(logs::Args),
     /// Show what the rules of a pod have counted, and what moved since the last look
@@ -64,7 +69,9 @@ pub(super) fn dispatch(verb: &Verb) -> Outcome {
         Verb::Ls(args) => ls::run(args),
         Verb::Status(args) => status::run(args),
         Verb::Exec(args) => exec::run(args),
-        Verb::Shell(args) => exec::shell(args),
+        Verb::Shell(args) => shell::run(args),
+        Verb::Desk(args) => shell::desk::run(args),
+        Verb::Ask(args) => shell::ask::run(args),
         Verb::Logs(args) => logs::run(args),
         Verb::Counters(args) => counters::run(args),
         Verb::Conntrack(args) => conntrack::run(args),
