@@ -16,8 +16,10 @@ use crate::{
     traced::Tracing,
 };
 
+mod commands;
 mod processes;
 
+pub use commands::commands;
 pub use processes::routes;
 use processes::{dns_server, processes};
 

@@ -1,5 +1,7 @@
 //! Every complaint about a lab file: what, where, how to fix it.
 
+use rstest::rstest;
+
 use super::*;
 
 const GOOD: &str = r#"name = "small"
