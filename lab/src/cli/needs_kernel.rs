@@ -24,6 +24,10 @@ pub(super) enum Verb {
     Exec(Args),
     /// Open a shell in a pod of a lab that stays up (not in this build: needs Linux)
     Shell(Args),
+    /// Write the packets of pods to a file for Wireshark (not in this build: needs Linux)
+    Capture(Args),
+    /// Watch a pod on a terminal (not in this build: needs Linux)
+    Watch(Args),
     /// Show what a process in a pod says (not in this build: needs Linux)
     Logs(Args),
     /// Show what the rules of a pod have counted (not in this build: needs Linux)
@@ -49,6 +53,8 @@ pub(super) fn dispatch(verb: &Verb) -> Outcome {
     | Verb::Status(args)
     | Verb::Exec(args)
     | Verb::Shell(args)
+    | Verb::Capture(args)
+    | Verb::Watch(args)
     | Verb::Logs(args)
     | Verb::Counters(args)
     | Verb::Conntrack(args)

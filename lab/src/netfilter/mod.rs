@@ -27,7 +27,7 @@ pub use native::{
     transaction,
 };
 pub use nft_tables::{NftTable, nft_tables};
-pub use tables::{Ended, counters, edit, save, version};
+pub use tables::{Ended, counters, dump, edit, save, version};
 
 use crate::rules::{CounterSnapshot, RuleSet, Written};
 

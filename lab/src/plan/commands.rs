@@ -14,7 +14,10 @@ pub fn commands(plan: &Plan, holder: Holder) -> String {
         out: format!("# lab {}: to be run as root, by sh -e\n", plan.lab),
     };
     script.node(plan);
-    for pod in &plan.pods {
+    // One that is behind another needs that one first.
+    let (first, behind): (Vec<_>, Vec<_>) =
+        plan.pods.iter().partition(|it| it.link.behind.is_none());
+    for pod in first.into_iter().chain(behind) {
         script.pod(plan, pod, holder);
     }
     script.names(plan);
@@ -70,8 +73,8 @@ impl Script {
         self.line(&format!("ip netns add {ns}"));
         self.sysctls(&ns, &pod.sysctls);
         self.set_up(&ns, "lo", &pod.loopback);
-        self.link(&ns, link, &plan.node.bridge);
-        self.neighbours(&ns, &link.interface, &plan.neighbours);
+        self.link(plan, &ns, link);
+        self.neighbours(&ns, &link.interface, &link.neighbours);
         for gateway in &link.gateways {
             self.line(&format!(
                 "ip -n {ns} {} route add default via {gateway}",
@@ -97,25 +100,46 @@ impl Script {
         }
     }
 
-    /// A pod's veth pair, with its other end at the bridge.
-    fn link(&mut self, ns: &str, link: &LinkPlan, bridge: &str) {
-        let node = self.node.clone();
+    /// A pod's veth pair, with its other end at the bridge, or in the pod that it is behind.
+    fn link(&mut self, plan: &Plan, ns: &str, link: &LinkPlan) {
         let LinkPlan {
             interface,
             host_interface: host,
             ..
         } = link;
+        let relay = link.behind.as_ref();
+        let there = relay.map_or(self.node.clone(), |it| format!("{}-{}", plan.lab, it.pod));
+        let peer = relay.map_or(String::new(), |it| format!(" address {}", mac(it.mac)));
         let address = mac(link.mac);
         self.line(&format!(
-            "ip -n {ns} link add {interface} address {address} type veth peer name {host} netns {node}"
+            "ip -n {ns} link add {interface} address {address} type veth peer name {host}{peer} netns {there}"
         ));
         self.line(&format!(
             "ip -n {ns} link set {interface} arp off multicast off"
         ));
-        // A port of the bridge has no IPv6 of its own: what it would say of itself goes to the pod.
-        let silent = (format!("net/ipv6/conf/{host}/disable_ipv6"), "1".to_owned());
-        self.sysctls(&node, &[silent]);
-        self.line(&format!("ip -n {node} link set {host} master {bridge} up"));
+        match relay {
+            None => {
+                // A port of the bridge has no IPv6 of its own: what it would say of itself goes to the pod.
+                let silent = (format!("net/ipv6/conf/{host}/disable_ipv6"), "1".to_owned());
+                self.sysctls(&there, &[silent]);
+                let bridge = &plan.node.bridge;
+                self.line(&format!("ip -n {there} link set {host} master {bridge} up"));
+            }
+            Some(relay) => {
+                self.line(&format!(
+                    "ip -n {there} link set {host} arp off multicast off"
+                ));
+                self.sysctls(&there, &relay.sysctls);
+                self.set_up(&there, host, &relay.addresses);
+                self.neighbours(&there, host, &relay.neighbours);
+                for address in &relay.routes {
+                    let option = option(*address);
+                    self.line(&format!(
+                        "ip -n {there} {option} route add {address} dev {host}"
+                    ));
+                }
+            }
+        }
         self.set_up(ns, interface, &link.addresses);
     }
 

@@ -45,6 +45,8 @@ pub enum Request {
 /// A flow with its addresses settled.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Order {
+    /// Source address of somebody else that the sender takes; none leaves it to the kernel.
+    pub source: Option<std::net::IpAddr>,
     /// Name of the flow.
     pub flow: String,
     /// Family it runs over.

@@ -132,10 +132,13 @@ fn named(topology: &Topology, name: &str) -> Result<Flow, Failure> {
     topology.flow(name).cloned().ok_or_else(|| {
         let near = did_you_mean(name, names());
         let what = format!("lab `{}` has no flow `{name}`", topology.name);
-        Failure::new(Class::Input, what).hint(near.unwrap_or_else(|| {
-            let flows: Vec<&str> = names().collect();
-            format!("write FROM TO, or one of its flows: {}", flows.join(", "))
-        }))
+        let flows = || names().collect::<Vec<&str>>().join(", ");
+        Failure::new(Class::Input, what).hint(match std::path::Path::new(name).is_file() {
+            true => format!("it is a file: a flow recorded in it is shown by --from {name} FLOW"),
+            false => {
+                near.unwrap_or_else(|| format!("write FROM TO, or one of its flows: {}", flows()))
+            }
+        })
     })
 }
 

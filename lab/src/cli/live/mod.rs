@@ -1,5 +1,6 @@
 //! Labs that stay up: the verbs that bring them up, look at them, and take them down.
 
+mod capture;
 mod conntrack;
 mod counters;
 mod down;
@@ -14,6 +15,7 @@ mod send;
 mod shell;
 mod status;
 mod up;
+mod watch;
 
 use clap::Subcommand;
 
@@ -43,6 +45,10 @@ pub(super) enum Verb {
     Desk(shell::desk::Args),
     #[command(name = "__ask", hide = true)]
     Ask(shell::ask::Args),
+    /// Write the packets of pods to a file for Wireshark, each with the rules it met
+    Capture(capture::Args),
+    /// Watch a pod on a terminal: rules with moving counters, connections with their paths
+    Watch(watch::Args),
     /// Show what a process in a pod says, and what istio-init printed
     Logs(logs::Args),
     /// Show what the rules of a pod have counted, and what moved since the last look
@@ -72,6 +78,8 @@ pub(super) fn dispatch(verb: &Verb) -> Outcome {
         Verb::Shell(args) => shell::run(args),
         Verb::Desk(args) => shell::desk::run(args),
         Verb::Ask(args) => shell::ask::run(args),
+        Verb::Capture(args) => capture::run(args),
+        Verb::Watch(args) => watch::run(args),
         Verb::Logs(args) => logs::run(args),
         Verb::Counters(args) => counters::run(args),
         Verb::Conntrack(args) => conntrack::run(args),

@@ -137,7 +137,7 @@ fn compared(args: &Args) -> Result<Compared, Failure> {
     };
     let (of_a, of_b) = (next(a)?, next(b)?);
     let ran: Vec<(Ran, Ran)> = of_a.into_iter().zip(of_b).collect();
-    let comparison = compare(&a.subject, &b.subject, flows, &ran);
+    let comparison = compare(&a.subject, &b.subject, &stage, flows, &ran);
     let spots = blind_spots(&a.subject, &b.subject);
     let about = About {
         spots: &spots,
