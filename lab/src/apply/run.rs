@@ -11,7 +11,8 @@ use super::{
 };
 use crate::{
     failure::{Class, Failure},
-    net::Namespace,
+    istio::routes,
+    net::{Namespace, Netlink},
     netfilter::{self, Backend, Chosen, Ended, Holder},
     plan::Files,
     rules::{self, Difference, Family, OwnerNames, RuleSet, Table, Written},
@@ -44,8 +45,8 @@ pub(crate) fn run_inside(plan: ApplyPlan) -> Result<Report, Failure> {
     } else {
         let backend = plan.backend.settle()?;
         let tool = backend.backend;
-        let job = namespace.job(move |_| {
-            let rounds = rounds(tool, &plan, tally.as_ref())?;
+        let job = namespace.job(move |inside| {
+            let rounds = rounds(tool, &plan, tally.as_ref(), &inside.netlink)?;
             let held = match plan.detect {
                 true => held()?,
                 false => Vec::new(),
@@ -99,6 +100,7 @@ fn rounds(
     backend: Backend,
     plan: &ApplyPlan,
     tally: Option<&Tally>,
+    netlink: &Netlink,
 ) -> Result<Vec<Round>, Failure> {
     let mut pod = Pod {
         backend,
@@ -123,15 +125,47 @@ fn rounds(
             pod.backend = chosen.backend;
             pod.look()?;
         }
-        let ((found, steps), calls) = watched(tally, || pod.apply(plan, &meant))?;
+        let ((found, mut steps), calls) = watched(tally, || pod.apply(plan, &meant))?;
+        if steps.iter().all(|step| step.ok || step.tried) {
+            steps.extend(plan.routes.iter().map(|route| beside_rules(netlink, route)));
+        }
+        let mark_rules = match plan.routes.is_empty() {
+            true => None,
+            false => Some(netlink.mark_rules()?),
+        };
         let what = format!("apply {time} of {}", plan.times);
         rounds.push(Round {
             detected,
             calls,
+            mark_rules,
             ..pod.round(what, found, steps)
         });
     }
     Ok(rounds)
+}
+
+/// Istio goes on where the kernel says that it is there already.
+fn beside_rules(netlink: &Netlink, route: &routes::Step) -> Step {
+    let added = netlink.add_beside_rules(route);
+    Step {
+        command: route.to_string(),
+        status: match &added {
+            Ok(()) => "added".to_owned(),
+            Err(_) => "refused".to_owned(),
+        },
+        ok: added.is_ok(),
+        tried: true,
+        stderr: added.map_or_else(|error| with_causes(&error), |()| String::new()),
+        changes: Vec::new(),
+    }
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |it| it.source());
+    let words = std::iter::once(error)
+        .chain(causes)
+        .map(ToString::to_string);
+    words.collect::<Vec<_>>().join(": ")
 }
 
 fn parsed(texts: &Written, names: &OwnerNames) -> Result<BTreeMap<Family, RuleSet>, Failure> {
@@ -158,6 +192,7 @@ impl Pod {
             calls: None,
             found,
             steps,
+            mark_rules: None,
             rules: self.rules.values().map(RuleSet::len).sum(),
         }
     }

@@ -14,7 +14,7 @@ use crate::{
     },
     failure::{Class, Failure},
     interception::Interception,
-    istio::{self, Config, Release, Settings, Warning, nft},
+    istio::{self, Config, Release, Settings, Warning, nft, routes::Step},
     lab_file::FIRST_NAMED_ID,
     netfilter::BackendChoice,
     profiles::Rules,
@@ -152,6 +152,7 @@ fn plan(args: &Args) -> Result<ApplyPlan, Failure> {
         Some(source) => texts(source)?,
         None => Written::default(),
     };
+    let mut routes = Vec::new();
     let (before, meant, manner) = match &args.rules {
         Some(source) => {
             no_flags(args)?;
@@ -176,6 +177,11 @@ fn plan(args: &Args) -> Result<ApplyPlan, Failure> {
             let written = |release| rendered(&settings, &config, release);
             let over = args.over_istio.map(written).transpose()?;
             let manner = manner(&settings, release)?;
+            if !settings.cleanup_only && !settings.native_nftables {
+                // The address of lo is nothing that piles up.
+                let beside = istio::routes::sidecar(&config).into_iter();
+                routes.extend(beside.filter(|it| !matches!(it, Step::LoopbackAddress(_))));
+            }
             (over.unwrap_or(before), written(release)?, manner)
         }
     };
@@ -199,6 +205,7 @@ fn plan(args: &Args) -> Result<ApplyPlan, Failure> {
         proxy,
     });
     Ok(ApplyPlan {
+        routes,
         detect: args.detect,
         calls,
         backend: args.backend,
@@ -366,6 +373,9 @@ fn text(report: &Report, verbose: bool) -> String {
             out.push_str("  no command that changes anything\n");
         }
         let _ = writeln!(out, "  {} rules in the pod", round.rules);
+        if let Some(rules) = round.mark_rules {
+            let _ = writeln!(out, "  {rules} policy rules for a mark");
+        }
         if let Some(calls) = &round.calls {
             let _ = writeln!(out, "  calls meanwhile: {}", called(calls));
         }
