@@ -16,6 +16,7 @@ use crate::{
     traced::Tracing,
 };
 
+mod link;
 mod processes;
 
 pub use processes::routes;
@@ -42,7 +43,7 @@ pub struct Plan {
     pub files: Files,
     /// Pods.
     pub pods: Vec<PodPlan>,
-    /// Who has which address on the bridge: the node and every pod.
+    /// Who has which address on the bridge: the node and every pod. What is behind a pod is at that pod.
     pub neighbours: Vec<(IpAddr, Mac)>,
 }
 
@@ -128,6 +129,29 @@ pub struct LinkPlan {
     pub addresses: Vec<(IpAddr, u8)>,
     /// Default gateways, one per family.
     pub gateways: Vec<IpAddr>,
+    /// Who has which address behind the interface.
+    pub neighbours: Vec<(IpAddr, Mac)>,
+    /// What the other end is, where it is not a port of the node's bridge.
+    #[serde(default)]
+    pub behind: Option<RelayPlan>,
+}
+
+/// The other end of a link that leads to a pod, which forwards.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayPlan {
+    /// The pod.
+    pub pod: String,
+    /// Link layer address of the end there.
+    pub mac: Mac,
+    /// Addresses of the end there: the pod's own, each alone. A REDIRECT leads to an address of the interface that a
+    /// packet came in by (`nf_nat_redirect_ipv4` in net/netfilter/nf_nat_redirect.c).
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// Addresses that are routed to the link.
+    pub routes: Vec<IpAddr>,
+    /// Who has them.
+    pub neighbours: Vec<(IpAddr, Mac)>,
+    /// Sysctls of the pod, in path form: it forwards.
+    pub sysctls: Vec<(String, String)>,
 }
 
 /// A link layer address.
@@ -170,6 +194,9 @@ pub struct ProcessPlan {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+    /// Supplementary groups.
+    #[serde(default)]
+    pub groups: Vec<u32>,
     /// Keeps CAP_NET_ADMIN, which IP_TRANSPARENT and SO_MARK ask for.
     pub net_admin: bool,
     /// First line of its standard input.
@@ -196,10 +223,7 @@ pub fn plan(
         node: NodePlan {
             bridge: network.bridge.to_string(),
             mac: Mac::of(network.node.v4),
-            forwarding: own(&[
-                ("net/ipv4/ip_forward", "1"),
-                ("net/ipv6/conf/all/forwarding", "1"),
-            ]),
+            forwarding: own(FORWARDING),
             addresses: both(network.node),
             loopback: topology.dns.as_ref().map_or_else(Vec::new, |dns| {
                 vec![(dns.addr.v4.into(), 32), (dns.addr.v6.into(), 128)]
@@ -215,7 +239,7 @@ pub fn plan(
                 ("net/ipv6/icmp/ratelimit", "0"),
             ]),
         },
-        neighbours: neighbours(topology),
+        neighbours: link::neighbours(topology),
         files: Files {
             hosts: hosts(topology),
             resolv_conf: topology.dns.as_ref().map(resolv_conf),
@@ -227,13 +251,7 @@ pub fn plan(
             .iter()
             .map(|pod| PodPlan {
                 name: pod.name.clone(),
-                link: LinkPlan {
-                    interface: pod.interface.to_string(),
-                    host_interface: pod.host_interface.to_string(),
-                    mac: Mac::of(pod.addr.v4),
-                    addresses: both(pod.addr),
-                    gateways: vec![network.node.v4.into(), network.node.v6.into()],
-                },
+                link: link::link(topology, pod),
                 loopback: beside(&rules, pod).filter_map(loopback_address).collect(),
                 routes: beside(&rules, pod)
                     .filter(|step| loopback_address(step).is_none())
@@ -247,18 +265,6 @@ pub fn plan(
             .collect(),
         rules,
     }
-}
-
-fn neighbours(topology: &Topology) -> Vec<(IpAddr, Mac)> {
-    let pods = topology.pods.iter().map(|pod| pod.addr);
-    let all = pods.chain([topology.network.node]);
-    all.flat_map(|addr| {
-        [
-            (addr.v4.into(), Mac::of(addr.v4)),
-            (addr.v6.into(), Mac::of(addr.v4)),
-        ]
-    })
-    .collect()
 }
 
 /// What goes beside the rules in a pod.
@@ -291,6 +297,12 @@ fn sysctls(more: &[(&str, &str)]) -> Vec<(String, String)> {
     ];
     own(COMMON).into_iter().chain(own(more)).collect()
 }
+
+/// A machine that sends on what is not for it.
+const FORWARDING: &[(&str, &str)] = &[
+    ("net/ipv4/ip_forward", "1"),
+    ("net/ipv6/conf/all/forwarding", "1"),
+];
 
 /// Off in a new namespace: entries with counters and times, and events (2, the default of late kernels, would do).
 const CONNTRACK_SYSCTLS: &[(&str, &str)] = &[
@@ -347,5 +359,7 @@ fn group(names: &OwnerNames) -> Option<String> {
     (!more.is_empty()).then(|| format!("root:x:0:\nistio-proxy:x:1337:\n{more}"))
 }
 
+#[cfg(test)]
+mod link_tests;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! One HTTP GET over one connection of its own, logged from connect to close.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use crate::counted_io::{CountedIo, Traffic};
-use crate::dial::{Dial, Way};
+use crate::dial::{Dial, Source, Way};
 use crate::errno::errno_name;
 use crate::http_server::REQUEST_ID;
 use crate::log::Log;
@@ -39,6 +39,8 @@ pub(crate) struct Call {
     pub(crate) limit: Duration,
     /// Source port; none leaves it to the kernel.
     pub(crate) source_port: Option<u16>,
+    /// Source address of somebody else, with whatever port the kernel picks; it goes before `source_port`.
+    pub(crate) client: Option<IpAddr>,
 }
 
 /// A GET as it stands on the wire.
@@ -95,10 +97,13 @@ pub(crate) async fn get(log: &Log, call: Call) -> CallOutcome {
 /// Connects, and writes the connect record. The number of the connection in the log comes with its stream.
 pub(crate) async fn connect(log: &Log, call: &Call) -> Result<(u64, TcpStream), CallOutcome> {
     let conn = log.next_conn();
-    let way = Way {
+    let mut way = Way {
         mark: call.mark,
         ..Way::from_port(call.to, call.source_port)
     };
+    if let Some(client) = call.client {
+        way.source = Source::Client(SocketAddr::new(client, 0));
+    }
     let (stream, event) = Dial::<TcpStream>::start(way)
         .finish(call.parent, call.limit)
         .await;

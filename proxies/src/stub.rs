@@ -174,10 +174,12 @@ async fn obey(
             request_id,
             timeout_ms,
             source_port,
+            source,
             hold,
         } => {
             let call = Call {
                 source_port,
+                client: source,
                 parent: None,
                 to,
                 mark,

@@ -57,6 +57,10 @@ pub struct NameRecord {
 pub struct DnsProxy {
     /// Port it listens on, UDP and TCP, on 127.0.0.1 and ::1: 15053.
     pub port: u16,
+    /// Further addresses that it listens on, none of them unspecified: those that a REDIRECT leads to of what comes in from
+    /// a machine behind the pod (Istio's agent: `DNS_PROXY_ADDR`).
+    #[serde(default)]
+    pub also: Vec<IpAddr>,
     /// Names it answers itself.
     pub names: Vec<NameRecord>,
     /// Servers it asks for any other name, over the transport it was asked over and in the family it was asked in: one
@@ -69,8 +73,8 @@ pub struct DnsProxy {
 pub struct AppConfig {
     /// Service it belongs to, such as `reviews`.
     pub service: String,
-    /// Port it serves on, all addresses, IPv4 and IPv6.
-    pub port: u16,
+    /// Ports it serves on, all addresses, IPv4 and IPv6.
+    pub ports: Vec<u16>,
     /// Services it calls, in order, for every request but `/health`.
     pub calls: Vec<AppCall>,
 }
@@ -177,6 +181,9 @@ pub enum Command {
         /// Source port; none leaves it to the kernel.
         #[serde(default)]
         source_port: Option<u16>,
+        /// Source address of somebody else, as a proxy takes a client's (IP_TRANSPARENT); needs CAP_NET_ADMIN.
+        #[serde(default)]
+        source: Option<IpAddr>,
         /// Name under which the connection stays open after the answer; without it the connection is closed.
         #[serde(default)]
         hold: Option<String>,

@@ -17,7 +17,7 @@ fn an_app_that_can_not_bind_its_port_is_named_with_its_last_words(mut bookinfo_f
     let pods = bookinfo_file.topology.pods.iter_mut();
     let details = pods.filter(|pod| pod.name == "details-v1");
     for app in details.filter_map(|pod| pod.app.as_mut()) {
-        app.port = 15006;
+        app.ports = vec![15006];
     }
     let failure = Lab::up(bookinfo_file, Options::default()).expect_err("one of the two can't");
     assert_eq!(failure.class, Class::State);

@@ -13,7 +13,9 @@ use hoplab::{
     rules::{self, Family, Table},
 };
 use hoplab_proxies::record::Role;
-use hoplab_scenarios::{Backend, Lab, bookinfo, outer_pid, status_field};
+use hoplab_scenarios::{
+    Backend, Lab, Options, bookinfo, outer_pid, status_field, up, with_pod_setting,
+};
 use nix::sched::{CloneFlags, setns};
 use rstest::rstest;
 
@@ -57,6 +59,16 @@ fn a_process_is_an_ordinary_user_without_any_privilege(
         assert_eq!(field(set), "0000000000000000", "{set}");
     }
     assert_eq!(field("NoNewPrivs"), "1");
+}
+
+/// What a scenario on owner matches relies on: that the group is there, and only beside the others.
+#[test]
+fn a_proxy_has_the_supplementary_groups_that_its_pod_names() {
+    let file = with_pod_setting("details-v1", "proxy_groups = [2000, 1337]");
+    let lab = up(file, Options::default());
+    let pid = outer_pid(&lab, process(&lab, "details-v1", Role::Proxy).pid);
+    assert_eq!(status_field(pid, "Groups").as_deref(), Some("1337 2000"));
+    assert_eq!(status_field(pid, "Gid"), Some(["1337"; 4].join("\t")));
 }
 
 #[rstest]

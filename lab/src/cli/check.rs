@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use super::{Outcome, lab_files, stdout::say};
+use super::{Outcome, lab_files, stdout::say, times};
 use crate::{
     LabFile,
     failure::{Class, Failure},
@@ -71,11 +71,11 @@ fn checked(name: &str) -> Result<String, Failure> {
         return Err(Failure::new(Class::Input, what).hint(hint));
     }
     Ok(format!(
-        "good: {} pods, {} flows, {} steps, {} variants, over {}",
-        topology.pods.len(),
-        topology.flows.len(),
-        topology.steps.len(),
-        topology.variants.len(),
+        "good: {}, {}, {}, {}, over {}",
+        times(topology.pods.len(), "pod"),
+        times(topology.flows.len(), "flow"),
+        times(topology.steps.len(), "step"),
+        times(topology.variants.len(), "variant"),
         families.join(" and ")
     ))
 }

@@ -74,6 +74,7 @@ impl Probe {
         let plan = ProcessPlan {
             uid,
             gid,
+            groups: Vec::new(),
             net_admin: false,
             config: StubConfig {
                 pod: namespace.name().into(),
@@ -109,6 +110,7 @@ impl Probe {
     pub fn connect(&mut self, to: SocketAddr) {
         let call = Command::Call {
             source_port: None,
+            source: None,
             hold: None,
             id: 0,
             to,

@@ -95,7 +95,7 @@ impl Case<'_> {
             claims[0]
                 .checks
                 .extend(model_on_answer(&of_file, &predicted));
-            claims.extend(self.seen_claims(flow, &legs, &ends));
+            claims.extend(self.seen_claims(flow, &legs, &ends, window));
         }
         let stays_open = flow.connection.hold.is_some();
         let of_legs = matching

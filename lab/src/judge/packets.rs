@@ -86,8 +86,10 @@ impl Way {
         let hooks =
             hooks.map(|(place, (_, (_, to)))| (to, if place == 0 { behind } else { later }));
         let left = self.left.iter_mut().map(|(_, to)| (to, later));
-        for (to, port) in hooks.chain(left).filter(|(to, _)| to.port() == ANY_PORT) {
-            to.set_port(port.unwrap_or(ANY_PORT));
+        // A port that the flow names stands there already.
+        let of_opener = |to: &SocketAddr| to.port() == ANY_PORT || Some(to.port()) == own;
+        for (to, port) in hooks.chain(left).filter(|(to, _)| of_opener(to)) {
+            to.set_port(port.unwrap_or(to.port()));
         }
         self
     }

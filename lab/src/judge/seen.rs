@@ -9,17 +9,27 @@ use std::{
 
 use hoplab_proxies::record::{CloseOutcome, Role};
 
-use super::{Case, Check, Claim, Witness, connections::End};
+use super::{
+    Case, Check, Claim, Witness,
+    connections::{Accepted, End},
+};
 use crate::{
+    evidence::Window,
     interception::INBOUND_SOURCE,
     predict::{Leg, LegEnd, Listener},
     rules::Family,
-    topology::{Answer, Flow, Place, ProcessRole, SeenSource, Sender, Target, Way},
+    topology::{Answer, Flow, Place, ProcessRole, SeenPort, SeenSource, Sender, Target, Way},
 };
 
 impl Case<'_> {
     /// One claim for each expectation.
-    pub(super) fn seen_claims(&self, flow: &Flow, legs: &[Leg], ends: &[End]) -> Vec<Claim> {
+    pub(super) fn seen_claims(
+        &self,
+        flow: &Flow,
+        legs: &[Leg],
+        ends: &[End],
+        window: &Window,
+    ) -> Vec<Claim> {
         let chain = chain(flow, ends);
         let first = chain.first().copied();
         let last = chain.last().copied();
@@ -63,6 +73,9 @@ impl Case<'_> {
                 Some(wanted) => claims.push(claim(text, wanted, had, model)),
                 None => claims.push(Claim::new(text, vec![no_such_address()])),
             }
+        }
+        if let Some(wanted) = seen.source_port {
+            claims.push(port_claim(wanted, sender_end(flow, ends), first, window));
         }
         if flow.answer == Answer::Loop {
             claims.push(loop_claim(legs, ends));
@@ -135,18 +148,60 @@ fn claim<T: PartialEq + Display>(
     Claim::new(text, vec![log, model])
 }
 
-/// Who accepted the sender's connection, then who accepted the one opened for it, up to an app or a DNS server.
-fn chain<'e>(flow: &Flow, ends: &'e [End]) -> Vec<&'e End> {
+/// What became of the sender's port, by the log of who took the connection and by that pod's conntrack. The model has no
+/// say: it knows no other connections.
+fn port_claim(
+    wanted: SeenPort,
+    sender: Option<&End>,
+    taker: Option<&End>,
+    window: &Window,
+) -> Claim {
+    let text = format!("the source port is {wanted}");
+    let opened = sender.and_then(|it| it.opened());
+    let Some((opened, local)) = opened.and_then(|it| Some((it, it.local()?))) else {
+        let missing = Check::missing(Witness::Answer, "the log of the sender's connection");
+        return Claim::new(text, vec![missing]);
+    };
+    let Some((taker, accepted)) = taker.and_then(|it| Some((it, it.accepted()?))) else {
+        let missing = Check::missing(Witness::Answer, "the log of who took the connection");
+        return Claim::new(text, vec![missing]);
+    };
+    let became = |port: u16| match port == local.port() {
+        true => SeenPort::Kept,
+        false => SeenPort::Changed,
+    };
+    let log = Check::equal(taker.witness(), "", &wanted, &became(accepted.peer.port()));
+    let witness = Witness::Conntrack {
+        pod: taker.pod.clone(),
+    };
+    let entries = window.conntrack.get(&taker.pod).into_iter().flatten();
+    let mut of_flow = entries
+        .filter(|it| (it.original.src, it.original.dst) == (local, opened.remote))
+        .map(|it| it.reply.dst.port());
+    let conntrack = match of_flow.next() {
+        Some(port) => Check::equal(witness, "", &wanted, &became(port)),
+        None => Check::missing(witness, format!("an entry from {local}")),
+    };
+    Claim::new(text, vec![log, conntrack])
+}
+
+/// The sender's end of the connection that it opened first.
+fn sender_end<'e>(flow: &Flow, ends: &'e [End]) -> Option<&'e End> {
     let role = match flow.from.sender {
         Sender::App => Role::App,
         Sender::Proxy => Role::Proxy,
         Sender::As { .. } => Role::Probe,
     };
     let pod = flow.from.pod.as_deref().unwrap_or("node");
-    let mut opener = ends.iter().find(|end| {
+    ends.iter().find(|end| {
         let opened = end.opened().filter(|it| it.parent.is_none());
         opened.is_some() && end.role == role && end.pod == pod
-    });
+    })
+}
+
+/// Who accepted the sender's connection, then who accepted the one opened for it, up to an app or a DNS server.
+fn chain<'e>(flow: &Flow, ends: &'e [End]) -> Vec<&'e End> {
+    let mut opener = sender_end(flow, ends);
     let mut found = Vec::new();
     while let Some(accepter) = opener.and_then(|it| accepter_of(it, ends)) {
         found.push(accepter);
@@ -162,13 +217,20 @@ fn chain<'e>(flow: &Flow, ends: &'e [End]) -> Vec<&'e End> {
     found
 }
 
+/// By the opener's address; where conntrack gave the connection another port, by where it was meant to go.
 fn accepter_of<'e>(opener: &End, ends: &'e [End]) -> Option<&'e End> {
-    let local = opener.opened()?.local()?;
+    let opened = opener.opened()?;
+    let local = opened.local()?;
     // Addresses on lo are every pod's own.
     let on_lo = local.ip().is_loopback() || INBOUND_SOURCE.contains(&local.ip());
-    ends.iter().find(|end| {
-        let here = !on_lo || end.pod == opener.pod;
-        here && end.accepted().is_some_and(|it| it.peer == local)
+    let find = |is: &dyn Fn(&Accepted) -> bool| {
+        ends.iter().find(|end| {
+            let here = !on_lo || end.pod == opener.pod;
+            here && end.accepted().is_some_and(is)
+        })
+    };
+    find(&|it| it.peer == local).or_else(|| {
+        find(&|it| it.peer.ip() == local.ip() && it.original_dst.addr() == Some(opened.remote))
     })
 }
 

@@ -123,7 +123,12 @@ impl<'a> Traces<'a> {
                 to,
                 back: crossing.map_or(to, |it| it.answers_from),
             };
-            found.push(of_pod.take(pod, &beginning, known.entries[at], known.apart[at]));
+            found.push(of_pod.take(
+                pod,
+                &beginning,
+                of(&known.entries, at),
+                of(&known.apart, at),
+            ));
         }
         found
     }
@@ -138,6 +143,11 @@ impl<'a> Traces<'a> {
         });
         pods.filter(|(_, rest)| !rest.is_empty()).collect()
     }
+}
+
+/// conntrack is asked in the first two pods that a leg touches; a third one has no rules.
+fn of<'e>(entries: &[Option<&'e ConntrackEntry>; 2], at: usize) -> Option<&'e ConntrackEntry> {
+    entries.get(at).copied().flatten()
 }
 
 impl<'a> OfPod<'a> {
@@ -211,7 +221,7 @@ impl Beginning {
     }
 }
 
-/// The pods a leg touches, the opener's first, with the rules it meets there.
+/// The pods a leg touches, the opener's first and the one where it ends last, with the rules it meets there.
 pub(super) fn pods_of(leg: &Leg) -> Vec<(&str, Option<&Crossing>)> {
     let mut pods = vec![(leg.opener.pod.as_str(), leg.near.as_ref())];
     let far = match &leg.far {
@@ -219,6 +229,14 @@ pub(super) fn pods_of(leg: &Leg) -> Vec<(&str, Option<&Crossing>)> {
         None => leg.end.pod().map(|pod| (pod, None)),
     };
     pods.extend(far.filter(|(pod, _)| *pod != leg.opener.pod));
+    // Forwarded by a pod, it ends in another one.
+    if let Some(end) = leg
+        .end
+        .pod()
+        .filter(|end| pods.iter().all(|(pod, _)| pod != end))
+    {
+        pods.push((end, None));
+    }
     pods
 }
 

@@ -29,7 +29,10 @@ pub(super) fn order(
         Target::Localhost { .. } | Target::Dns | Target::Address(_) => "localhost",
     };
     let to = SocketAddr::new(ip.unwrap_or(localhost(family)), flow.to.port());
+    let client = flow.connection.source.as_ref();
+    let client = client.and_then(|it| topology.pod(it));
     Order {
+        source: client.map(|pod| pod.addr.of(family)),
         flow: flow.name.clone(),
         family,
         pod: flow.from.pod.clone(),

@@ -11,9 +11,10 @@ use super::packet::Packet;
 use super::passage::{Passage, pass_known};
 use super::traversal::Outcome;
 use crate::rules::Hook;
-use crate::rules::{AddressKind, Family, MarkValue, PortRange, RuleId, RuleSet, Table};
+use crate::rules::{AddressKind, CtState, Family, MarkValue, PortRange, RuleId, RuleSet, Table};
 
-/// What the routes of the machine are made from: loopback, and one interface to everywhere else.
+/// What the routes of the machine are made from: loopback, interfaces with single addresses behind them, and one interface
+/// to everywhere else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
     /// The interface: `eth0`.
@@ -23,15 +24,21 @@ pub struct Host {
     /// Marks whose packets a routing rule sends to this machine, wherever they go: `ip rule fwmark MARK lookup T` with
     /// `local default dev lo` in table T, as Istio adds them. `None` when it is not known what is routed by mark.
     pub local_marks: Option<Vec<MarkValue>>,
+    /// Addresses behind other interfaces, each with its interface.
+    pub behind: Vec<(IpAddr, String)>,
+    /// Whether the kernel tracks connections here, see [`super::needs_conntrack`].
+    pub conntrack: bool,
 }
 
 impl Host {
-    /// A machine with one address; what it routes by mark is not known.
+    /// A machine with one address that tracks connections; what it routes by mark is not known.
     pub fn new(interface: impl Into<String>, address: IpAddr) -> Self {
         Self {
             interface: interface.into(),
             address,
             local_marks: None,
+            behind: Vec::new(),
+            conntrack: true,
         }
     }
 
@@ -68,7 +75,13 @@ impl Host {
     /// See [`Host::delivers`].
     pub fn route(&self, address: IpAddr, mark: u32) -> Result<String, String> {
         let here = self.delivers(address, mark)?;
-        Ok(if here { "lo" } else { &self.interface }.to_owned())
+        let behind = self.behind.iter().find(|(known, _)| *known == address);
+        Ok(match behind {
+            _ if here => "lo",
+            Some((_, interface)) => interface,
+            None => &self.interface,
+        }
+        .to_owned())
     }
 }
 
@@ -122,6 +135,13 @@ pub fn journey(rules: &RuleSet, host: &Host, packet: Packet) -> Journey {
 }
 
 pub(super) fn along(rules: &RuleSet, host: &Host, packet: Packet, known: Option<Known>) -> Journey {
+    let packet = match host.conntrack {
+        true => packet,
+        false => Packet {
+            state: CtState::Untracked,
+            ..packet
+        },
+    };
     let mut way = Way {
         known,
         rules,

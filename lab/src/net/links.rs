@@ -11,6 +11,7 @@ use netlink_packet_route::{
     address::{AddressAttribute, AddressFlags},
     link::{InfoVeth, LinkAttribute, LinkMessage, State},
     neighbour::NeighbourState,
+    route::RouteScope,
 };
 use rtnetlink::{
     Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
@@ -106,6 +107,30 @@ impl Netlink {
     ) -> Result<(), NetError> {
         let mut far = LinkMessage::default();
         far.attributes.push(LinkAttribute::IfName(peer.to_string()));
+        self.add_pair((name, mac), (peer, far), peer_ns)
+    }
+
+    /// The same with a peer as silent, for two ends with addresses.
+    ///
+    /// # Errors
+    /// The kernel refuses it, as when a name is taken.
+    pub fn add_silent_veth(
+        &self,
+        (name, mac): (&str, Mac),
+        (peer, peer_mac): (&str, Mac),
+        peer_ns: BorrowedFd<'_>,
+    ) -> Result<(), NetError> {
+        let far = LinkMessageBuilder::<LinkUnspec>::new().name(peer);
+        let far = far.address(peer_mac.0.to_vec()).arp(false).multicast(false);
+        self.add_pair((name, mac), (peer, far.build()), peer_ns)
+    }
+
+    fn add_pair(
+        &self,
+        (name, mac): (&str, Mac),
+        (peer, mut far): (&str, LinkMessage),
+        peer_ns: BorrowedFd<'_>,
+    ) -> Result<(), NetError> {
         far.attributes
             .push(LinkAttribute::NetNsFd(peer_ns.as_raw_fd()));
         let near = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(
@@ -200,6 +225,32 @@ impl Netlink {
                 .execute()
                 .await
                 .map_err(refused(format!("add the default route via {gateway}")))
+        })
+    }
+}
+
+impl Netlink {
+    /// Routes one address to a link.
+    ///
+    /// # Errors
+    /// No such link, or the kernel refuses.
+    pub fn add_route_to(&self, address: IpAddr, link: &str) -> Result<(), NetError> {
+        self.runtime.block_on(async {
+            let index = index_of(&self.handle, link).await?;
+            let route = match address {
+                IpAddr::V4(address) => RouteMessageBuilder::<Ipv4Addr>::new()
+                    .destination_prefix(address, 32)
+                    .scope(RouteScope::Link)
+                    .output_interface(index)
+                    .build(),
+                IpAddr::V6(address) => RouteMessageBuilder::<Ipv6Addr>::new()
+                    .destination_prefix(address, 128)
+                    .output_interface(index)
+                    .build(),
+            };
+            let routes = self.handle.route();
+            let added = routes.add(route).execute().await;
+            added.map_err(refused(format!("route {address} to {link}")))
         })
     }
 }

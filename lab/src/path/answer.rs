@@ -29,7 +29,10 @@ impl<'a> Walk<'a> {
             .map(|(_, it)| (it.owner.uid, it.owner.gid));
         let mut back = Vec::new();
         if let Some(far) = far {
-            back.push(self.answer(observed, far, accepted, true));
+            // A pod that forwards gets the answer from elsewhere.
+            let accepter = observed.accepted.map(|(end, _)| end.pod.as_str());
+            let made = accepter.is_none_or(|it| it == far.pod.name);
+            back.push(self.answer(observed, far, accepted, made));
         }
         if let Some(near) = near {
             back.push(self.answer(observed, near, accepted, !elsewhere));
@@ -73,7 +76,7 @@ impl<'a> Walk<'a> {
         };
         let packet = match made {
             true => packet,
-            false => packet.coming_in(pod.interface.as_str()),
+            false => packet.coming_in(&self.world.comes_in_by(pod, from.ip())),
         };
         let rules = self.world.rules_of(Some(pod));
         let known = model::Known {

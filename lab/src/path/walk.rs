@@ -53,24 +53,24 @@ impl<'a> Walk<'a> {
         // Where the model has lost it, the log of the one that accepted it goes on.
         let accepted_in = observed.accepted.map(|(end, _)| end.pod.as_str());
         let far_pod = match to {
-            Some((true, to)) => topology.pod_at(to.ip()),
+            Some((true, to)) => topology.next_hop(here, to.ip()),
             Some((false, _)) => None,
-            None => accepted_in.and_then(|it| topology.pod(it)),
+            None => accepted_in.and_then(|it| {
+                let pod = topology.pod(it)?;
+                Some((pod, pod.interface.to_string()))
+            }),
         };
         let far_pod =
-            far_pod.filter(|pod| Some(pod.name.as_str()) != here.map(|it| it.name.as_str()));
-        let far = far_pod.and_then(|pod| {
+            far_pod.filter(|(pod, _)| Some(pod.name.as_str()) != here.map(|it| it.name.as_str()));
+        let leaves = far_pod.is_some();
+        let far = far_pod.and_then(|(pod, interface)| {
             let packet = Packet {
                 dst: to.map_or(first.dst, |(_, to)| to),
                 owner: None,
                 mark: 0,
                 ..first.clone()
             };
-            self.crossing(
-                Some(pod),
-                packet.coming_in(pod.interface.as_str()),
-                observed,
-            )
+            self.crossing(Some(pod), packet.coming_in(interface.as_str()), observed)
         });
         if let Some(far) = &far {
             there.push(Stretch {
@@ -97,7 +97,7 @@ impl<'a> Walk<'a> {
         let back = match answered {
             true => {
                 // The node, or what lies beyond it, answers as well.
-                let elsewhere = far_pod.is_some() || to.is_some_and(|(leaves, _)| leaves);
+                let elsewhere = leaves || to.is_some_and(|(leaves, _)| leaves);
                 self.back(observed, near.as_ref(), far.as_ref(), elsewhere)
             }
             false => Vec::new(),

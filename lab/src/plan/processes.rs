@@ -35,6 +35,7 @@ pub(super) fn dns_server(topology: &Topology, dns: &Dns) -> ProcessPlan {
     ProcessPlan {
         uid: DNS_OWNER,
         gid: DNS_OWNER,
+        groups: Vec::new(),
         net_admin: false,
         config: StubConfig {
             pod: NODE.to_owned(),
@@ -76,22 +77,24 @@ pub(super) fn processes(
         ProcessPlan {
             uid,
             gid,
+            groups: pod.proxy_groups.clone(),
             net_admin: pod.is_sidecar() && interception.keeps_client().is_some(),
             config: StubConfig {
                 pod: pod.name.clone(),
-                part: Part::Proxy(proxy_config(topology, interception, proxy)),
+                part: Part::Proxy(proxy_config(topology, interception, pod, proxy)),
             },
         }
     });
     let app = pod.app.as_ref().map(|app| ProcessPlan {
         uid: app.uid,
         gid: app.gid,
+        groups: Vec::new(),
         net_admin: false,
         config: StubConfig {
             pod: pod.name.clone(),
             part: Part::App(AppConfig {
                 service: service_of(topology, pod),
-                port: app.port,
+                ports: app.ports.clone(),
                 calls: app
                     .calls
                     .iter()
@@ -117,9 +120,18 @@ fn service_of(topology: &Topology, pod: &Pod) -> String {
         .map_or_else(|| pod.name.clone(), |s| s.name.clone())
 }
 
-fn proxy_config(topology: &Topology, interception: &Interception, proxy: &Proxy) -> ProxyConfig {
+fn proxy_config(
+    topology: &Topology,
+    interception: &Interception,
+    pod: &Pod,
+    proxy: &Proxy,
+) -> ProxyConfig {
     let dns = interception.dns.map(|port| DnsProxy {
         port,
+        also: match pod.relays {
+            true => vec![pod.addr.v4.into(), pod.addr.v6.into()],
+            false => Vec::new(),
+        },
         names: service_records(topology).collect(),
         upstream: topology.dns.as_ref().map(servers).unwrap_or_default(),
     });

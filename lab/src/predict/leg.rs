@@ -21,7 +21,8 @@ pub struct Leg {
     pub seen_from: IpAddr,
     /// What the rules of the opener's pod do to it; none where the pod has none.
     pub near: Option<Crossing>,
-    /// What the rules of the destination's pod do to it; none where that is the same pod, or has none.
+    /// What the rules of the destination's pod do to it, or of the one that it is forwarded by; none where that is the same
+    /// pod, or has none.
     pub far: Option<Crossing>,
     /// Where it ends.
     pub end: LegEnd,

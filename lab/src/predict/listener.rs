@@ -68,13 +68,19 @@ fn listener_of_running(
 ) -> Option<Listener> {
     let (port, loopback) = (at.port(), at.ip().is_loopback());
     let sidecar = pod.is_sidecar();
-    if sidecar && loopback && interception.dns == Some(port) {
+    // The proxy listens for those behind the pod at its address, too.
+    let for_dns = loopback || (pod.relays && pod.addr.contains(at.ip()));
+    if sidecar && for_dns && interception.dns == Some(port) {
         return Some(Listener::DnsProxy);
     }
     if transport == Transport::Udp {
         return None;
     }
-    if pod.app.as_ref().is_some_and(|app| app.port == port) {
+    if pod
+        .app
+        .as_ref()
+        .is_some_and(|app| app.ports.contains(&port))
+    {
         return Some(Listener::App);
     }
     match pod.proxy.as_ref()? {

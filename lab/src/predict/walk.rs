@@ -79,7 +79,7 @@ impl Walk<'_> {
         let name = flow.from.pod.as_deref();
         let pod = name.and_then(|p| self.world.topology.pod(p));
         let (role, owner) = match flow.from.sender {
-            Sender::As { uid, gid } => (Role::Probe, (uid, gid)),
+            Sender::As { uid, gid, .. } => (Role::Probe, (uid, gid)),
             Sender::App => {
                 let app = pod.and_then(|p| p.app.as_ref());
                 (Role::App, app.map_or((0, 0), |a| (a.uid, a.gid)))
@@ -89,7 +89,16 @@ impl Walk<'_> {
                 pod.map_or((0, 0), |p| self.world.proxy_owner(p)),
             ),
         };
-        self.opener(name.unwrap_or(NODE), role, owner, remote)
+        let opener = self.opener(name.unwrap_or(NODE), role, owner, remote);
+        let client = flow.connection.source.as_ref();
+        match client.and_then(|it| self.world.topology.pod(it)) {
+            None => opener,
+            Some(client) => Opener {
+                source: client.addr.of(self.world.family()),
+                bound: true,
+                ..opener
+            },
+        }
     }
 
     /// The kernel takes a loopback source for a loopback destination, else the interface's address.
@@ -137,9 +146,8 @@ impl Walk<'_> {
                 self.at_node(call.remote, call.transport)
             }
             JourneyEnd::Delivered { at, .. } => self.arrive(here, &near, *at, call),
-            JourneyEnd::Sent { to } if world.is_node(to.ip()) => self.at_node(*to, call.transport),
-            JourneyEnd::Sent { to } => match world.topology.pod_at(to.ip()) {
-                Some(pod) => {
+            JourneyEnd::Sent { to } => match world.topology.next_hop(here, to.ip()) {
+                Some((pod, interface)) => {
                     seen_from = world.seen_from(&call.opener, call.transport, pod);
                     let packet = Packet {
                         src: SocketAddr::new(seen_from, first.src.port()),
@@ -148,7 +156,7 @@ impl Walk<'_> {
                         mark: 0,
                         ..first.clone()
                     }
-                    .coming_in(pod.interface.as_str());
+                    .coming_in(interface.as_str());
                     let way = journey(
                         world.rules_of(Some(pod)),
                         &world.host(Some(pod)),
@@ -156,11 +164,13 @@ impl Walk<'_> {
                     );
                     let end = match &way.end {
                         JourneyEnd::Delivered { at, .. } => self.arrive(Some(pod), &way, *at, call),
+                        JourneyEnd::Sent { to } if pod.relays => self.beyond(pod, &way, *to, call),
                         other => unknown(other),
                     };
                     far = Some((pod, packet, way));
                     end
                 }
+                None if world.is_node(to.ip()) => self.at_node(*to, call.transport),
                 None => LegEnd::Unreachable,
             },
             other => unknown(other),
@@ -182,7 +192,8 @@ impl Walk<'_> {
             leg.near = Some(crossing);
         }
         if let Some((pod, packet, way)) = far.filter(|(pod, ..)| pod.is_sidecar()) {
-            leg.far = Some(self.crossing(&leg, pod, packet, way, true));
+            let answers_here = leg.end.pod() == Some(&pod.name);
+            leg.far = Some(self.crossing(&leg, pod, packet, way, answers_here));
         }
         Self::settle(&mut leg, call.source_port.unwrap_or(ANY_PORT));
         leg
@@ -237,7 +248,10 @@ impl Walk<'_> {
             mark: 0,
             ..established(first.clone())
         };
-        let comes_in = |packet: Packet| packet.coming_in(pod.interface.as_str());
+        let comes_in = |packet: Packet| {
+            let interface = world.comes_in_by(pod, packet.src.ip());
+            packet.coming_in(&interface)
+        };
         let next = established(first.clone());
         let (answer, answers, later) = match (&leg.end, answers_here) {
             // The first packet is sent again until the word arrives: the node says it only so often (`ip_error` in
@@ -308,7 +322,7 @@ impl Walk<'_> {
     /// A connection whose answers are lost is none; what happens then, the prediction does not know.
     fn settle(leg: &mut Leg, port: u16) {
         let opener = SocketAddr::new(leg.opener.source, port);
-        let seen = SocketAddr::new(leg.seen_from, ANY_PORT);
+        let seen = SocketAddr::new(leg.seen_from, port);
         let far = leg.far.as_ref().and_then(|it| it.lost(seen, true));
         let near = || leg.near.as_ref().and_then(|it| it.lost(opener, false));
         if let Some(why) = far.or_else(near) {
@@ -354,6 +368,21 @@ impl Walk<'_> {
             port: at.port(),
             local,
             original_dst: told.then_some(call.remote),
+        }
+    }
+
+    /// Where a pod that forwards sends it on to.
+    fn beyond(&self, from: &Pod, way: &Journey, to: SocketAddr, call: &Call) -> LegEnd {
+        match self.world.topology.next_hop(Some(from), to.ip()) {
+            None if self.world.is_node(to.ip()) => self.at_node(to, call.transport),
+            None => LegEnd::Unreachable,
+            Some((pod, _)) if pod.is_sidecar() => LegEnd::Unknown {
+                why: format!(
+                    "{} sends it on to {}, and only one pod with rules is followed",
+                    from.name, pod.name
+                ),
+            },
+            Some((pod, _)) => self.arrive(Some(pod), way, to, call),
         }
     }
 

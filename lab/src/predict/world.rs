@@ -90,10 +90,25 @@ impl<'a> World<'a> {
             true => self.interception.local_marks(),
             false => Vec::new(),
         };
+        let behind = pod
+            .into_iter()
+            .flat_map(|pod| self.topology.behind(&pod.name));
+        let behind = behind.map(|it| (it.addr.of(self.family()), it.host_interface.to_string()));
         Host {
             local_marks: Some(local_marks),
+            behind: behind.collect(),
             ..Host::new(interface, addr.of(self.family()))
         }
+    }
+
+    /// The interface of a pod that packets from another machine come in by.
+    pub(crate) fn comes_in_by(&self, pod: &Pod, from: IpAddr) -> String {
+        let by = self.host(Some(pod)).behind.into_iter();
+        let by = by
+            .filter(|(address, _)| *address == from)
+            .map(|(_, it)| it)
+            .next();
+        by.unwrap_or_else(|| pod.interface.to_string())
     }
 
     /// User and group of a pod's proxy: a sidecar's is that of the interception, where it says so.

@@ -11,6 +11,7 @@ mod ports;
 mod run;
 mod scene;
 mod sockets;
+mod stray;
 mod told;
 
 use std::{

@@ -8,22 +8,23 @@ use nix::{
     unistd::{Gid, Uid, setgroups, setresgid, setresuid},
 };
 
-/// Group, then user, then no way back: no supplementary groups, no_new_privs, and no capabilities but CAP_NET_ADMIN
-/// where it is asked for.
+/// Groups, then user, then no way back: no supplementary groups but those given, no_new_privs, and no capabilities but
+/// CAP_NET_ADMIN where it is asked for.
 ///
 /// Must come before the first socket: `-m owner` compares the ids a socket was created with.
 ///
 /// # Errors
 /// An id that is not mapped (EINVAL), or no right to change ids.
-pub(crate) fn become_user(uid: u32, gid: u32, net_admin: bool) -> io::Result<()> {
-    if uid == 0 && gid == 0 && !net_admin {
+pub(crate) fn become_user(uid: u32, gid: u32, groups: &[u32], net_admin: bool) -> io::Result<()> {
+    if uid == 0 && gid == 0 && groups.is_empty() && !net_admin {
         // The node's own probes, as the kubelet's: root of the lab, as it is.
         return Ok(());
     }
     // SAFETY: prctl with integer arguments only.
     let prctl =
         |option: i32, value: u64| unsafe { Errno::result(libc::prctl(option, value, 0, 0, 0)) };
-    setgroups(&[])?;
+    let groups: Vec<Gid> = groups.iter().copied().map(Gid::from_raw).collect();
+    setgroups(&groups)?;
     setresgid(Gid::from_raw(gid), Gid::from_raw(gid), Gid::from_raw(gid))?;
     let uid = Uid::from_raw(uid);
     if net_admin {

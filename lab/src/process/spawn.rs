@@ -91,10 +91,13 @@ pub fn spawn(plan: &ProcessPlan, stub: Stub, reports: &Sink) -> Result<Input, Pr
         source,
     };
     let role = role_of(&plan.config.part).name();
+    let groups = std::iter::once(&plan.gid).chain(&plan.groups);
+    let groups: Vec<String> = groups.map(u32::to_string).collect();
+    let groups = groups.join("+");
     let mut child = Command::new("/proc/self/exe")
         .arg0(format!("hoplab-{role}"))
         .args([STUB_ARG, role, &plan.config.pod])
-        .args([plan.uid.to_string(), plan.gid.to_string()])
+        .args([plan.uid.to_string(), groups])
         .args(plan.net_admin.then_some(NET_ADMIN_ARG))
         .current_dir("/")
         .stdin(Stdio::piped())

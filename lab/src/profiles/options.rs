@@ -37,9 +37,11 @@ pub fn with_options(
     }
 }
 
-/// Flags with their values: `--name value`, `--name=value`, and switches alone.
+/// Flags with their values: `--name value`, `--name=value`, and switches alone. A flag gets all its values at once, as the
+/// command line gives them.
 fn configuration<C: Configuration>(options: &[String]) -> Result<C, String> {
     let mut config = C::default();
+    let mut given: Vec<(&crate::mesh::Flag<C>, Vec<&str>)> = Vec::new();
     let mut words = options.iter().map(String::as_str);
     while let Some(word) = words.next() {
         let (name, value) = match word.split_once('=') {
@@ -61,7 +63,13 @@ fn configuration<C: Configuration>(options: &[String]) -> Result<C, String> {
                 .next()
                 .ok_or_else(|| format!("`{name}` needs a value"))?,
         };
-        flag.apply(&mut config, &[value])
+        match given.iter_mut().find(|(known, _)| known.name == flag.name) {
+            Some((_, values)) => values.push(value),
+            None => given.push((flag, vec![value])),
+        }
+    }
+    for (flag, values) in given {
+        flag.apply(&mut config, &values)
             .map_err(|bad: BadValue| bad.to_string())?;
     }
     Ok(config)
@@ -94,4 +102,22 @@ fn istio_flags(options: &[String]) -> Result<Vec<(&'static IstioFlag, &str)>, St
         flags.push((flag, value));
     }
     Ok(flags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::Family;
+
+    #[test]
+    fn a_flag_that_is_given_twice_keeps_both_values() {
+        let options = ["--vnet", "vnet0:10.77.2.0/24", "--vnet=vnet0:fd77:2::/32"];
+        let options = options.map(str::to_owned);
+        let profile = with_options("kuma", &options, &DnsServers::default());
+        let rules = profile.expect("kuma has the flag").rules;
+        for (family, network) in [(Family::V4, "10.77.2.0/24"), (Family::V6, "fd77:2::/32")] {
+            let text = rules.iptables(family).expect("it has both families");
+            assert!(text.contains(&format!("! -d {network} -i vnet0")), "{text}");
+        }
+    }
 }

@@ -56,7 +56,7 @@ pub use nat::{NatPick, NatRange};
 pub use owners::OwnerNames;
 pub use parse::parse;
 pub use read::{Document, Dump, Form, read};
-pub use render::{spec_text, to_commands, to_restore, to_save};
+pub use render::{nft_text, spec_text, to_commands, to_nft, to_restore, to_save};
 pub use rounded::{CountRange, Rounded};
 pub use set::{Chain, Counter, NftBase, Policy, Rule, RuleSet, TableRules};
 pub use target::{Flow, Target, ZoneDirection, ZoneId};

@@ -12,7 +12,7 @@ use crate::{
     failure::Failure,
     plan::Plan,
     probe::ProbePlan,
-    rules::{CounterSnapshot, Family},
+    rules::{CounterSnapshot, Family, Written},
     topology::{Ask, Connection, Process, Sender},
 };
 
@@ -45,6 +45,8 @@ pub enum Request {
 /// A flow with its addresses settled.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Order {
+    /// Source address of somebody else that the sender takes; none leaves it to the kernel.
+    pub source: Option<std::net::IpAddr>,
     /// Name of the flow.
     pub flow: String,
     /// Family it runs over.
@@ -89,6 +91,13 @@ pub enum StepWhat {
         /// Whether the tables they name are emptied first.
         flush: bool,
     },
+    /// Replaces what the tables of one pod hold.
+    Replace {
+        /// The pod.
+        pod: String,
+        /// The rules it gets; a family that the lab has rules of and these do not gets none.
+        rules: Written,
+    },
     /// Ends a process.
     Stop(Process),
     /// Starts one that was stopped.
@@ -110,6 +119,13 @@ pub enum StepWhat {
         /// Its name.
         held: String,
     },
+}
+
+impl StepWhat {
+    /// Whether it is for a lab of which a process has died: what starts or ends processes is.
+    pub(crate) fn repairs(&self) -> bool {
+        matches!(self, Self::Stop(_) | Self::Start(_) | Self::Restart(_))
+    }
 }
 
 /// What came of a step.

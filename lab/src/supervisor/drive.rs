@@ -151,6 +151,7 @@ fn command(id: u64, order: &Order) -> Command {
     match &order.ask {
         Ask::Get { path } => Command::Call {
             source_port: order.connection.source_port,
+            source: order.source,
             hold: order.connection.hold.clone(),
             id,
             to,
@@ -181,17 +182,26 @@ fn sender_of(live: &mut Live, order: &Order) -> Result<Stub, Failure> {
     let role = match order.sender {
         Sender::App => Role::App,
         Sender::Proxy => Role::Proxy,
-        Sender::As { uid, gid } => return start_probe(live, order.pod.as_deref(), uid, gid),
+        Sender::As { uid, gid, group } => {
+            let groups = group.into_iter().collect();
+            return start_probe(live, order.pod.as_deref(), (uid, gid), groups);
+        }
     };
     let pod = order.pod.as_deref().unwrap_or("node");
     live.stub_of(pod, role).ok_or_else(|| no_such_pod(pod))
 }
 
-fn start_probe(live: &mut Live, pod: Option<&str>, uid: u32, gid: u32) -> Result<Stub, Failure> {
+fn start_probe(
+    live: &mut Live,
+    pod: Option<&str>,
+    (uid, gid): (u32, u32),
+    groups: Vec<u32>,
+) -> Result<Stub, Failure> {
     let name = pod.unwrap_or("node");
     let plan = ProcessPlan {
         uid,
         gid,
+        groups,
         net_admin: false,
         config: StubConfig {
             pod: name.to_string(),

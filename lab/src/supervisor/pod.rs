@@ -1,6 +1,6 @@
 //! Builds one pod, on its own thread: namespace, link, rules, routes, watches, processes.
 
-use std::{fs::File, net::IpAddr, os::fd::AsFd, sync::Arc};
+use std::{fs::File, os::fd::AsFd, sync::Arc};
 
 use super::{observers::PodWatch, phase};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
     failure::Failure,
     net::{self, Inside, Namespace, NetError, write_sysctls},
     netfilter::{self, Applied, ConntrackWatch, NetfilterError, RuleTool as Tool},
-    plan::{Mac, PodPlan, RuleTexts},
+    plan::{PodPlan, RelayPlan, RuleTexts},
     process::{self, Input, Sink, Stub},
     rules::Written,
     traced::Tracing,
@@ -22,10 +22,13 @@ pub(super) struct Shared {
     /// Bytes that each socket of an observer may hold; none: the usual.
     pub event_room: Option<usize>,
     pub bridge: String,
-    pub neighbours: Vec<(IpAddr, Mac)>,
-    pub node: net::Sender,
-    pub node_ns: File,
     pub sink: Sink,
+}
+
+/// The namespace that the other end of a pod's link is in: the node, or the pod that the pod is behind.
+pub(super) struct Uplink {
+    pub sender: net::Sender,
+    pub namespace: File,
 }
 
 /// What a pod's set-up gives back.
@@ -40,12 +43,14 @@ pub(super) fn build_pod(
     plan: &PodPlan,
     first: Stub,
     shared: &Arc<Shared>,
+    uplink: &Arc<Uplink>,
 ) -> Result<(Namespace, Built), Failure> {
     let namespace = Namespace::create(&plan.name)?;
     phase("namespace");
     let (plan, shared) = (plan.clone(), Arc::clone(shared));
+    let uplink = Arc::clone(uplink);
     let built = namespace
-        .job(move |inside| build_inside(inside, &plan, first, &shared))
+        .job(move |inside| build_inside(inside, &plan, first, &shared, &uplink))
         .wait()??;
     Ok((namespace, built))
 }
@@ -56,23 +61,29 @@ fn build_inside(
     plan: &PodPlan,
     first: Stub,
     shared: &Shared,
+    uplink: &Uplink,
 ) -> Result<Built, Failure> {
     write_sysctls(&plan.sysctls)?;
     let (link, netlink) = (&plan.link, &inside.netlink);
     netlink.set_up("lo", &plan.loopback)?;
-    netlink.add_veth(
-        &link.interface,
-        link.mac,
-        &link.host_interface,
-        shared.node_ns.as_fd(),
-    )?;
-    let (host, bridge) = (link.host_interface.clone(), shared.bridge.clone());
-    shared
-        .node
-        .job(move |node| attach(node, &host, &bridge))
-        .wait()??;
+    let (host, there) = (link.host_interface.clone(), uplink.namespace.as_fd());
+    match link.behind.clone() {
+        None => {
+            netlink.add_veth(&link.interface, link.mac, &host, there)?;
+            let bridge = shared.bridge.clone();
+            let attached = uplink.sender.job(move |node| attach(node, &host, &bridge));
+            attached.wait()??;
+        }
+        Some(relay) => {
+            netlink.add_silent_veth((&link.interface, link.mac), (&host, relay.mac), there)?;
+            let attached = uplink
+                .sender
+                .job(move |outer| attach_to_pod(outer, &host, &relay));
+            attached.wait()??;
+        }
+    }
     netlink.set_up(&link.interface, &link.addresses)?;
-    netlink.add_neighbours(&link.interface, &shared.neighbours)?;
+    netlink.add_neighbours(&link.interface, &link.neighbours)?;
     for gateway in &link.gateways {
         netlink.add_default_route(*gateway)?;
     }
@@ -128,6 +139,15 @@ fn attach(node: &Inside, port: &str, bridge: &str) -> Result<(), NetError> {
     let silent = format!("net/ipv6/conf/{port}/disable_ipv6");
     write_sysctls(&[(silent, "1".to_owned())])?;
     node.netlink.attach(port, bridge)
+}
+
+/// The end of a link in a pod that forwards.
+fn attach_to_pod(outer: &Inside, port: &str, relay: &RelayPlan) -> Result<(), NetError> {
+    write_sysctls(&relay.sysctls)?;
+    outer.netlink.set_up(port, &relay.addresses)?;
+    outer.netlink.add_neighbours(port, &relay.neighbours)?;
+    let mut routes = relay.routes.iter();
+    routes.try_for_each(|address| outer.netlink.add_route_to(*address, port))
 }
 
 /// What there is to say of a pod, but for its processes.

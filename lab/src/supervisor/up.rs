@@ -14,17 +14,17 @@ use hoplab_proxies::record::Role;
 
 use super::{
     Event,
-    live::{Live, LivePod, LiveStub},
-    own_namespace, phase,
-    pod::{Built, Shared, build_pod, pod_up},
+    live::{Live, LivePod, LiveStub, no_such_pod},
+    logs, own_namespace, phase,
+    pod::{Built, Shared, Uplink, build_pod, pod_up},
 };
 use crate::{
     evidence::{Machine, PodUp, Up},
     failure::{Class, Failure},
     net::{Namespace, NetError, await_address, await_carrier, write_sysctls},
     netfilter::{self, Backend, Chosen, Holder, NetfilterError, RuleTool as Tool},
-    plan::{Plan, ProcessPlan},
-    process::{self, ProcessError, Sink},
+    plan::{Plan, PodPlan, ProcessPlan},
+    process::{self, ProcessError, Sink, Stub},
     rules::{Family, Written},
 };
 
@@ -56,15 +56,16 @@ pub(super) fn up(
         name: "node".into(),
         source,
     })?;
+    let uplink = Arc::new(Uplink {
+        sender: node.sender(),
+        namespace: own,
+    });
     let shared = Arc::new(Shared {
         tool,
         rules: plan.rules.clone(),
         tracing: plan.tracing,
         event_room: plan.event_room,
         bridge: plan.node.bridge.clone(),
-        neighbours: plan.neighbours.clone(),
-        node: node.sender(),
-        node_ns: own,
         sink: Arc::clone(&sink),
     });
     let families = [Family::V4, Family::V6]
@@ -91,7 +92,7 @@ pub(super) fn up(
         is_kept: false,
     };
     start_in_node(&plan, &mut live)?;
-    let mut pods = build(&plan, &shared, &mut live)?;
+    let mut pods = build(&plan, &shared, &uplink, &mut live)?;
     await_bridge(&plan, &live.node)?;
     await_ready(&mut live, queue)?;
     let of_node = live.stubs.iter().filter(|s| s.pod.is_none());
@@ -156,7 +157,8 @@ fn node(plan: &Plan) -> Result<Namespace, NetError> {
 
 /// Waits until the node forwards what pods send; pods wait for their own ends.
 fn await_bridge(plan: &Plan, node: &Namespace) -> Result<(), NetError> {
-    let ports = plan.pods.iter().map(|pod| pod.link.host_interface.clone());
+    let at_bridge = plan.pods.iter().filter(|pod| pod.link.behind.is_none());
+    let ports = at_bridge.map(|pod| pod.link.host_interface.clone());
     let links: Vec<_> = ports.chain([plan.node.bridge.clone()]).collect();
     let of_node = plan.node.loopback.iter().chain(&plan.node.addresses);
     let addresses: Vec<_> = of_node.map(|(address, _)| *address).collect();
@@ -193,8 +195,13 @@ fn start_in_node(plan: &Plan, live: &mut Live) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Builds all pods, one thread each, and reports them in the order of the plan.
-fn build(plan: &Plan, shared: &Arc<Shared>, live: &mut Live) -> Result<Vec<PodUp>, Failure> {
+/// Builds all pods and reports them in the order of the plan. Those behind another come second.
+fn build(
+    plan: &Plan,
+    shared: &Arc<Shared>,
+    node: &Arc<Uplink>,
+    live: &mut Live,
+) -> Result<Vec<PodUp>, Failure> {
     let mut numbers = Vec::new();
     for pod in &plan.pods {
         let first = live.stubs.len();
@@ -207,28 +214,26 @@ fn build(plan: &Plan, shared: &Arc<Shared>, live: &mut Live) -> Result<Vec<PodUp
         }
         numbers.push(first);
     }
-    let built: Vec<Result<(Namespace, Built), Failure>> = thread::scope(|scope| {
-        let threads: Vec<_> = plan
-            .pods
-            .iter()
-            .zip(&numbers)
-            .map(|(pod, &first)| scope.spawn(move || build_pod(pod, first, shared)))
-            .collect();
-        threads
-            .into_iter()
-            .map(|t| {
-                t.join().unwrap_or_else(|_| {
-                    Err(Failure::new(
-                        Class::State,
-                        "a thread that built a pod panicked",
-                    ))
-                })
-            })
-            .collect()
-    });
+    let numbered = || plan.pods.iter().zip(numbers.iter().copied());
+    let outer = numbered().filter(|(pod, _)| pod.link.behind.is_none());
+    let mut built = build_side_by_side(
+        outer.map(|(pod, first)| (pod, first, Arc::clone(node))),
+        shared,
+    )?;
+    let mut inner = Vec::new();
+    for (pod, first) in numbered() {
+        if let Some(behind) = &pod.link.behind {
+            let (namespace, _) = built
+                .get(&behind.pod)
+                .ok_or_else(|| no_such_pod(&behind.pod))?;
+            inner.push((pod, first, Arc::new(uplink(namespace)?)));
+        }
+    }
+    built.extend(build_side_by_side(inner.into_iter(), shared)?);
     let mut pods = Vec::new();
-    for ((pod, first), result) in plan.pods.iter().zip(numbers).zip(built) {
-        let (namespace, built) = result?;
+    for (pod, first) in plan.pods.iter().zip(numbers) {
+        let done = built.remove(&pod.name);
+        let (namespace, built) = done.ok_or_else(|| no_such_pod(&pod.name))?;
         for (stub, input) in live.stubs[first..].iter_mut().zip(built.inputs) {
             stub.input = Some(input);
         }
@@ -237,6 +242,9 @@ fn build(plan: &Plan, shared: &Arc<Shared>, live: &mut Live) -> Result<Vec<PodUp
             _ => Vec::new(),
         };
         let up = pod_up(pod, built.applied);
+        if let Some(log) = &up.istio_init {
+            logs::keep_init_log(&pod.name, log);
+        }
         let entry = LivePod {
             namespace,
             intercepted: pod.intercepted,
@@ -249,6 +257,41 @@ fn build(plan: &Plan, shared: &Arc<Shared>, live: &mut Live) -> Result<Vec<PodUp
         pods.push(up);
     }
     Ok(pods)
+}
+
+/// Builds pods, one thread each.
+fn build_side_by_side<'p>(
+    pods: impl Iterator<Item = (&'p PodPlan, Stub, Arc<Uplink>)>,
+    shared: &Arc<Shared>,
+) -> Result<BTreeMap<String, (Namespace, Built)>, Failure> {
+    thread::scope(|scope| {
+        let start = |(pod, first, uplink): (&'p PodPlan, Stub, Arc<Uplink>)| {
+            let build = move || build_pod(pod, first, shared, &uplink);
+            (pod.name.clone(), scope.spawn(build))
+        };
+        let threads: Vec<_> = pods.map(start).collect();
+        let panicked = || Failure::new(Class::State, "a thread that built a pod panicked");
+        let joined = threads.into_iter().map(|(name, thread)| {
+            let built = thread.join().unwrap_or_else(|_| Err(panicked()));
+            Ok((name, built?))
+        });
+        joined.collect()
+    })
+}
+
+/// A pod as the place where links of others end.
+fn uplink(pod: &Namespace) -> Result<Uplink, Failure> {
+    let name = pod.name().to_owned();
+    let opened = pod.job(|_| own_namespace()).wait()?;
+    let namespace = opened.map_err(|source| NetError::Open {
+        what: "its own handle",
+        name,
+        source,
+    })?;
+    Ok(Uplink {
+        sender: pod.sender(),
+        namespace,
+    })
 }
 
 fn await_ready(live: &mut Live, queue: &Receiver<Event>) -> Result<(), Failure> {

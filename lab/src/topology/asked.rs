@@ -62,7 +62,7 @@ impl Topology {
         };
         if name == "node" && who.is_none() {
             let sender = match asked.sender {
-                None => Sender::As { uid: 0, gid: 0 },
+                None => Sender::of(0, 0),
                 Some(sender @ Sender::As { .. }) => sender,
                 Some(_) => return Err(bad("the node has no app and no proxy".to_owned())),
             };
@@ -134,7 +134,7 @@ impl Topology {
         let usual = usual.or(self
             .pod(name)
             .and_then(|it| it.app.as_ref())
-            .map(|it| it.port));
+            .and_then(|it| it.ports.first().copied()));
         let port: u16 = port.parse().ok().filter(|it| *it > 0).ok_or_else(|| {
             let what = match port {
                 "" => format!("`{text}` has no port"),
@@ -187,7 +187,7 @@ impl std::str::FromStr for Sender {
             .split_once(':')
             .and_then(|(uid, gid)| id(uid).zip(id(gid)));
         match ids {
-            Some((uid, gid)) => Ok(Self::As { uid, gid }),
+            Some((uid, gid)) => Ok(Self::of(uid, gid)),
             None => Err(format!(
                 "`{text}` is not a sender: write app, proxy or UID:GID, each up to {LAST_ID}"
             )),

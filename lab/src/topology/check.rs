@@ -7,6 +7,8 @@ use std::{
 
 use toml::Spanned;
 
+mod behind;
+
 use super::{Ask, Pod, Topology, schema, source::Source};
 use crate::{
     diagnostic::{Diagnostic, did_you_mean},
@@ -186,6 +188,7 @@ pub(super) fn addresses_and_names(
                     .help("host interfaces share the node's namespace: give each its own name"));
             }
         }
+        behind::behind(source, topology, raw, pod)?;
         pod_calls(source, topology, raw)?;
         pod_ports(source, raw, pod)?;
     }
@@ -212,13 +215,17 @@ pub(super) fn addresses_and_names(
         outside(source, topology, &v6, service.vip.v6.into())?;
         for endpoint in &raw.endpoints {
             let pod = known_pod(source, topology, endpoint, endpoint.get_ref())?;
-            if pod.app.as_ref().is_none_or(|a| a.port != service.port) {
+            if pod
+                .app
+                .as_ref()
+                .is_none_or(|a| !a.ports.contains(&service.port))
+            {
                 return Err(source
                     .complain(
                         endpoint,
                         format!("pod `{}` does not serve port {}", pod.name, service.port),
                     )
-                    .help("a service's port is the port of the apps behind it"));
+                    .help("a service's port is one that the apps behind it serve"));
             }
         }
     }
@@ -232,7 +239,7 @@ fn place(span: Option<std::ops::Range<usize>>, or: &Spanned<String>) -> Spanned<
 
 /// Ports that a pod's processes would fight over, or that nobody can serve.
 fn pod_ports(source: &Source, raw: &schema::Pod, pod: &Pod) -> Result<(), Diagnostic> {
-    let app = raw.app.iter().map(|a| &a.port);
+    let app = raw.app.iter().flat_map(|it| it.get_ref().ports());
     let gateway = raw.gateway.iter().map(|g| &g.get_ref().port);
     for port in app.chain(gateway) {
         let number = *port.get_ref();
@@ -254,7 +261,7 @@ fn pod_ports(source: &Source, raw: &schema::Pod, pod: &Pod) -> Result<(), Diagno
 }
 
 fn pod_calls(source: &Source, topology: &Topology, raw: &schema::Pod) -> Result<(), Diagnostic> {
-    let calls = raw.app.iter().flat_map(|a| &a.calls);
+    let calls = raw.app.iter().flat_map(|it| &it.get_ref().calls);
     let called = calls.map(|c| (c.span(), c.get_ref().split('/').next().unwrap_or("")));
     let routed = raw.gateway.iter().map(|g| {
         (

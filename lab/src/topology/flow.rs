@@ -107,6 +107,8 @@ pub enum Sender {
         uid: u32,
         /// Group.
         gid: u32,
+        /// A supplementary group, which no owner match asks for.
+        group: Option<u32>,
     },
 }
 
@@ -152,6 +154,14 @@ impl Target {
     }
 }
 
+impl Sender {
+    /// A process of this user and group, without supplementary groups.
+    pub fn of(uid: u32, gid: u32) -> Self {
+        let group = None;
+        Self::As { uid, gid, group }
+    }
+}
+
 /// What the sender is to get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
@@ -179,7 +189,10 @@ impl fmt::Display for Actor {
             (None, _) => f.write_str("node"),
             (Some(pod), Sender::App) => write!(f, "{pod}/app"),
             (Some(pod), Sender::Proxy) => write!(f, "{pod}/proxy"),
-            (Some(pod), Sender::As { uid, gid }) => write!(f, "{pod}/{uid}:{gid}"),
+            (Some(pod), Sender::As { uid, gid, group }) => {
+                write!(f, "{pod}/{uid}:{gid}")?;
+                group.map_or(Ok(()), |group| write!(f, "+{group}"))
+            }
         }
     }
 }

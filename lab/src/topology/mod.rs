@@ -23,7 +23,7 @@ pub use flow::{
     Actor, Answer, Ask, Expected, Flow, Notes, NotesCall, NotesReply, Sender, Target, path_words,
 };
 pub use names::InterfaceName;
-pub use scenario::{Connection, Place, Seen, SeenSource, Variant, Way};
+pub use scenario::{Connection, Place, Seen, SeenPort, SeenSource, Variant, Way};
 pub use step::{Action, Entry, Process, ProcessRole, Step};
 
 use crate::rules::{Backend, Edit, Family};
@@ -172,12 +172,22 @@ pub struct Pod {
     pub addr: Addresses,
     /// Interface inside the pod.
     pub interface: InterfaceName,
-    /// Interface at the node's bridge.
+    /// Interface at the node's bridge, or in the pod that it is behind.
     pub host_interface: InterfaceName,
+    /// Pod that its only link leads to, which forwards what it sends and gets: a virtual machine or a container in that
+    /// pod. None is the node's bridge.
+    #[serde(default)]
+    pub behind: Option<String>,
+    /// Others are behind it, and it forwards what they send and get.
+    #[serde(default)]
+    pub relays: bool,
     /// The workload.
     pub app: Option<App>,
     /// What stands beside or in place of the workload.
     pub proxy: Option<Proxy>,
+    /// Supplementary groups of its proxy; no owner match asks for them.
+    #[serde(default)]
+    pub proxy_groups: Vec<u32>,
     /// Processes that a step stopped.
     #[serde(default)]
     pub stopped: Vec<ProcessRole>,
@@ -193,8 +203,8 @@ impl Pod {
 /// A workload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct App {
-    /// Port it serves.
-    pub port: u16,
+    /// Ports it serves, each once, at least one.
+    pub ports: Vec<u16>,
     /// User it runs as; 1000 unless the file says otherwise.
     pub uid: u32,
     /// Group it runs as; 1000 unless the file says otherwise.
@@ -250,6 +260,26 @@ impl Topology {
         self.pods.iter().find(|p| p.name == name)
     }
 
+    /// The pods behind a pod.
+    pub fn behind<'t>(&'t self, pod: &'t str) -> impl Iterator<Item = &'t Pod> {
+        let mut pods = self.pods.iter();
+        std::iter::from_fn(move || pods.find(|it| it.behind.as_deref() == Some(pod)))
+    }
+
+    /// The pod that a packet to an address comes to next, and by which interface; none is the node, or what lies beyond.
+    /// `from` is the pod that it leaves.
+    pub fn next_hop(&self, from: Option<&Pod>, to: IpAddr) -> Option<(&Pod, String)> {
+        if let Some((inner, outer)) = from.and_then(|it| Some((it, it.behind.as_ref()?))) {
+            return Some((self.pod(outer)?, inner.host_interface.to_string()));
+        }
+        let there = self.pod_at(to)?;
+        let outer = there.behind.as_ref().and_then(|it| self.pod(it));
+        match outer.filter(|outer| from.is_none_or(|it| it.name != outer.name)) {
+            Some(outer) => Some((outer, outer.interface.to_string())),
+            None => Some((there, there.interface.to_string())),
+        }
+    }
+
     /// A service by name.
     pub fn service(&self, name: &str) -> Option<&Service> {
         self.services.iter().find(|s| s.name == name)
@@ -302,6 +332,8 @@ pub fn service_names(service: &str) -> impl Iterator<Item = String> + use<'_> {
         .map(move |rest| format!("{service}{rest}"))
 }
 
+#[cfg(test)]
+mod pod_tests;
 #[cfg(test)]
 mod scenario_tests;
 #[cfg(test)]

@@ -168,8 +168,19 @@ fn pod(
             Some(name) => interface(source, name)?,
             None => InterfaceName::new(&format!("veth{index}")).expect("short enough"),
         },
+        relays: file.pod.iter().any(|it| {
+            it.behind
+                .as_ref()
+                .is_some_and(|it| it.get_ref() == raw.name.get_ref())
+        }),
+        behind: raw.behind.as_ref().map(|it| it.get_ref().clone()),
         app,
         proxy,
+        proxy_groups: raw
+            .proxy_groups
+            .iter()
+            .map(|it| check::id(source, it, *it.get_ref()))
+            .collect::<Result<_, _>>()?,
         stopped: Vec::new(),
     })
 }
@@ -181,9 +192,36 @@ fn id(source: &Source, raw: Option<&Spanned<u32>>, default: u32) -> Result<u32, 
     }
 }
 
-fn app(source: &Source, raw: &schema::App) -> Result<App, Diagnostic> {
+/// `port`, or `ports` where it serves more than one.
+fn ports(source: &Source, raw: &Spanned<schema::App>) -> Result<Vec<u16>, Diagnostic> {
+    let app = raw.get_ref();
+    if app.port.is_some() == app.ports.is_some() {
+        return Err(source
+            .complain(raw, "an app has one of `port` and `ports`")
+            .help("write port = 9080, or ports = [9080, 8081]"));
+    }
+    let mut ports = Vec::new();
+    for port in app.ports() {
+        let number = *port.get_ref();
+        if ports.contains(&number) {
+            return Err(source
+                .complain(port, format!("port {number} stands here twice"))
+                .help("name each port once"));
+        }
+        ports.push(number);
+    }
+    match (&app.ports, ports.is_empty()) {
+        (Some(place), true) => Err(source
+            .complain(place, "an app serves at least one port")
+            .help("write ports = [9080, 8081]")),
+        _ => Ok(ports),
+    }
+}
+
+fn app(source: &Source, spanned: &Spanned<schema::App>) -> Result<App, Diagnostic> {
+    let raw = spanned.get_ref();
     Ok(App {
-        port: *raw.port.get_ref(),
+        ports: ports(source, spanned)?,
         uid: id(source, raw.uid.as_ref(), APP_ID)?,
         gid: id(source, raw.gid.as_ref(), APP_ID)?,
         calls: raw

@@ -18,6 +18,8 @@ pub struct Seen {
     pub source: Option<SeenSource>,
     /// Which original destination the first proxy reads.
     pub original_dst: Option<Target>,
+    /// Whether the one who takes the sender's connection sees the port that the sender bound.
+    pub source_port: Option<SeenPort>,
 }
 
 impl Seen {
@@ -59,11 +61,24 @@ pub enum SeenSource {
     Localhost,
 }
 
+/// What becomes of the sender's source port on its way to whoever takes the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SeenPort {
+    /// It is the port that the sender has.
+    Kept,
+    /// conntrack gave the connection another one, since another has its addresses and ports already
+    /// (`nf_nat_used_tuple` and `nf_nat_l4proto_unique_tuple` in net/netfilter/nf_nat_core.c).
+    Changed,
+}
+
 /// Which connection a flow goes over.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connection {
     /// Source port that the sender binds; none leaves it to the kernel.
     pub source_port: Option<u16>,
+    /// Pod whose address the sender, a proxy, takes for its own; none leaves it to the kernel.
+    pub source: Option<String>,
     /// Name under which the connection stays open after the answer.
     pub hold: Option<String>,
     /// Name of a connection that was held, in place of a new one.
@@ -91,6 +106,15 @@ pub struct Variant {
     pub flows: Vec<String>,
     /// Rule that the verdict has to name, such as `ISTIO_OUTPUT 4`.
     pub rule: Option<String>,
+}
+
+impl fmt::Display for SeenPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Kept => "kept",
+            Self::Changed => "changed",
+        })
+    }
 }
 
 impl fmt::Display for Way {

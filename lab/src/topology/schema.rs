@@ -92,22 +92,34 @@ pub(super) struct Pod {
     pub ipv6: Option<Spanned<Ipv6Addr>>,
     pub interface: Option<Spanned<String>>,
     pub host_interface: Option<Spanned<String>>,
+    pub behind: Option<Spanned<String>>,
     #[serde(default)]
     pub sidecar: Option<Spanned<bool>>,
-    pub app: Option<App>,
+    pub app: Option<Spanned<App>>,
     pub gateway: Option<Spanned<Gateway>>,
     pub proxy_uid: Option<Spanned<u32>>,
     pub proxy_gid: Option<Spanned<u32>>,
+    #[serde(default)]
+    pub proxy_groups: Vec<Spanned<u32>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct App {
-    pub port: Spanned<u16>,
+    pub port: Option<Spanned<u16>>,
+    pub ports: Option<Spanned<Vec<Spanned<u16>>>>,
     pub uid: Option<Spanned<u32>>,
     pub gid: Option<Spanned<u32>>,
     #[serde(default)]
     pub calls: Vec<Spanned<String>>,
+}
+
+impl App {
+    /// Every port of it, however they are written.
+    pub fn ports(&self) -> impl Iterator<Item = &Spanned<u16>> {
+        let many = self.ports.iter().flat_map(|it| it.get_ref());
+        self.port.iter().chain(many)
+    }
 }
 
 #[derive(Deserialize)]
@@ -133,7 +145,9 @@ pub(super) struct Flow {
     pub answered_by: Option<Spanned<String>>,
     pub seen_source: Option<Spanned<String>>,
     pub original_dst: Option<Spanned<String>>,
+    pub seen_port: Option<Spanned<String>>,
     pub source_port: Option<Spanned<u16>>,
+    pub source: Option<Spanned<String>>,
     pub hold: Option<Spanned<String>>,
     pub resume: Option<Spanned<String>>,
     #[serde(default)]

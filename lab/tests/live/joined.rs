@@ -282,11 +282,12 @@ impl Client {
 /// The probe of the small lab, whose packets vanish: nothing ends it for ten minutes.
 fn endless() -> Order {
     Order {
+        source: None,
         connection: Default::default(),
         flow: "endless".to_owned(),
         family: Family::V4,
         pod: None,
-        sender: Sender::As { uid: 0, gid: 0 },
+        sender: Sender::of(0, 0),
         to: SocketAddr::from(([10, 77, 0, 11], 15021)),
         host: "localhost".to_owned(),
         ask: Ask::Get {

@@ -43,6 +43,7 @@ pub(super) async fn call(
         log,
         Call {
             source_port: None,
+            client: None,
             parent: Some(parent),
             to,
             mark: None,

@@ -19,7 +19,11 @@ use in_flight::InFlight;
 
 /// Binds the app's listeners.
 pub(crate) fn bind(config: &AppConfig) -> Result<Vec<Listener>, BindError> {
-    listen::bind_any(config.port)
+    let mut listeners = Vec::new();
+    for port in &config.ports {
+        listeners.extend(listen::bind_any(*port)?);
+    }
+    Ok(listeners)
 }
 
 /// Serves on `listeners` in the background.

@@ -48,16 +48,23 @@ pub(super) struct Bound {
 /// Checks the configuration and binds every socket.
 pub(super) fn bind(config: &DnsProxy) -> Result<Bound, DnsProxyError> {
     let names = Names::new(&config.names)?;
-    let is_itself =
-        |server: &&SocketAddr| server.port() == config.port && server.ip().is_loopback();
+    let is_itself = |server: &&SocketAddr| {
+        let ip = server.ip();
+        server.port() == config.port && (ip.is_loopback() || config.also.contains(&ip))
+    };
     if let Some(itself) = config.upstream.iter().find(is_itself) {
         return Err(DnsProxyError::Itself(*itself));
     }
     // Loopback only, as in Istio: a REDIRECT of the pod's own packets leads there.
-    let sockets = Sockets {
+    let mut sockets = Sockets {
         tcp: listen::bind_loopback(config.port)?,
         udp: listen::bind_loopback_udp(config.port)?,
     };
+    for ip in &config.also {
+        let address = SocketAddr::new(*ip, config.port);
+        sockets.tcp.push(listen::bind(address)?);
+        sockets.udp.push(listen::bind_udp(address)?);
+    }
     Ok(Bound {
         sockets,
         names,
@@ -205,6 +212,7 @@ mod tests {
     async fn a_proxy_that_would_ask_itself_does_not_start() {
         let config = DnsProxy {
             port: 15053,
+            also: Vec::new(),
             names: Vec::new(),
             upstream: vec!["[::1]:15053".parse().expect("literal")],
         };

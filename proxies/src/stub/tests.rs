@@ -105,6 +105,7 @@ impl Stub {
     async fn get_within(&mut self, to: SocketAddr, path: &str, limit: Duration) -> CallOutcome {
         let call = Command::Call {
             source_port: None,
+            source: None,
             hold: None,
             id: 7,
             to,
@@ -175,7 +176,7 @@ async fn a_stub_whose_port_is_taken_says_which_and_why() {
     let port = taken.address.port();
     let app = crate::wire::AppConfig {
         service: "details".to_owned(),
-        port,
+        ports: vec![port],
         calls: Vec::new(),
     };
     let config = StubConfig {

@@ -2,6 +2,7 @@
 
 use std::{fmt::Write as _, process::ExitCode};
 
+use super::to_pod;
 use crate::{
     apply::{ApplyPlan, CallPlan, Calls, Manner, Report, Round},
     behaviour::Stage,
@@ -16,6 +17,7 @@ use crate::{
     interception::Interception,
     istio::{self, Config, Release, Settings, Warning, nft, routes::Step},
     lab_file::FIRST_NAMED_ID,
+    live,
     netfilter::BackendChoice,
     profiles::Rules,
     rules::{Family, OwnerNames, RuleSet, Written},
@@ -44,6 +46,11 @@ Examples:
   hoplab rules apply --over-istio 1.13 --reconcile --calls    who takes the calls that come in meanwhile
   hoplab rules apply --rules linkerd --manner one-by-one --times 2 --calls
   hoplab rules apply --detect --times 2           a restart takes the other backend
+  hoplab rules apply --to reviews-v1 --rules my.rules     in place of those of a pod of a running lab
+  hoplab rules apply --to reviews-v1 --istio 1.24
+
+With --to the rules of that pod are replaced, all at once, and its processes and connections stay. The pod is named by
+a flag, since `rules apply` without one is about a throwaway pod.
 
 SOURCE: a file, `-`, pid:N, git:REV:PATH or profile:NAME, as `hoplab rules show --help` says.")]
 pub(super) struct Args {
@@ -53,6 +60,12 @@ pub(super) struct Args {
     /// Apply these in place of Istio's rules
     #[arg(long, value_name = "SOURCE", conflicts_with = "istio")]
     rules: Option<Source>,
+    /// Replace the rules of this pod of a running lab
+    #[arg(long, value_name = "POD", conflicts_with_all = ["over", "over_istio", "times", "backend"])]
+    to: Option<String>,
+    /// With --to, name of the lab, not needed when only one is up
+    #[arg(long, value_name = "NAME", requires = "to", value_parser = crate::cli::live::name)]
+    lab: Option<String>,
     /// Rules that the pod has before
     #[arg(long, value_name = "SOURCE")]
     over: Option<Source>,
@@ -113,6 +126,16 @@ const CALLED: [u16; 2] = [9080, 9081];
 
 pub(super) fn run(args: &Args) -> Outcome {
     let plan = plan(args)?;
+    if let Some(pod) = &args.to {
+        let from = match (&args.rules, args.istio.unwrap_or_default()) {
+            (Some(source), _) => source.to_string(),
+            (None, release) => format!("Istio {release}"),
+        };
+        let lab = live::find(args.lab.as_deref())?;
+        let report = to_pod::replace(&lab, pod, &plan.meant, &plan.names, from)?;
+        say(&report.shown(args.json)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut supervisor = Supervisor::start()?;
     let interrupt = Interrupt::watch(&supervisor)?;
     let answer = supervisor

@@ -61,10 +61,10 @@ impl<'a> Scene<'a> {
         SocketAddr::new(addr.unwrap_or([0, 0, 0, 0].into()), port)
     }
 
-    /// App port of a pod.
+    /// The first port of a pod's app.
     pub fn app_port(&self, pod: &str) -> u16 {
         let app = self.case.topology.pod(pod).and_then(|p| p.app.as_ref());
-        app.map_or(0, |a| a.port)
+        app.and_then(|a| a.ports.first()).copied().unwrap_or(0)
     }
 
     pub fn loopback(&self, port: u16) -> SocketAddr {

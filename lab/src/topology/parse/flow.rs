@@ -44,7 +44,7 @@ pub(super) fn flow(
             Some(raw) => answer(source, raw, &ask)?,
             None => usual_answer(&ask),
         },
-        connection: seen::connection(source, raw, &ask)?,
+        connection: seen::connection(source, topology, raw, &ask)?,
         ask,
         nat,
         seen: seen::seen(source, topology, raw)?,
@@ -79,7 +79,7 @@ fn actor(source: &Source, topology: &Topology, raw: &Spanned<String>) -> Result<
     if text == "node" {
         return Ok(Actor {
             pod: None,
-            sender: Sender::As { uid: 0, gid: 0 },
+            sender: Sender::of(0, 0),
         });
     }
     let (name, who) = text.split_once('/').unwrap_or((text, "app"));
@@ -93,17 +93,15 @@ fn actor(source: &Source, topology: &Topology, raw: &Spanned<String>) -> Result<
                 .help(format!("send as a user of your own: \"{name}/2000:2000\"")));
         }
         ids => {
-            let parsed = ids
-                .split_once(':')
-                .and_then(|(u, g)| Some((u.parse().ok()?, g.parse().ok()?)));
-            let (uid, gid) = parsed.ok_or_else(|| {
+            let (uid, gid, group) = parse_ids(ids).ok_or_else(|| {
                 source
                     .complain(raw, format!("`{ids}` is not a sender"))
-                    .help("write pod, pod/app, pod/proxy, pod/UID:GID, or node")
+                    .help("write pod, pod/app, pod/proxy, pod/UID:GID, pod/UID:GID+GROUP, or node")
             })?;
             Sender::As {
                 uid: check::id(source, raw, uid)?,
                 gid: check::id(source, raw, gid)?,
+                group: group.map(|it| check::id(source, raw, it)).transpose()?,
             }
         }
     };
@@ -111,6 +109,16 @@ fn actor(source: &Source, topology: &Topology, raw: &Spanned<String>) -> Result<
         pod: Some(name.to_string()),
         sender,
     })
+}
+
+/// `UID:GID`, or `UID:GID+GROUP` with a supplementary group.
+fn parse_ids(text: &str) -> Option<(u32, u32, Option<u32>)> {
+    let (uid, groups) = text.split_once(':')?;
+    let (gid, group) = match groups.split_once('+') {
+        Some((gid, group)) => (gid, Some(group.parse().ok()?)),
+        None => (groups, None),
+    };
+    Some((uid.parse().ok()?, gid.parse().ok()?, group))
 }
 
 pub(super) fn target(

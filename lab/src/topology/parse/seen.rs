@@ -4,8 +4,8 @@ use toml::Spanned;
 
 use super::{
     super::{
-        Ask, Connection, Place, ProcessRole, Seen, SeenSource, Topology, Way, check, schema,
-        source::Source,
+        Ask, Connection, Place, ProcessRole, Seen, SeenPort, SeenSource, Topology, Way, check,
+        schema, source::Source,
     },
     flow::target,
 };
@@ -26,6 +26,7 @@ pub(super) fn seen(
         &raw.answered_by,
         &raw.seen_source,
         &raw.original_dst,
+        &raw.seen_port,
     ];
     if let Some(place) = expectations.into_iter().flatten().next().filter(|_| !made) {
         return Err(source
@@ -49,7 +50,22 @@ pub(super) fn seen(
             .as_ref()
             .map(|it| target(source, topology, it))
             .transpose()?,
+        source_port: raw
+            .seen_port
+            .as_ref()
+            .map(|it| seen_port(source, it))
+            .transpose()?,
     })
+}
+
+fn seen_port(source: &Source, raw: &Spanned<String>) -> Result<SeenPort, Diagnostic> {
+    match raw.get_ref().as_str() {
+        "kept" => Ok(SeenPort::Kept),
+        "changed" => Ok(SeenPort::Changed),
+        other => Err(source
+            .complain(raw, format!("`{other}` is not what becomes of a port"))
+            .help("write \"kept\" or \"changed\"")),
+    }
 }
 
 fn way(source: &Source, raw: &Spanned<String>) -> Result<Way, Diagnostic> {
@@ -132,8 +148,38 @@ fn seen_source(
     }
 }
 
+/// A proxy may take the address of a client for its own, as with TPROXY and as ztunnel does.
+fn client(
+    source: &Source,
+    topology: &Topology,
+    raw: &schema::Flow,
+    ask: &Ask,
+) -> Result<Option<String>, Diagnostic> {
+    let Some(client) = &raw.source else {
+        return Ok(None);
+    };
+    check::known_pod(source, topology, client, client.get_ref())?;
+    if !raw.from.get_ref().ends_with("/proxy") {
+        return Err(source
+            .complain(client, "only a proxy sends with the address of another pod")
+            .help("write from = \"POD/proxy\", under rules of TPROXY or of ambient mode"));
+    }
+    let other = raw.resume.as_ref().map(Spanned::span);
+    let other = other.or(raw.source_port.as_ref().map(Spanned::span));
+    if other.is_some() || matches!(ask, Ask::Lookup { .. }) {
+        return Err(source
+            .complain(
+                client,
+                "an address of another pod goes with a new request, from any port",
+            )
+            .help("leave out `resume`, `source_port` and `lookup`"));
+    }
+    Ok(Some(client.get_ref().clone()))
+}
+
 pub(super) fn connection(
     source: &Source,
+    topology: &Topology,
     raw: &schema::Flow,
     ask: &Ask,
 ) -> Result<Connection, Diagnostic> {
@@ -166,6 +212,7 @@ pub(super) fn connection(
     }
     Ok(Connection {
         source_port: raw.source_port.as_ref().map(|it| *it.get_ref()),
+        source: client(source, topology, raw, ask)?,
         hold: raw.hold.as_ref().map(|it| it.get_ref().clone()),
         resume: raw.resume.as_ref().map(|it| it.get_ref().clone()),
     })

@@ -9,7 +9,7 @@ use crate::wire::{AppCall, AppConfig};
 async fn app(service: &str, calls: Vec<AppCall>) -> Stub {
     Stub::start(Part::App(AppConfig {
         service: service.to_owned(),
-        port: 0,
+        ports: vec![0],
         calls,
     }))
     .await
@@ -188,7 +188,7 @@ async fn an_app_that_is_called_by_itself_refuses_the_second_request() {
     drop(listener);
     let app = Stub::start(Part::App(AppConfig {
         service: "self".to_owned(),
-        port: own.port(),
+        ports: vec![own.port()],
         calls: vec![calling(own, "/again")],
     }))
     .await;

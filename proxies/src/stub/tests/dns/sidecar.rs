@@ -20,6 +20,7 @@ async fn dns_proxy(upstream: Vec<SocketAddr>, max_connections: usize) -> Stub {
         services: Vec::new(),
         dns: Some(DnsProxy {
             port: 0,
+            also: Vec::new(),
             names: vec![name("ratings", &["10.96.0.4", "fd77::96:4"])],
             upstream,
         }),
