@@ -9,12 +9,14 @@ mod cleanup;
 mod detect;
 mod installers;
 mod native;
+mod pod;
 mod run;
 mod state;
+mod tally;
 
-pub use calls::Calls;
 pub(crate) use run::run_inside;
 pub use state::State;
+pub use tally::Calls;
 
 use serde::{Deserialize, Serialize};
 

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use super::{
     ApplyPlan, Round, Step,
-    calls::Tally,
-    run::{changes, watched},
+    pod::changes,
+    tally::{Tally, watched},
 };
 use crate::{
     failure::Failure,
