@@ -19,7 +19,7 @@ mod packets;
 mod pods;
 mod resumed;
 mod seen;
-mod steps;
+pub(crate) mod steps;
 mod totals;
 pub(crate) mod traces;
 mod tracing;
@@ -28,7 +28,7 @@ use serde::Serialize;
 
 pub use agreement::Agreement;
 pub use claim::{Check, Claim, Finding, Verdict, Witness};
-pub use expected::unexpected;
+pub use expected::{unexpected, unexpected_of_run, wanted};
 pub use flow::FlowVerdict;
 pub(crate) use flow::answer_words;
 pub use hops::Hops;
@@ -199,7 +199,7 @@ fn cut_claim(cut: &Cut) -> Claim {
 }
 
 /// The rules of a family as the kernel holds them, the same in every pod with a sidecar; none in a lab without one.
-fn held_rules(evidence: &Evidence, family: Family) -> Result<RuleSet, Failure> {
+pub(crate) fn held_rules(evidence: &Evidence, family: Family) -> Result<RuleSet, Failure> {
     let mut pods = evidence.up.pods.iter();
     let ruled = pods.find(|pod| !pod.rules.is_empty());
     let held = ruled.map(|pod| pod.rules.rules(family, "the rules in the evidence"));
