@@ -18,6 +18,11 @@ lab NAME *ARGS: _build
 hoplab *ARGS: _build
     @"${CARGO_TARGET_DIR:-target}/release/hoplab" "$@"
 
+# Open a shell in a pod of a running lab: `just shell reviews-v1`
+[no-exit-message]
+shell POD *ARGS: _build
+    @"${CARGO_TARGET_DIR:-target}/release/hoplab" shell "$@"
+
 # Say what this machine can and can't do, and how to repair it
 [no-exit-message]
 doctor *ARGS: _build

@@ -16,9 +16,11 @@ use crate::{
     traced::Tracing,
 };
 
+mod commands;
 mod link;
 mod processes;
 
+pub use commands::commands;
 pub use processes::routes;
 use processes::{dns_server, processes};
 
