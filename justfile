@@ -32,6 +32,12 @@ doctor *ARGS: _build
 test *ARGS:
     RUST_TEST_THREADS="${RUST_TEST_THREADS:-$((4 * $(getconf _NPROCESSORS_ONLN)))}" cargo test --workspace "$@"
 
+# The whole matrix in the kernel: every lab file, configuration and profile, backend, family and variant: `just regress --partition count:1/4 --junit junit.xml`
+[no-exit-message]
+regress *ARGS: _build
+    @"${CARGO_TARGET_DIR:-target}/release/hoplab" run --all scenarios/labs --quiet --profiles \
+        --configurations scenarios/configurations/goldens.txt --configurations scenarios/configurations/gaps.txt "$@"
+
 # Run the tests that need no namespaces and no iptables
 test-pure:
     cargo test -p hoplab --lib

@@ -19,7 +19,7 @@ mod packets;
 mod pods;
 mod resumed;
 mod seen;
-mod steps;
+pub(crate) mod steps;
 mod totals;
 pub(crate) mod traces;
 mod tracing;
@@ -30,7 +30,7 @@ use serde::Serialize;
 
 pub use agreement::Agreement;
 pub use claim::{Check, Claim, Finding, Verdict, Witness};
-pub use expected::unexpected;
+pub use expected::{unexpected, unexpected_of_run, wanted};
 pub use flow::FlowVerdict;
 pub(crate) use flow::answer_words;
 pub use hops::Hops;
@@ -204,7 +204,7 @@ fn cut_claim(cut: &Cut) -> Claim {
 
 /// The rules of a family as the kernel holds them: those of the first pod with rules, none in a lab without one; and those
 /// of pods that have other ones.
-fn held_rules(
+pub(crate) fn held_rules(
     evidence: &Evidence,
     family: Family,
 ) -> Result<(RuleSet, BTreeMap<String, RuleSet>), Failure> {

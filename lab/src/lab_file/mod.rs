@@ -1,8 +1,10 @@
 //! A lab file with its rules: read, checked against each other, ready to be brought up or judged by.
 
 mod after;
+mod configured;
 mod families;
 mod given;
+mod places;
 mod profiled;
 mod saved;
 mod source;

@@ -108,12 +108,13 @@ impl Walk<'_> {
                     hop.contradictions.push(format!(
                         "the model says that it is accepted, the log says {errno}"
                     ));
-                } else if observed.opened.is_none() {
+                } else if observed.opened.is_none() && !self.imagined {
                     return None;
                 }
                 return Some((pod.clone(), hop));
             }
             // A rule that drops it is the last hop; more there is not to say.
+            Some(LegEnd::Dropped { .. }) => return None,
             Some(LegEnd::Unknown { .. })
                 if last.is_some_and(|it| matches!(it.way.end, JourneyEnd::Gone(_))) =>
             {

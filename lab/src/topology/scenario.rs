@@ -77,6 +77,8 @@ pub enum SeenPort {
 pub struct Connection {
     /// Source port that the sender binds; none leaves it to the kernel.
     pub source_port: Option<u16>,
+    /// Milliseconds the sender waits for an answer; none is as long as a flow may take.
+    pub give_up_ms: Option<u64>,
     /// Pod whose address the sender, a proxy, takes for its own; none leaves it to the kernel.
     pub source: Option<String>,
     /// Name under which the connection stays open after the answer.

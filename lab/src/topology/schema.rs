@@ -148,6 +148,7 @@ pub(super) struct Flow {
     pub seen_port: Option<Spanned<String>>,
     pub source_port: Option<Spanned<u16>>,
     pub source: Option<Spanned<String>>,
+    pub give_up_ms: Option<Spanned<u64>>,
     pub hold: Option<Spanned<String>>,
     pub resume: Option<Spanned<String>>,
     #[serde(default)]
