@@ -24,6 +24,8 @@ mod totals;
 pub(crate) mod traces;
 mod tracing;
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 pub use agreement::Agreement;
@@ -37,7 +39,7 @@ pub use notes::{NotesVerdict, Part, Reading, Step, TableRow};
 use agreement::Predicted;
 
 use crate::{
-    evidence::{Cut, Evidence},
+    evidence::{Cut, Evidence, PodUp},
     failure::{Class, Failure},
     interception::Interception,
     lab_file::{Expect, LabFile},
@@ -91,6 +93,8 @@ pub(crate) struct Case<'a> {
     pub reference: RuleSet,
     /// The rules the kernel holds.
     pub applied: RuleSet,
+    /// Those it holds in pods that have other ones: a person replaced them in a running lab.
+    others: BTreeMap<String, RuleSet>,
     pub alignment: Alignment,
     pub family: Family,
     /// What was traced in the pods.
@@ -198,14 +202,31 @@ fn cut_claim(cut: &Cut) -> Claim {
     Claim::new("the evidence goes to the end of the run", vec![missing])
 }
 
-/// The rules of a family as the kernel holds them, the same in every pod with a sidecar; none in a lab without one.
-pub(crate) fn held_rules(evidence: &Evidence, family: Family) -> Result<RuleSet, Failure> {
-    let mut pods = evidence.up.pods.iter();
-    let ruled = pods.find(|pod| !pod.rules.is_empty());
-    let held = ruled.map(|pod| pod.rules.rules(family, "the rules in the evidence"));
-    let held = held.transpose();
-    let held = held.map_err(|e| Failure::new(Class::Input, e.to_string()))?;
-    Ok(held.flatten().unwrap_or_else(|| RuleSet::empty(family)))
+/// The rules of a family as the kernel holds them: those of the first pod with rules, none in a lab without one; and those
+/// of pods that have other ones.
+pub(crate) fn held_rules(
+    evidence: &Evidence,
+    family: Family,
+) -> Result<(RuleSet, BTreeMap<String, RuleSet>), Failure> {
+    let mut pods = evidence.up.pods.iter().filter(|pod| !pod.rules.is_empty());
+    let read = |pod: &PodUp| {
+        let held = pod.rules.rules(family, "the rules in the evidence");
+        let held = held.map_err(|e| Failure::new(Class::Input, e.to_string()))?;
+        Ok::<_, Failure>(held.unwrap_or_else(|| RuleSet::empty(family)))
+    };
+    let Some(first) = pods.next() else {
+        return Ok((RuleSet::empty(family), BTreeMap::new()));
+    };
+    let usual = read(first)?;
+    let mut others = BTreeMap::new();
+    // The same text is the same rules; a listing of nft has counters in it, too.
+    for pod in pods.filter(|pod| pod.rules != first.rules) {
+        let held = read(pod)?;
+        if held.fingerprint() != usual.fingerprint() {
+            others.insert(pod.name.clone(), held);
+        }
+    }
+    Ok((usual, others))
 }
 
 impl<'a> Case<'a> {
@@ -219,7 +240,7 @@ impl<'a> Case<'a> {
         family: Family,
     ) -> Result<Self, Failure> {
         let reference = file.reference(family)?;
-        let applied = held_rules(evidence, family)?;
+        let (applied, others) = held_rules(evidence, family)?;
         Ok(Self {
             topology: &file.topology,
             interception: &file.interception,
@@ -227,6 +248,7 @@ impl<'a> Case<'a> {
             alignment: rules::align(&reference, &applied),
             reference,
             applied,
+            others,
             family,
             tracing: evidence.up.tracing,
         })
@@ -239,6 +261,6 @@ impl<'a> Case<'a> {
 
     /// The lab under the rules the kernel holds.
     pub(crate) fn held(&self) -> World<'_> {
-        World::new(self.topology, &self.applied, self.interception)
+        World::new(self.topology, &self.applied, self.interception).with_others(&self.others)
     }
 }

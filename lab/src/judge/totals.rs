@@ -55,7 +55,7 @@ pub(super) fn predicted_alone(all: &[Predicted], family: Family, pod: &str) -> M
 pub(super) fn claims(evidence: &Evidence, all: &[Predicted]) -> Result<Vec<Claim>, Failure> {
     let mut both = Vec::new();
     for family in [Family::V4, Family::V6] {
-        let rules = held_rules(evidence, family)?;
+        let (rules, _) = held_rules(evidence, family)?;
         both.push(Counted { family, rules });
     }
     let mut claims = Vec::new();

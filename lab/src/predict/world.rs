@@ -1,6 +1,9 @@
 //! What a prediction needs to know: the lab, the rules in its sidecar pods, and what goes with those rules.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+};
 
 use hoplab_proxies::record::{Role, Transport};
 
@@ -16,13 +19,15 @@ use crate::{
 /// Pod name of the node in connection logs.
 pub const NODE: &str = "node";
 
-/// A lab whose sidecar pods all carry one rule set.
+/// A lab whose sidecar pods carry one rule set, unless a person gave some of them others.
 #[derive(Debug, Clone)]
 pub struct World<'a> {
     /// The lab.
     pub topology: &'a Topology,
-    /// Rules of every sidecar pod; their family is that of the flows.
+    /// Rules of every sidecar pod that is not among `others`; their family is that of the flows.
     pub rules: &'a RuleSet,
+    /// Rules of sidecar pods that have other ones, by pod: a person replaced them in a running lab.
+    pub others: Option<&'a BTreeMap<String, RuleSet>>,
     /// Proxy, routes and marks that go with the rules.
     pub interception: &'a Interception,
     /// Connections of earlier flows that conntrack still knows.
@@ -37,9 +42,18 @@ impl<'a> World<'a> {
         Self {
             topology,
             rules,
+            others: None,
             interception,
             memory: Memory::default(),
             none: RuleSet::empty(rules.family),
+        }
+    }
+
+    /// The same, with pods that have rules of their own.
+    pub fn with_others(self, others: &'a BTreeMap<String, RuleSet>) -> Self {
+        Self {
+            others: Some(others),
+            ..self
         }
     }
 
@@ -67,7 +81,10 @@ impl<'a> World<'a> {
     /// The rules a pod carries; those of the node and of pods without a sidecar are none.
     pub(crate) fn rules_of(&self, pod: Option<&Pod>) -> &RuleSet {
         match pod {
-            Some(pod) if pod.is_sidecar() => self.rules,
+            Some(pod) if pod.is_sidecar() => {
+                let own = self.others.and_then(|it| it.get(&pod.name));
+                own.unwrap_or(self.rules)
+            }
             _ => &self.none,
         }
     }
@@ -168,7 +185,9 @@ impl<'a> World<'a> {
                 |c: &crate::rules::Chain| c.rules.is_empty() && c.policy != Some(Policy::Drop);
             *table == Table::Nat || rules.chains().iter().all(lets)
         };
-        self.rules.tables.iter().all(idle)
+        let others = self.others.into_iter().flat_map(BTreeMap::values);
+        let mut all = others.chain([self.rules]);
+        all.all(|set| set.tables.iter().all(idle))
     }
 
     /// Endpoints behind a virtual address.
