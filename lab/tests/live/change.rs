@@ -235,7 +235,7 @@ fn rules_are_edited_and_what_that_changes_is_shown_before_it_does() {
     // Nobody to ask: nothing is applied, but the difference is shown.
     let asked = edit(&runtime, "sed -i /15021/d", &[]);
     asked.failed_with(1, &["not applied: there is no terminal to ask on"]);
-    assert!(asked.stdout.contains("treated differently"), "{asked:#?}");
+    assert!(asked.stdout.contains("They differ in 1 flow"), "{asked:#?}");
     assert!(asked.stdout.contains(":15021"), "{asked:#?}");
     let kept = asked
         .stderr

@@ -68,6 +68,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     for pod in pods.iter().filter(|it| *it != "node") {
         lab.processes_in(pod)?;
     }
+    let is_new = !to_stdout && !args.write.exists();
     let file: Box<dyn Write> = match to_stdout {
         true => Box::new(io::stdout()),
         // As the caller, before the lab's user namespace is entered.
@@ -76,7 +77,12 @@ pub(super) fn run(args: &Args) -> Outcome {
             Failure::new(Class::Input, what).cause(error.to_string())
         })?),
     };
-    let capture = Capture::open(&lab, &pods, !args.no_rules)?;
+    let capture = Capture::open(&lab, &pods, !args.no_rules).inspect_err(|_| {
+        if is_new {
+            // An empty file of a capture that never was helps nobody.
+            let _ = std::fs::remove_file(&args.write);
+        }
+    })?;
     let interfaces = capture.interfaces();
     let file = BufWriter::with_capacity(1 << 20, file);
     let file = pcapng::File::begin(file, lab.name(), &interfaces)?;

@@ -22,13 +22,19 @@ pub(in crate::cli) struct Args {
 #[derive(clap::Subcommand)]
 enum Verb {
     /// End it; what is sent to it is refused then
-    #[command(after_help = "Example:\n  hoplab proxy stop reviews-v1")]
+    #[command(
+        after_help = "Examples:\n  hoplab proxy stop reviews-v1\n  hoplab app stop reviews-v1"
+    )]
     Stop(PodOfLab),
     /// Start it, as it was started first
-    #[command(after_help = "Example:\n  hoplab proxy start reviews-v1")]
+    #[command(
+        after_help = "Examples:\n  hoplab proxy start reviews-v1\n  hoplab app start reviews-v1"
+    )]
     Start(PodOfLab),
     /// End it and start it; one that has died is started
-    #[command(after_help = "Example:\n  hoplab app restart reviews-v1")]
+    #[command(
+        after_help = "Examples:\n  hoplab proxy restart reviews-v1\n  hoplab app restart reviews-v1"
+    )]
     Restart(PodOfLab),
 }
 
