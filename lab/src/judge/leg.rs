@@ -84,6 +84,7 @@ fn leg_words(leg: &Leg) -> String {
         }
         LegEnd::Refused { pod, local } => format!("refused at {local} by {pod}"),
         LegEnd::Unreachable => "unreachable, says the node".to_string(),
+        LegEnd::Dropped { pod } => format!("dropped in {pod}"),
         LegEnd::Unknown { why } => format!("unknown: {why}"),
     };
     let mark = match leg.opener.mark {
@@ -146,6 +147,14 @@ fn opener_check(matched: &Matched, stays_open: bool) -> Check {
             "connect ENETUNREACH",
             format!("connected from {local}"),
         ),
+        // `errno_name` of the stubs has this word for a deadline of their own.
+        (LegEnd::Dropped { .. }, ConnectResult::Failed { errno }) => {
+            Check::equal(witness, "connect", &"timeout".to_string(), errno)
+        }
+        (LegEnd::Dropped { .. }, ConnectResult::Connected { local, .. }) => {
+            let had = format!("connected from {local}");
+            Check::contradicts(witness, "no answer", had)
+        }
         // A UDP socket connects to anything; the refusal comes later.
         (LegEnd::Refused { .. }, _) if leg.transport == Transport::Udp => match &end.closed {
             None => Check::missing(
@@ -298,7 +307,13 @@ fn conntrack_check(matched: &Matched, crossing: &Crossing) -> Check {
     let witness = Witness::Conntrack {
         pod: crossing.pod.clone(),
     };
+    // conntrack keeps an entry once the first packet has passed (`nf_conntrack_confirm`).
+    let is_dropped = matches!(&matched.leg.end, LegEnd::Dropped { pod } if *pod == crossing.pod);
     let entry = match (matched.entry(crossing), crossing.known) {
+        (None, _) if is_dropped => return Check::agrees(witness),
+        (Some(_), _) if is_dropped => {
+            return Check::contradicts(witness, "no entry of what is dropped", "one");
+        }
         (Some(entry), false) => entry,
         (None, true) => return Check::agrees(witness),
         (None, false) => {

@@ -53,7 +53,7 @@ impl<'a> Matched<'a> {
         match (&self.leg.end, self.leg.transport) {
             (LegEnd::Refused { .. }, Transport::Tcp) => packets(1, 1),
             // conntrack does not count a first packet that is sent again (`nf_conntrack_tcp_packet`).
-            (LegEnd::Unreachable, _) => Counted {
+            (LegEnd::Unreachable | LegEnd::Dropped { .. }, _) => Counted {
                 opener: None,
                 answers: Some(0),
             },

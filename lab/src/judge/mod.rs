@@ -18,11 +18,14 @@ mod notes;
 mod packets;
 mod pods;
 mod resumed;
+mod rule_sets;
 mod seen;
 mod steps;
 mod totals;
 pub(crate) mod traces;
 mod tracing;
+
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
@@ -35,6 +38,7 @@ pub use hops::Hops;
 pub use notes::{NotesVerdict, Part, Reading, Step, TableRow};
 
 use agreement::Predicted;
+pub(crate) use rule_sets::RuleSets;
 
 use crate::{
     evidence::{Cut, Evidence},
@@ -42,7 +46,7 @@ use crate::{
     interception::Interception,
     lab_file::{Expect, LabFile},
     predict::{Memory, Turns, World},
-    rules::{self, Alignment, Family, RuleSet, Table},
+    rules::{Family, RuleSet},
     topology::Topology,
     traced::Tracing,
 };
@@ -87,11 +91,10 @@ pub(crate) struct Case<'a> {
     pub topology: &'a Topology,
     pub interception: &'a Interception,
     pub expect: Expect,
-    /// The rules that were meant, which expectations name.
-    pub reference: RuleSet,
-    /// The rules the kernel holds.
-    pub applied: RuleSet,
-    pub alignment: Alignment,
+    /// The lab's rules.
+    pub rules: RuleSets,
+    /// Those of the pods that have rules of their own, and how these intercept.
+    pub own: BTreeMap<&'a str, (RuleSets, &'a Interception)>,
     pub family: Family,
     /// What was traced in the pods.
     pub tracing: Tracing,
@@ -172,10 +175,18 @@ fn judge_stretch(
         // A stretch without flows and rules has nothing to say; a run without flows is refused before.
         .unwrap_or(Verdict::Holds);
     let differences = cases.iter().flat_map(|case| {
-        let found = rules::diff(&case.reference, &case.applied, &Table::ALL);
         let family = (cases.len() > 1).then(|| format!("{}: ", case.family));
-        let words = move |change| format!("{}{change}", family.clone().unwrap_or_default());
-        found.into_iter().map(words)
+        let family = family.unwrap_or_default();
+        let mut words = Vec::new();
+        for change in case.rules.changes() {
+            words.push(format!("{family}{change}"));
+        }
+        for (pod, (sets, _)) in &case.own {
+            for change in sets.changes() {
+                words.push(format!("{family}{pod}: {change}"));
+            }
+        }
+        words
     });
     let rule_changes = differences.collect();
     Ok(Judgement {
@@ -198,16 +209,6 @@ fn cut_claim(cut: &Cut) -> Claim {
     Claim::new("the evidence goes to the end of the run", vec![missing])
 }
 
-/// The rules of a family as the kernel holds them, the same in every pod with a sidecar; none in a lab without one.
-fn held_rules(evidence: &Evidence, family: Family) -> Result<RuleSet, Failure> {
-    let mut pods = evidence.up.pods.iter();
-    let ruled = pods.find(|pod| !pod.rules.is_empty());
-    let held = ruled.map(|pod| pod.rules.rules(family, "the rules in the evidence"));
-    let held = held.transpose();
-    let held = held.map_err(|e| Failure::new(Class::Input, e.to_string()))?;
-    Ok(held.flatten().unwrap_or_else(|| RuleSet::empty(family)))
-}
-
 impl<'a> Case<'a> {
     /// The rules of a family: those that were meant, and those the evidence says the pods held.
     ///
@@ -218,27 +219,50 @@ impl<'a> Case<'a> {
         evidence: &Evidence,
         family: Family,
     ) -> Result<Self, Failure> {
-        let reference = file.reference(family)?;
-        let applied = held_rules(evidence, family)?;
+        let mut own = BTreeMap::new();
+        for (pod, rules) in file.own() {
+            let held = evidence.up.pods.iter().find(|it| it.name == *pod);
+            let reference = file.reference_of(rules, family)?;
+            let sets = RuleSets::new(reference, rule_sets::held(held, family)?);
+            own.insert(pod.as_str(), (sets, &rules.interception));
+        }
+        let mut pods = evidence.up.pods.iter();
+        let held = pods.find(|pod| !pod.rules.is_empty() && !own.contains_key(pod.name.as_str()));
+        let rules = RuleSets::new(file.reference(family)?, rule_sets::held(held, family)?);
         Ok(Self {
             topology: &file.topology,
             interception: &file.interception,
             expect: file.expect,
-            alignment: rules::align(&reference, &applied),
-            reference,
-            applied,
+            rules,
+            own,
             family,
             tracing: evidence.up.tracing,
         })
     }
 
+    /// The rules of a pod.
+    pub(crate) fn rules_of(&self, pod: &str) -> &RuleSets {
+        self.own.get(pod).map_or(&self.rules, |(sets, _)| sets)
+    }
+
+    /// How the sidecar of a pod intercepts.
+    pub(crate) fn interception_of(&self, pod: &str) -> &Interception {
+        self.own.get(pod).map_or(self.interception, |(_, it)| it)
+    }
+
     /// The lab under the rules that were meant.
     pub(crate) fn meant(&self) -> World<'_> {
-        World::new(self.topology, &self.reference, self.interception)
+        self.world(|sets| &sets.reference)
     }
 
     /// The lab under the rules the kernel holds.
     pub(crate) fn held(&self) -> World<'_> {
-        World::new(self.topology, &self.applied, self.interception)
+        self.world(|sets| &sets.applied)
+    }
+
+    fn world(&self, of: impl Fn(&RuleSets) -> &RuleSet) -> World<'_> {
+        let own = self.own.iter();
+        World::new(self.topology, of(&self.rules), self.interception)
+            .with_own(own.map(|(pod, (sets, it))| (*pod, of(sets), *it)))
     }
 }

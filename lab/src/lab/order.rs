@@ -48,6 +48,7 @@ pub(super) fn order(
         },
         connection: flow.connection.clone(),
         deadline_ms: options.deadline_ms,
+        give_up_ms: flow.connection.give_up_ms,
     }
 }
 

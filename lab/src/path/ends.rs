@@ -114,6 +114,7 @@ impl Walk<'_> {
                 return Some((pod.clone(), hop));
             }
             // A rule that drops it is the last hop; more there is not to say.
+            Some(LegEnd::Dropped { .. }) => return None,
             Some(LegEnd::Unknown { .. })
                 if last.is_some_and(|it| matches!(it.way.end, JourneyEnd::Gone(_))) =>
             {

@@ -1,5 +1,7 @@
 //! What the links of a pod and of the one behind it hold.
 
+use std::net::IpAddr;
+
 use crate::{
     interception::Interception,
     plan::{Mac, Plan, PodPlan, RuleTexts, plan},
@@ -30,7 +32,14 @@ fn small() -> Plan {
     let topology = Topology::parse(LAB, "small.toml").expect("valid");
     let (interception, texts) = (Interception::default(), RuleTexts::default());
     let backend = BackendChoice::Fixed(Backend::Nft);
-    plan(&topology, &interception, texts, backend, Default::default())
+    plan(
+        &topology,
+        &interception,
+        texts,
+        &Default::default(),
+        backend,
+        Default::default(),
+    )
 }
 
 fn pod<'p>(plan: &'p Plan, name: &str) -> &'p PodPlan {
@@ -40,7 +49,7 @@ fn pod<'p>(plan: &'p Plan, name: &str) -> &'p PodPlan {
 
 /// The link layer address that a pod knows for an address.
 fn known(pod: &PodPlan, address: &str) -> Mac {
-    let address = address.parse().expect("literal");
+    let address: IpAddr = address.parse().expect("literal");
     let mut known = pod.link.neighbours.iter();
     let found = known.find(|(it, _)| *it == address);
     found.expect("it is known").1
@@ -69,7 +78,7 @@ fn the_end_in_the_outer_pod_has_its_addresses_and_leads_to_the_inner_one_alone()
     let plan = small();
     let vm = &pod(&plan, "vm").link;
     let relay = vm.behind.as_ref().expect("it is behind a pod");
-    let address = |text: &str| text.parse().expect("literal");
+    let address = |text: &str| -> IpAddr { text.parse().expect("literal") };
     assert_eq!(
         (relay.pod.as_str(), vm.host_interface.as_str()),
         ("pod", "vnet0")

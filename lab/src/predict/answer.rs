@@ -23,6 +23,8 @@ pub enum Reply {
     Closed,
     /// The connection was there, and is reset.
     Reset,
+    /// Nobody answers: the sender gives up.
+    Timeout,
     /// These addresses.
     Resolved(Vec<IpAddr>),
     /// No such name.
@@ -41,6 +43,7 @@ impl Reply {
             // That a proxy refused it, a claim of its own says.
             Answer::Closed | Answer::Loop => Self::Closed,
             Answer::Reset => Self::Reset,
+            Answer::Timeout => Self::Timeout,
             Answer::NoName => Self::NoName,
             Answer::Resolved => match &flow.ask {
                 Ask::Lookup { name, .. } => look_up(world, name),
@@ -65,6 +68,7 @@ impl Reply {
             (Self::Unreachable, CallOutcome::ConnectFailed(errno)) => is_unreachable(errno),
             (Self::Closed, CallOutcome::Closed(_)) => true,
             (Self::Reset, CallOutcome::Closed(words)) => words == "ECONNRESET",
+            (Self::Timeout, CallOutcome::Timeout) => true,
             (Self::Resolved(wanted), CallOutcome::Resolved(had)) => wanted == had,
             (Self::NoName, CallOutcome::Unresolved(code)) => code == "NXDOMAIN",
             _ => false,
@@ -74,7 +78,7 @@ impl Reply {
     /// True when connect(2) succeeds.
     pub fn connects(&self) -> Option<bool> {
         match self {
-            Self::Refused | Self::Unreachable => Some(false),
+            Self::Refused | Self::Unreachable | Self::Timeout => Some(false),
             Self::Unknown(_) => None,
             _ => Some(true),
         }
@@ -90,6 +94,7 @@ fn of(world: &World, ask: &Ask, legs: &[Leg], at: usize) -> Reply {
     let (listener, loops) = match &legs[at].end {
         LegEnd::Refused { .. } => return Reply::Refused,
         LegEnd::Unreachable => return Reply::Unreachable,
+        LegEnd::Dropped { .. } => return Reply::Timeout,
         LegEnd::Unknown { why } => return Reply::Unknown(why.clone()),
         LegEnd::Accepted {
             listener,
@@ -152,6 +157,7 @@ impl fmt::Display for Reply {
             Self::Unreachable => f.write_str("unreachable"),
             Self::Closed => f.write_str("closed"),
             Self::Reset => f.write_str("reset"),
+            Self::Timeout => f.write_str("timeout"),
             Self::NoName => f.write_str("no such name"),
             Self::Resolved(addresses) => {
                 let words: Vec<String> = addresses.iter().map(ToString::to_string).collect();

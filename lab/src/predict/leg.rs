@@ -80,6 +80,11 @@ pub enum LegEnd {
     },
     /// Nowhere: the node knows no way to the address, and says so.
     Unreachable,
+    /// In a pod whose rules drop its first packet without a word.
+    Dropped {
+        /// Pod.
+        pod: String,
+    },
     /// Not known: a rule the model can't follow stands in the way, or answers do not find their way back.
     Unknown {
         /// Why, in words.
@@ -91,7 +96,9 @@ impl LegEnd {
     /// Pod it ends in, where that is known.
     pub fn pod(&self) -> Option<&str> {
         match self {
-            Self::Accepted { pod, .. } | Self::Refused { pod, .. } => Some(pod),
+            Self::Accepted { pod, .. } | Self::Refused { pod, .. } | Self::Dropped { pod } => {
+                Some(pod)
+            }
             Self::Unreachable | Self::Unknown { .. } => None,
         }
     }

@@ -104,7 +104,7 @@ impl Walk<'_> {
     /// To the app: from 127.0.0.6 or `::6`, or from where the kernel picks, or in TPROXY and ambient mode from the
     /// client's own address, marked.
     fn pass_in(&mut self, served: &Served) {
-        let interception = self.world.interception;
+        let interception = self.world.interception_of(&served.pod.name);
         let opener = self.proxy_opener(served.pod, served.dst);
         let opener = match interception.keeps_client() {
             None => match interception.source(self.world.family()) {

@@ -11,7 +11,7 @@ use super::{
     world::NODE,
 };
 use crate::{
-    model::{Journey, JourneyEnd, Known, Packet, Turned, journey, journey_of_known},
+    model::{Journey, JourneyEnd, Known, Outcome, Packet, Turned, journey, journey_of_known},
     rules::{CtState, Family, Hook, Protocol, TcpFlags},
     topology::{Ask, Flow, Pod, Sender, Target},
 };
@@ -165,7 +165,7 @@ impl Walk<'_> {
                     let end = match &way.end {
                         JourneyEnd::Delivered { at, .. } => self.arrive(Some(pod), &way, *at, call),
                         JourneyEnd::Sent { to } if pod.relays => self.beyond(pod, &way, *to, call),
-                        other => unknown(other),
+                        other => gone(pod, other),
                     };
                     far = Some((pod, packet, way));
                     end
@@ -173,7 +173,7 @@ impl Walk<'_> {
                 None if world.is_node(to.ip()) => self.at_node(*to, call.transport),
                 None => LegEnd::Unreachable,
             },
-            other => unknown(other),
+            other => here.map_or_else(|| unknown(other), |pod| gone(pod, other)),
         };
         let mut leg = Leg {
             parent: call.parent,
@@ -256,7 +256,9 @@ impl Walk<'_> {
         let (answer, answers, later) = match (&leg.end, answers_here) {
             // The first packet is sent again until the word arrives: the node says it only so often (`ip_error` in
             // net/ipv4/route.c), and a socket that is busy with its first packet does not hear it (`tcp_v6_err`).
-            (LegEnd::Unreachable, _) => (None, Vec::new(), vec![first.clone()]),
+            (LegEnd::Unreachable | LegEnd::Dropped { .. }, _) => {
+                (None, Vec::new(), vec![first.clone()])
+            }
             (LegEnd::Unknown { .. }, _) => (None, Vec::new(), Vec::new()),
             // A reset comes from no socket.
             (LegEnd::Refused { .. }, true) => (Some(back), Vec::new(), Vec::new()),
@@ -297,7 +299,8 @@ impl Walk<'_> {
             comes_in(packet)
         });
         // Rules of nat alone know first packets only.
-        let first_only = world.only_nat() && world.interception.tproxy.is_none();
+        let tproxy = world.interception_of(&pod.name).tproxy;
+        let first_only = world.only_nat(pod) && tproxy.is_none();
         let packets = match first_only {
             true => Packets::of_first(first, answer),
             false => Packets {
@@ -353,7 +356,7 @@ impl Walk<'_> {
             false => at,
         };
         let name = pod.name.clone();
-        let interception = self.world.interception;
+        let interception = self.world.interception_of(&pod.name);
         let Some(listener) = listener_at(pod, at, call.transport, interception) else {
             return LegEnd::Refused { pod: name, local };
         };
@@ -411,7 +414,7 @@ impl Walk<'_> {
         if !matches!(listener, Listener::Inbound | Listener::Outbound) {
             return false;
         }
-        let interception = self.world.interception;
+        let interception = self.world.interception_of(&pod.name);
         let dst = call.remote;
         let own_port = [interception.inbound, interception.outbound].contains(&dst.port());
         let own_address = pod.addr.contains(dst.ip()) || dst.ip().is_loopback();
@@ -437,6 +440,16 @@ fn first_packet(call: &Call) -> Packet {
     packet
         .owned_by(call.opener.owner.0, call.opener.owner.1)
         .marked(call.opener.mark)
+}
+
+/// Where a packet ends that reaches nobody in a pod.
+fn gone(pod: &Pod, end: &JourneyEnd) -> LegEnd {
+    match end {
+        JourneyEnd::Gone(Outcome::Dropped { .. }) => LegEnd::Dropped {
+            pod: pod.name.clone(),
+        },
+        other => unknown(other),
+    }
 }
 
 fn unknown(end: &JourneyEnd) -> LegEnd {

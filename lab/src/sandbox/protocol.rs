@@ -45,6 +45,8 @@ pub enum Request {
 /// A flow with its addresses settled.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Order {
+    /// Milliseconds the sender waits for an answer; none is as long as the flow may take.
+    pub give_up_ms: Option<u64>,
     /// Source address of somebody else that the sender takes; none leaves it to the kernel.
     pub source: Option<std::net::IpAddr>,
     /// Name of the flow.
@@ -90,6 +92,8 @@ pub enum StepWhat {
         texts: BTreeMap<Family, String>,
         /// Whether the tables they name are emptied first.
         flush: bool,
+        /// Pods that keep their rules, which are their own.
+        but: Vec<String>,
     },
     /// Ends a process.
     Stop(Process),

@@ -136,7 +136,8 @@ fn call_off(live: &mut Live, stub: Stub, id: u64) {
 }
 
 fn command(id: u64, order: &Order) -> Command {
-    let (to, timeout_ms) = (order.to, order.deadline_ms);
+    let to = order.to;
+    let timeout_ms = order.give_up_ms.unwrap_or(order.deadline_ms);
     let request_id = order.request_id.clone();
     if let (Some(held), Ask::Get { path }) = (&order.connection.resume, &order.ask) {
         return Command::Resume {

@@ -177,6 +177,8 @@ pub enum Answer {
     Loop,
     /// The connection was there, and is reset.
     Reset,
+    /// Nobody answers the sender's first packet, and it gives up.
+    Timeout,
     /// The addresses that the lab's names say.
     Resolved,
     /// No such name.
@@ -218,6 +220,7 @@ impl fmt::Display for Answer {
             Self::Closed => f.write_str("closed"),
             Self::Loop => f.write_str("loop"),
             Self::Reset => f.write_str("reset"),
+            Self::Timeout => f.write_str("timeout"),
             Self::Resolved => f.write_str("resolved"),
             Self::NoName => f.write_str("no such name"),
         }

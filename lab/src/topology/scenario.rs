@@ -77,6 +77,8 @@ pub enum SeenPort {
 pub struct Connection {
     /// Source port that the sender binds; none leaves it to the kernel.
     pub source_port: Option<u16>,
+    /// Milliseconds the sender waits for an answer; none is as long as a flow may take.
+    pub give_up_ms: Option<u64>,
     /// Pod whose address the sender, a proxy, takes for its own; none leaves it to the kernel.
     pub source: Option<String>,
     /// Name under which the connection stays open after the answer.
@@ -92,6 +94,8 @@ pub struct Variant {
     pub name: String,
     /// One line for people.
     pub about: String,
+    /// Pod whose own rules are changed; none is the lab's.
+    pub pod: Option<String>,
     /// Rules in place of the lab's own.
     pub rules: Option<RuleSource>,
     /// Changes: of those rules, or of the lab's own.

@@ -101,6 +101,7 @@ pub(super) struct Pod {
     pub proxy_gid: Option<Spanned<u32>>,
     #[serde(default)]
     pub proxy_groups: Vec<Spanned<u32>>,
+    pub rules: Option<Spanned<Rules>>,
 }
 
 #[derive(Deserialize)]
@@ -148,6 +149,7 @@ pub(super) struct Flow {
     pub seen_port: Option<Spanned<String>>,
     pub source_port: Option<Spanned<u16>>,
     pub source: Option<Spanned<String>>,
+    pub give_up_ms: Option<Spanned<u64>>,
     pub hold: Option<Spanned<String>>,
     pub resume: Option<Spanned<String>>,
     #[serde(default)]
@@ -177,6 +179,7 @@ pub(super) struct Variant {
     pub name: Spanned<String>,
     #[serde(default)]
     pub about: String,
+    pub pod: Option<Spanned<String>>,
     pub rules: Option<Spanned<Rules>>,
     #[serde(default)]
     pub edit: Vec<Spanned<String>>,

@@ -296,6 +296,7 @@ fn endless() -> Order {
         request_id: "endless-1".to_owned(),
         watch: Vec::new(),
         deadline_ms: 600_000,
+        give_up_ms: None,
     }
 }
 

@@ -209,7 +209,7 @@ fn answer(source: &Source, raw: &Spanned<String>, ask: &Ask) -> Result<Answer, D
     let text = raw.get_ref().as_str();
     let how = match ask {
         Ask::Get { .. } => {
-            "write an HTTP status such as \"200\", or \"refused\", \"unreachable\", \"closed\", \"loop\" or \"reset\""
+            "write an HTTP status such as \"200\", or \"refused\", \"unreachable\", \"closed\", \"loop\", \"reset\" or \"timeout\""
         }
         Ask::Lookup { .. } => "write \"resolved\", \"no such name\", \"refused\" or \"closed\"",
     };
@@ -219,6 +219,7 @@ fn answer(source: &Source, raw: &Spanned<String>, ask: &Ask) -> Result<Answer, D
         (Ask::Get { .. }, "unreachable") => Ok(Answer::Unreachable),
         (Ask::Get { .. }, "loop") => Ok(Answer::Loop),
         (Ask::Get { .. }, "reset") => Ok(Answer::Reset),
+        (Ask::Get { .. }, "timeout") => Ok(Answer::Timeout),
         (Ask::Lookup { .. }, "resolved") => Ok(Answer::Resolved),
         (Ask::Lookup { .. }, "no such name") => Ok(Answer::NoName),
         (Ask::Get { .. }, status) => {

@@ -16,7 +16,7 @@ pub(super) fn seen(
     topology: &Topology,
     raw: &schema::Flow,
 ) -> Result<Seen, Diagnostic> {
-    let refused = ["refused", "unreachable"];
+    let refused = ["refused", "unreachable", "timeout"];
     let made = raw
         .answer
         .as_ref()
@@ -148,6 +148,15 @@ fn seen_source(
     }
 }
 
+fn give_up(source: &Source, raw: &Spanned<u64>) -> Result<u64, Diagnostic> {
+    match *raw.get_ref() {
+        ms @ 1..=60_000 => Ok(ms),
+        ms => Err(source
+            .complain(raw, format!("{ms} ms is no time to wait"))
+            .help("write 1 to 60000")),
+    }
+}
+
 /// A proxy may take the address of a client for its own, as with TPROXY and as ztunnel does.
 fn client(
     source: &Source,
@@ -213,6 +222,11 @@ pub(super) fn connection(
     Ok(Connection {
         source_port: raw.source_port.as_ref().map(|it| *it.get_ref()),
         source: client(source, topology, raw, ask)?,
+        give_up_ms: raw
+            .give_up_ms
+            .as_ref()
+            .map(|it| give_up(source, it))
+            .transpose()?,
         hold: raw.hold.as_ref().map(|it| it.get_ref().clone()),
         resume: raw.resume.as_ref().map(|it| it.get_ref().clone()),
     })
