@@ -66,6 +66,16 @@ bench *ARGS:
     @ci/bench "$@"
     @just bench-rules
 
+# How labs grow: time and memory for 6, 50 and 200 pods
+[no-exit-message]
+bench-pods *ARGS:
+    @ci/bench-pods "$@"
+
+# Twenty labs at once, a hundred times up and down, fifty kills at random moments: nothing may be left
+[no-exit-message]
+soak *ARGS:
+    @ci/soak "$@"
+
 # Rules a second the readers take, packets a second the model follows; needs no Linux
 [no-exit-message]
 bench-rules *ARGS:

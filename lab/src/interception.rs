@@ -31,6 +31,9 @@ pub struct Interception {
     pub inbound: u16,
     /// Source of inbound upstream connections, IPv4 and IPv6, in REDIRECT mode; unspecified where the kernel picks.
     pub inbound_source: [IpAddr; 2],
+    /// Inbound upstream connections go to loopback, and not to the address that was asked for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub app_at_loopback: bool,
     /// Present in TPROXY mode.
     pub tproxy: Option<Tproxy>,
     /// Present in ambient mode, where the proxy plays ztunnel.
@@ -82,6 +85,7 @@ impl Default for Interception {
             outbound: ports::OUTBOUND,
             inbound: ports::INBOUND,
             inbound_source: INBOUND_SOURCE,
+            app_at_loopback: false,
             tproxy: None,
             ztunnel: None,
             dns: None,

@@ -1,5 +1,6 @@
 //! The handle of a lab: from a lab file to a running lab, flow by flow, and down again.
 
+mod change;
 mod held;
 mod order;
 mod script;

@@ -11,6 +11,8 @@
 pub mod apply;
 pub mod behaviour;
 pub mod builtin;
+#[cfg(all(feature = "kernel", target_os = "linux"))]
+pub mod capture;
 pub mod cli;
 pub mod diagnostic;
 #[cfg(all(feature = "kernel", target_os = "linux"))]

@@ -175,3 +175,43 @@ fn a_lab_with_steps_goes_over_one_family_at_a_time() {
         "{ended:#?}"
     );
 }
+
+/// The lab under other rules, with one flow that names no place.
+fn with_rules(profile: &str, options: &str) -> String {
+    let (head, _) = LAB.split_once("[[flow]]").expect("it has flows");
+    let rules = format!("profile = \"{profile}\"\noptions = [{options}]");
+    let head = head.replace("profile = \"istio-1.13\"", &rules);
+    format!("{head}[[flow]]\nname = \"call\"\nfrom = \"cli/1000:1000\"\nto = \"pod:9080\"\n")
+}
+
+#[test]
+fn a_file_whose_families_have_no_rules_runs_nowhere_and_is_not_called_good() {
+    let scratch = Scratch::new();
+    let text = with_rules("kuma", "\"--ip-family-mode\", \"ipv4\"");
+    let text = text.replace("[rules]", "families = [\"ipv6\"]\n\n[rules]");
+    let ended = run(&mut hoplab(&[
+        "check",
+        &scratch.file("no-case.toml", &text),
+    ]));
+    ended.failed_with(2, &["no flow of it can run", "`families`"]);
+}
+
+/// proxy-init gives one list of networks to both iptables and ip6tables (linkerd2-proxy-init 388): what ip6tables would
+/// refuse is named before anything is loaded.
+#[rstest]
+#[case::checked("check", &[])]
+#[case::run("run", &["--family", "ipv6"])]
+fn a_network_of_the_other_family_is_named_with_its_rule(#[case] verb: &str, #[case] more: &[&str]) {
+    let scratch = Scratch::new();
+    let text = with_rules("linkerd", "\"--subnets-to-ignore\", \"10.77.2.0/24\"");
+    let file = scratch.file("subnet.toml", &text);
+    let ended = run(&mut hoplab(&[&[verb, &file], more].concat()));
+    ended.failed_with(
+        2,
+        &[
+            "profile linkerd (IPv6)",
+            "address `10.77.2.0/24` is IPv4, these rules are IPv6",
+            "-A PROXY_INIT_REDIRECT -p all -j RETURN -s 10.77.2.0/24",
+        ],
+    );
+}

@@ -134,6 +134,10 @@ pub struct SidecarPorts {
     /// address in place of [`Self::inbound_source`]; the inbound listener is transparent.
     #[serde(default)]
     pub tproxy_mark: Option<u32>,
+    /// Inbound upstream connections go to loopback, at the port that was asked for, in place of the address that was: what
+    /// Linkerd's proxy did while rules turned its calls to its own pod back to it.
+    #[serde(default)]
+    pub app_at_loopback: bool,
 }
 
 /// What a gateway listens on and where it sends it.

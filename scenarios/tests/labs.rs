@@ -14,19 +14,26 @@ use hoplab::{
 use hoplab_scenarios::{LabFile, assert_labs_possible};
 use libtest_mimic::{Arguments, Failed, Trial};
 
+#[path = "labs/inventory.rs"]
+mod inventory;
+
 fn main() -> ExitCode {
     assert_labs_possible();
     let arguments = Arguments::from_args();
     let labs = Path::new(env!("CARGO_MANIFEST_DIR")).join("labs");
-    let mut trials = vec![Trial::test(
-        "examples_of_the_readme_are_in_its_labs",
-        examples,
-    )];
+    let mut trials = vec![
+        Trial::test("examples_of_the_readme_are_in_its_labs", examples),
+        Trial::test(
+            "every_scenario_and_every_incident_has_its_files",
+            inventory::is_complete,
+        ),
+    ];
     for path in lab_files(&labs) {
         let file = LabFile::open(&path.to_string_lossy()).unwrap_or_else(|it| panic!("{it}"));
+        trials.push(can_turn_red(file.clone()));
         // Bookinfo has tests of its own.
         if file.topology.name != "bookinfo" {
-            trials.push(has_a_variant_that_is_refuted(&file));
+            trials.push(has_a_case(&file));
             let cases = suite::cases(&file).into_iter();
             trials.extend(cases.map(|case| comes_out_as_it_says(file.clone(), case)));
         }
@@ -76,13 +83,18 @@ fn comes_out_as_it_says(file: LabFile, case: Case) -> Trial {
     })
 }
 
-/// A lab that nothing can turn red proves nothing.
-fn has_a_variant_that_is_refuted(file: &LabFile) -> Trial {
-    let name = format!("{}::has_a_variant_that_is_refuted", file.topology.name);
-    let refuted = file.topology.variants.iter().any(|variant| !variant.holds);
-    Trial::test(name, move || match refuted {
-        true => Ok(()),
-        false => Err(Failed::from("every variant of it holds")),
+fn can_turn_red(file: LabFile) -> Trial {
+    let name = format!("{}::can_turn_red_and_names_the_rule", file.topology.name);
+    Trial::test(name, move || inventory::can_turn_red(&file))
+}
+
+/// A lab whose families have no rules runs nowhere, and would pass everywhere.
+fn has_a_case(file: &LabFile) -> Trial {
+    let name = format!("{}::makes_sense_somewhere", file.topology.name);
+    let cases = suite::cases(file).len();
+    Trial::test(name, move || match cases {
+        0 => Err(Failed::from("no backend and family of it has a case")),
+        _ => Ok(()),
     })
 }
 
@@ -110,9 +122,9 @@ fn examples() -> Result<(), Failed> {
         found += 1;
     }
     match found {
-        7 => Ok(()),
+        8 => Ok(()),
         found => Err(Failed::from(format!(
-            "there are {found} examples, and 7 were"
+            "there are {found} examples, and 8 were"
         ))),
     }
 }

@@ -2,20 +2,25 @@
 //!
 //! Up to 1.23 it restores and nothing else: over its own rules that fails, since chains exist, and changes nothing.
 //! Since 1.24 it looks first ([`State`]), applies where something is missing, and with `reconcile` cleans up before,
-//! behind guardrails. Native nft rules are one transaction, whatever is there. `cleanup-only` takes the planned rules away and nothing that is not planned.
+//! behind guardrails. Linkerd and Kuma have ways of their own ([`Manner`]). Native nft rules are one transaction, whatever is there. `cleanup-only` takes the planned rules away and nothing that is not planned.
 
+mod calls;
 mod cleanup;
+mod detect;
+mod installers;
 mod native;
 mod run;
 mod state;
 
+pub use calls::Calls;
 pub(crate) use run::run_inside;
 pub use state::State;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    netfilter::{BackendChoice, Chosen},
+    behaviour::Stage,
+    netfilter::{Backend, BackendChoice, Chosen},
     rules::{Holder, OwnerNames, Written},
 };
 
@@ -34,6 +39,21 @@ pub struct ApplyPlan {
     pub times: u32,
     /// How.
     pub manner: Manner,
+    /// Finds out the backend anew before each time, as istio-init does in the pod it starts in.
+    pub detect: bool,
+    /// Calls the pod all the while.
+    pub calls: Option<CallPlan>,
+}
+
+/// Calls from outside to a pod while rules are applied, over IPv4.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallPlan {
+    /// Addresses of the pod and of who calls.
+    pub stage: Stage,
+    /// Port that is called.
+    pub app: u16,
+    /// Port that rules turn calls to.
+    pub proxy: u16,
 }
 
 /// How rules are applied.
@@ -42,6 +62,12 @@ pub struct ApplyPlan {
 pub enum Manner {
     /// iptables-restore, and nothing else: Istio up to 1.23, and any file of rules.
     Restore,
+    /// iptables once for each rule, as Linkerd's proxy-init: a chain that is there is flushed, and rules of built-in
+    /// chains that are there stay.
+    OneByOne,
+    /// As Kuma's installer: everything that names a chain of the set is taken away in one transaction, then the set is
+    /// restored in another.
+    CleanFirst,
     /// One transaction of nft, as Istio's native nft mode hands it over.
     Native {
         /// Takes Istio's tables away, and adds none.
@@ -65,6 +91,20 @@ pub struct Report {
     pub backend: Chosen<Holder>,
     /// The rules there were before, then each time the rules were applied.
     pub rounds: Vec<Round>,
+    /// Rules that each backend holds in the end, where the backend was found out. Each tool shows its own only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<HeldBy>,
+}
+
+/// IPv4 rules of one backend.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldBy {
+    /// The backend.
+    pub backend: Backend,
+    /// How many rules.
+    pub rules: usize,
+    /// Connections that rules of nat PREROUTING counted.
+    pub came_in: u64,
 }
 
 impl Report {
@@ -73,6 +113,12 @@ impl Report {
         let last = self.rounds.last();
         last.is_none_or(|round| round.steps.iter().all(|step| step.ok || step.tried))
     }
+
+    /// True when two backends hold rules of one pod: nft's decide PREROUTING then, both count in OUTPUT, and each tool
+    /// is blind to the other's.
+    pub fn is_mixed(&self) -> bool {
+        self.held.iter().filter(|it| it.rules > 0).count() > 1
+    }
 }
 
 /// One run of istio-init.
@@ -80,6 +126,12 @@ impl Report {
 pub struct Round {
     /// What it is, for people.
     pub what: String,
+    /// The backend that was found out for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detected: Option<Chosen>,
+    /// How the calls ended that began while it ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calls: Option<Calls>,
     /// What was found first, where it is looked for.
     pub found: Option<State>,
     /// Commands that ran, in order; those that only read are left out.

@@ -5,7 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{ApplyPlan, Round, Step, run::changes};
+use super::{
+    ApplyPlan, Round, Step,
+    calls::Tally,
+    run::{changes, watched},
+};
 use crate::{
     failure::Failure,
     istio::nft::SIDECAR_TABLES,
@@ -18,6 +22,7 @@ pub(super) fn rounds(
     plan: &ApplyPlan,
     cleanup_only: bool,
     place: &str,
+    tally: Option<&Tally>,
 ) -> Result<Vec<Round>, Failure> {
     let mut pod = Pod {
         place,
@@ -25,7 +30,9 @@ pub(super) fn rounds(
     };
     let mut rounds = Vec::new();
     if let Written::Nft { nft } = &plan.before {
-        rounds.push(pod.round("the rules that are there before".into(), nft)?);
+        let what = "the rules that are there before".to_owned();
+        let (round, calls) = watched(tally, || pod.round(what, nft))?;
+        rounds.push(Round { calls, ..round });
     }
     let text = match &plan.meant {
         _ if cleanup_only => cleanup(),
@@ -33,7 +40,9 @@ pub(super) fn rounds(
         Written::Iptables(_) => String::new(),
     };
     for time in 1..=plan.times {
-        rounds.push(pod.round(format!("apply {time} of {}", plan.times), &text)?);
+        let what = format!("apply {time} of {}", plan.times);
+        let (round, calls) = watched(tally, || pod.round(what, &text))?;
+        rounds.push(Round { calls, ..round });
     }
     Ok(rounds)
 }
@@ -76,6 +85,8 @@ impl Pod<'_> {
         };
         Ok(Round {
             what,
+            detected: None,
+            calls: None,
             found: None,
             steps: vec![step],
             rules: self.rules.values().map(RuleSet::len).sum(),

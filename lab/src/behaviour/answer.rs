@@ -33,6 +33,9 @@ pub(super) fn answer(
     way: &Journey,
     arrival: &Arrival,
 ) -> Answer {
+    if flow.stray {
+        return Answer::Lost("it belongs to no connection".to_owned());
+    }
     let Some(last) = way.passages.last().map(|it| &it.left) else {
         return Answer::Arrives;
     };

@@ -1,4 +1,4 @@
-//! What flows do not vary, and so can't tell apart: conditions on other interfaces, source ports, connection states.
+//! What flows do not vary, and so can't tell apart: conditions on other interfaces, other protocols, rare states.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -7,7 +7,10 @@ use serde::Serialize;
 
 use super::stage::INTERFACE;
 use super::subject::Subject;
-use crate::rules::{End, Match, Matches, RuleId, RuleSpec, Table, spec_text};
+use crate::rules::{CtState, Match, Matches, RuleId, RuleSpec, Table, spec_text};
+
+/// States that packets of flows have: the first of a connection, those after it, and strays.
+const VARIED: [CtState; 3] = [CtState::New, CtState::Established, CtState::Invalid];
 
 /// A rule of one set alone that asks for something no flow varies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -92,9 +95,9 @@ fn not_varied(matches: &Matches) -> Option<&'static str> {
         return Some("another protocol than TCP and UDP");
     }
     matches.extensions().iter().find_map(|it| match it {
-        Match::SourcePort(_) => Some("a source port"),
-        Match::Ports { end, .. } if *end != Some(End::Destination) => Some("a source port"),
-        Match::CtState(_) => Some("the state of a connection, and flows are their first packets"),
+        Match::CtState(it) if it.value.iter().any(|it| !VARIED.contains(it)) => {
+            Some("a state of connections that no flow has")
+        }
         Match::TcpFlags(_) => Some("TCP flags, and flows are their first packets"),
         Match::AddressKind { .. } => Some("a kind of address"),
         Match::Verbatim { .. } => Some("what is not modelled"),

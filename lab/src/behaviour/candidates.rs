@@ -57,6 +57,8 @@ impl Space {
                         protocol,
                         origin: origin.clone(),
                         source,
+                        source_port: None,
+                        stray: false,
                         to: SocketAddr::new(to, *port),
                     });
                 }
@@ -191,6 +193,16 @@ impl Space {
                 ..flow.clone()
             });
         }
+        let named = self.constants.source_ports.iter().copied();
+        let near = beside(named.clone().map(u32::from)).filter_map(|it| u16::try_from(it).ok());
+        flows.extend(named.clone().chain(near).map(|port| Flow {
+            source_port: Some(port),
+            ..flow.clone()
+        }));
+        flows.extend(self.constants.states.then(|| Flow {
+            stray: true,
+            ..flow.clone()
+        }));
         if let Origin::Pod { uid, gid, mark } = flow.origin {
             let mut push = |uid, gid, mark| {
                 let origin = Origin::Pod { uid, gid, mark };
@@ -218,7 +230,12 @@ impl Space {
         let pod = self.stage.pod(self.family);
         let usable = |it| is_usable(it, &self.stage);
         let to = flow.to.ip();
+        // A socket that listens at a port keeps others from sending from it.
+        let listened =
+            |port: u16| self.constants.landings.contains(&port) || port == flow.to.port();
         flow.to.port() != 0
+            && !flow.source_port.is_some_and(|it| it == 0 || listened(it))
+            && (!flow.stray || flow.protocol == Protocol::Tcp)
             && usable(to)
             && usable(flow.source)
             && match &flow.origin {

@@ -39,6 +39,7 @@ struct Kind {
     family: Family,
     protocol: Protocol,
     outside: bool,
+    stray: bool,
     ways: Vec<(Vec<Hop>, Relative)>,
 }
 
@@ -127,6 +128,23 @@ pub(super) fn told(a: &Subject, b: &Subject, stage: &Stage) -> Told {
     Told::Alike { asked, kinds }
 }
 
+/// Every flow that two subjects can be asked about, and whether the model says that they treat it differently.
+pub(super) fn all_told(a: &Subject, b: &Subject, stage: &Stage) -> Vec<(Flow, bool)> {
+    let subjects = [a, b];
+    let mut told = Vec::new();
+    for family in families(&subjects) {
+        // Without a space there is no choice of flows, and nothing is compared.
+        let Some(mut search) = Search::new(&subjects, stage, family) else {
+            continue;
+        };
+        while let Some((flow, _)) = search.next() {
+            let [of_a, of_b] = [a, b].map(|it| course(it, stage, &flow));
+            told.push((flow, !of_a.behaves_as(&of_b)));
+        }
+    }
+    told
+}
+
 fn families(subjects: &[&Subject]) -> BTreeSet<Family> {
     subjects.iter().flat_map(|it| it.families()).collect()
 }
@@ -180,6 +198,7 @@ fn kind(flow: &Flow, courses: &[Course]) -> Kind {
         family: flow.family(),
         protocol: flow.protocol,
         outside: matches!(flow.origin, Origin::Outside { .. }),
+        stray: flow.stray,
         ways: ways.collect(),
     }
 }

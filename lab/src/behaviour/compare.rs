@@ -5,9 +5,12 @@ use std::fmt;
 use serde::Serialize;
 
 use super::changes::Change;
+use super::choice::all_told;
 use super::course::{Course, End, Hop, Place};
 use super::flow::Flow;
+use super::pattern::Pattern;
 use super::seen::{Seen, SeenEnd};
+use super::stage::Stage;
 use super::subject::Subject;
 use crate::model::Hook;
 use crate::rules::{RuleId, spec_text};
@@ -35,6 +38,8 @@ pub struct Comparison {
 /// Flows that differ in the same way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Group {
+    /// What they have in common: the difference as one flow.
+    pub pattern: Pattern,
     /// The first of them, explained.
     pub shown: Difference,
     /// The others.
@@ -163,7 +168,13 @@ fn route(hops: &[Hop]) -> String {
 }
 
 /// Holds what ran under one set against what ran under the other.
-pub fn compare(a: &Subject, b: &Subject, flows: &[Flow], ran: &[(Ran, Ran)]) -> Comparison {
+pub fn compare(
+    a: &Subject,
+    b: &Subject,
+    stage: &Stage,
+    flows: &[Flow],
+    ran: &[(Ran, Ran)],
+) -> Comparison {
     let mut disagreements = Vec::new();
     let mut differences = Vec::new();
     for (flow, (of_a, of_b)) in flows.iter().zip(ran) {
@@ -179,9 +190,13 @@ pub fn compare(a: &Subject, b: &Subject, flows: &[Flow], ran: &[(Ran, Ran)]) -> 
             differences.push(difference(flow, (a, of_a), (b, of_b)));
         }
     }
+    let told = match differences.is_empty() {
+        true => Vec::new(),
+        false => all_told(a, b, stage),
+    };
     Comparison {
         flows: ran.len(),
-        groups: grouped(differences),
+        groups: grouped(differences, stage, &told),
         disagreements,
     }
 }
@@ -260,20 +275,24 @@ fn text_of(subject: &Subject, rule: &RuleId) -> String {
 }
 
 /// Differences of the same kind together, those with the fewest rules to read first.
-fn grouped(differences: Vec<Difference>) -> Vec<Group> {
-    let mut groups: Vec<Group> = Vec::new();
+fn grouped(differences: Vec<Difference>, stage: &Stage, told: &[(Flow, bool)]) -> Vec<Group> {
+    let mut alike: Vec<(Difference, Vec<Flow>)> = Vec::new();
     for difference in differences {
-        let alike = groups
-            .iter_mut()
-            .find(|it| same_kind(&it.shown, &difference));
-        match alike {
-            Some(group) => group.others.push(difference.flow),
-            None => groups.push(Group {
-                shown: difference,
-                others: Vec::new(),
-            }),
+        let known = alike.iter_mut().find(|(it, _)| same_kind(it, &difference));
+        match known {
+            Some((_, others)) => others.push(difference.flow),
+            None => alike.push((difference, Vec::new())),
         }
     }
+    let group = |(shown, others): (Difference, Vec<Flow>)| {
+        let flows: Vec<Flow> = [&shown.flow].into_iter().chain(&others).cloned().collect();
+        Group {
+            pattern: Pattern::of(&flows, stage, told),
+            shown,
+            others,
+        }
+    };
+    let mut groups: Vec<Group> = alike.into_iter().map(group).collect();
     let length = |group: &Group| {
         let Difference { a, b, .. } = &group.shown;
         let rules = |it: &Explained| it.hops.iter().map(|hop| hop.rules.len()).sum::<usize>();
@@ -283,15 +302,19 @@ fn grouped(differences: Vec<Difference>) -> Vec<Group> {
     groups
 }
 
-/// The same family, protocol and sender's side, decided by the same rules, with the same kind of end.
+/// The same protocol and sender's side, decided by rules at the same places, with the same kind of end. Sets say the same
+/// of both families mostly.
 fn same_kind(one: &Difference, other: &Difference) -> bool {
+    let place = |it: &Explained| {
+        let rule = it.decided.as_ref().map(|it| &it.rule);
+        rule.map(|it| (it.table, it.chain.clone(), it.ordinal))
+    };
     let of = |it: &Difference| {
         (
-            it.flow.family(),
             it.flow.protocol,
             it.flow.is_sent_by_pod(),
-            it.a.decided.as_ref().map(|it| it.rule.clone()),
-            it.b.decided.as_ref().map(|it| it.rule.clone()),
+            place(&it.a),
+            place(&it.b),
         )
     };
     // Which port was asked for makes no other kind; to which one it was turned does.

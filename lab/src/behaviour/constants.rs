@@ -27,6 +27,10 @@ pub(super) struct Constants {
     pub gids: Vec<u32>,
     /// Marks a socket can have; 0 is first.
     pub marks: Vec<u32>,
+    /// Source ports.
+    pub source_ports: BTreeSet<u16>,
+    /// Whether the state of a connection is asked for.
+    pub states: bool,
     /// Networks by source.
     pub sources: BTreeSet<IpNet>,
     /// Networks by destination.
@@ -44,6 +48,8 @@ struct Found {
     uids: BTreeSet<u32>,
     gids: BTreeSet<u32>,
     marks: BTreeSet<u32>,
+    source_ports: BTreeSet<u16>,
+    states: bool,
     sources: BTreeSet<IpNet>,
     destinations: BTreeSet<IpNet>,
     landings: BTreeSet<u16>,
@@ -92,6 +98,8 @@ impl Constants {
             uids: owners(&found.uids),
             gids: owners(&found.gids),
             marks,
+            source_ports: found.source_ports,
+            states: found.states,
             sources: found.sources,
             destinations: found.destinations,
             landings: found.landings,
@@ -129,9 +137,20 @@ impl Found {
         for condition in matches.extensions() {
             match condition {
                 Match::DestinationPort(it) => self.range(it.value),
-                Match::Ports { end, ports } if *end != Some(End::Source) => {
-                    ports.value.iter().for_each(|it| self.range(*it));
+                Match::SourcePort(it) => self.source_range(it.value),
+                Match::Ports { end, ports } => {
+                    for range in &ports.value {
+                        match end {
+                            Some(End::Source) => self.source_range(*range),
+                            Some(End::Destination) => self.range(*range),
+                            None => {
+                                self.source_range(*range);
+                                self.range(*range);
+                            }
+                        }
+                    }
                 }
+                Match::CtState(_) => self.states = true,
                 Match::OwnerUid(it) => self.uids.extend(ids(&it.value)),
                 Match::OwnerGid(it) => self.gids.extend(ids(&it.value)),
                 Match::Mark(it) => self.mark(it.value),
@@ -155,6 +174,12 @@ impl Found {
     fn landing(&mut self, ports: PortRange) {
         self.landings.extend([ports.first(), ports.last()]);
         self.range(ports);
+    }
+
+    fn source_range(&mut self, ports: PortRange) {
+        let edges = [ports.first(), ports.last()];
+        self.source_ports
+            .extend(edges.into_iter().filter(|it| *it != 0));
     }
 
     fn range(&mut self, ports: PortRange) {
@@ -210,14 +235,15 @@ fn step(address: IpAddr, by: i8) -> Option<IpAddr> {
 }
 
 /// Whether a flow can go to or come from the address: no broadcast, multicast or unspecified one, and of 127.0.0.0/8
-/// neither end, which the kernel takes for a broadcast.
+/// neither end, which the kernel takes for a broadcast. To Linux 169.254.0.0/16 is a network like others; a mesh marks a
+/// node's health checks with an address of it. `fe80::/10` belongs to a link.
 pub(super) fn is_usable(address: IpAddr, stage: &Stage) -> bool {
     let special = address.is_unspecified() || address.is_multicast();
     let reserved = match address {
         IpAddr::V4(it) => {
             let [first, .., last] = it.octets();
             let end = first == 127 && matches!(last, 0 | 255);
-            it.is_broadcast() || first == 0 || first >= 240 || end || it.is_link_local()
+            it.is_broadcast() || first == 0 || first >= 240 || end
         }
         IpAddr::V6(it) => it.is_unicast_link_local() || it.to_ipv4_mapped().is_some(),
     };

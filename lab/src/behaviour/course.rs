@@ -11,10 +11,12 @@ use super::flow::{Flow, Origin};
 use super::stage::Stage;
 use super::subject::Subject;
 use crate::model::{Hook, Journey, JourneyEnd, Outcome, Packet, journey};
-use crate::rules::{RuleId, RuleSet};
+use crate::rules::{CtState, Protocol, RuleId, RuleSet, TcpFlags};
 
 /// The source port of a flow in the model; in a kernel it is another one that no rule names.
 const SOURCE_PORT: u16 = 40_000;
+/// The flag of a reset.
+const RST: u8 = 0x04;
 
 /// The way of a flow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -175,9 +177,14 @@ pub fn course(subject: &Subject, stage: &Stage, flow: &Flow) -> Course {
 
 /// The first packet.
 pub(super) fn packet(flow: &Flow) -> Packet {
-    let source = SocketAddr::new(flow.source, SOURCE_PORT);
+    let source = SocketAddr::new(flow.source, flow.source_port.unwrap_or(SOURCE_PORT));
     let bare = match flow.protocol {
-        crate::rules::Protocol::Udp => Packet::udp(source, flow.to),
+        Protocol::Udp => Packet::udp(source, flow.to),
+        _ if flow.stray => Packet {
+            state: CtState::Invalid,
+            tcp_flags: TcpFlags::from_bits(RST).unwrap_or(TcpFlags::NONE),
+            ..Packet::tcp(source, flow.to)
+        },
         _ => Packet::tcp(source, flow.to),
     };
     match &flow.origin {

@@ -19,8 +19,13 @@ pub struct Flow {
     pub protocol: Protocol,
     /// Who sends it.
     pub origin: Origin,
-    /// The source address; the port is any that no rule names.
+    /// The source address.
     pub source: IpAddr,
+    /// The source port, where rules name it or one beside; else it is any that they do not.
+    pub source_port: Option<u16>,
+    /// Instead of a segment that opens a connection one that belongs to none, a reset: conntrack calls it INVALID, from
+    /// the start to the end (`tcp_new` in net/netfilter/nf_conntrack_proto_tcp.c).
+    pub stray: bool,
     /// The destination, as the sender gives it.
     pub to: SocketAddr,
 }
@@ -82,7 +87,7 @@ impl FromStr for Flow {
             other => return Err(format!("`{}` is not tcp or udp", other.unwrap_or_default())),
         };
         let (mut interface, mut ids, mut mark) = (None, [None; 2], 0);
-        let (mut source, mut to) = (None, None);
+        let (mut source, mut to, mut stray) = (None, None, false);
         let number = |text: &str| text.parse().map_err(|_| format!("`{text}` is no number"));
         for word in words {
             let (key, value) = word
@@ -99,12 +104,14 @@ impl FromStr for Flow {
                     mark = hex.ok_or_else(|| format!("`{value}` is no mark"))?;
                 }
                 "src" => {
-                    source = Some(
-                        value
-                            .parse()
-                            .map_err(|_| format!("`{value}` is no address"))?,
-                    )
+                    let with_port = value
+                        .parse()
+                        .map(|it: SocketAddr| (it.ip(), Some(it.port())));
+                    let alone = || value.parse().map(|it| (it, None));
+                    let read = with_port.or_else(|_| alone());
+                    source = Some(read.map_err(|_| format!("`{value}` is no address"))?);
                 }
+                "state" if value == "INVALID" => stray = true,
                 "dst" => {
                     to = Some(
                         value
@@ -121,10 +128,12 @@ impl FromStr for Flow {
             _ => return Err("it needs either `in=`, or `uid=` and `gid=`".to_owned()),
         };
         match (source, to) {
-            (Some(source), Some(to)) => Ok(Self {
+            (Some((source, source_port)), Some(to)) => Ok(Self {
                 protocol,
                 origin,
                 source,
+                source_port,
+                stray,
                 to,
             }),
             _ => Err("it needs `src=` and `dst=`".to_owned()),
@@ -138,6 +147,8 @@ impl fmt::Display for Flow {
             protocol,
             origin,
             source,
+            source_port,
+            stray,
             to,
         } = self;
         match origin {
@@ -149,6 +160,11 @@ impl fmt::Display for Flow {
                 }
             }
         }
-        write!(f, " src={source} dst={to}")
+        match source_port {
+            Some(port) => write!(f, " src={}", SocketAddr::new(*source, *port))?,
+            None => write!(f, " src={source}")?,
+        }
+        write!(f, " dst={to}")?;
+        f.write_str(if *stray { " state=INVALID" } else { "" })
     }
 }

@@ -1,13 +1,14 @@
 //! Rule sets with one mistake each, of the kinds that people make.
 
-use std::collections::BTreeSet;
+mod changed;
+mod native;
+
 use std::fmt;
 
-use ipnet::IpNet;
-
+use self::changed::changed;
+use super::subject::Subject;
 use crate::rules::{
-    Interface, MarkValue, Match, Matches, Negatable, OwnerId, PortRange, Rule, RuleId, RuleSet,
-    RuleSpec, Target, parse, spec_text, to_restore,
+    Family, Rule, RuleId, RuleSet, RuleSpec, nft_text, parse, spec_text, to_restore,
 };
 
 /// A rule set with one mistake.
@@ -17,43 +18,86 @@ pub struct Mutant {
     pub rule: RuleId,
     /// What was done to it, in words.
     pub what: String,
-    /// The rules with the mistake.
-    pub set: RuleSet,
+    /// The rules with the mistake, of each family that it is in: one of iptables, mostly both of nft.
+    pub sets: Vec<RuleSet>,
+    /// What nft is given, where the rules are nft's own: the rules of both families.
+    pub nft: Option<String>,
+}
+
+impl Mutant {
+    /// The families that the mistake is in.
+    pub fn families(&self) -> Vec<Family> {
+        self.sets.iter().map(|it| it.family).collect()
+    }
 }
 
 impl fmt::Display for Mutant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}: {}", self.rule.family, self.rule, self.what)
+        let families: Vec<String> = self.families().iter().map(ToString::to_string).collect();
+        write!(f, "{} {}: {}", families.join(" and "), self.rule, self.what)
     }
 }
 
-/// Every mutant of a rule set, rule by rule: deleted, moved, doubled, swapped with the next one, and with one condition
-/// or its target changed. A mutant that says the same as the set is none.
-pub fn mutants(set: &RuleSet) -> Vec<Mutant> {
+/// Every mutant of the rules, rule by rule: deleted, moved, doubled, swapped with the next one, and with one condition
+/// or its target changed. A mutant that says the same as the rules, or as one before, is none.
+///
+/// # Errors
+/// The rules are nft's own, and something of them, said in words, can't be written for it.
+pub fn mutants(subject: &Subject) -> Result<Vec<Mutant>, String> {
+    let whole: Vec<&RuleSet> = subject.sets().filter(|it| !it.is_empty()).collect();
+    let native = whole.iter().any(|it| native::is_native(it));
+    if native {
+        native::writable(&whole)?;
+    }
     let mut mutants: Vec<Mutant> = Vec::new();
-    let ids: Vec<RuleId> = set
-        .tables
-        .keys()
-        .flat_map(|table| set.rules(*table))
-        .map(|(id, _)| id)
-        .collect();
-    for id in ids {
-        for (what, rules) in places(set, &id).into_iter().chain(changed(set, &id)) {
-            let Some(other) = with_chain(set, &id, rules) else {
-                continue;
+    for set in &whole {
+        for mutant in mistakes(set, native) {
+            let mutant = match native {
+                true => native::of_both(&whole, &mutant),
+                false => Some(mutant),
             };
-            let new =
-                other != *set && is_readable(&other) && mutants.iter().all(|it| it.set != other);
-            if new {
-                mutants.push(Mutant {
-                    rule: id.clone(),
-                    what,
-                    set: other,
-                });
-            }
+            mutants.extend(mutant.filter(|it| mutants.iter().all(|known| known.sets != it.sets)));
         }
     }
-    mutants
+    Ok(mutants)
+}
+
+/// The mistakes that can be made in one family's rules.
+fn mistakes(set: &RuleSet, native: bool) -> Vec<Mutant> {
+    let ids = set.tables.keys().flat_map(|table| set.rules(*table));
+    let of = |(id, _): (RuleId, &Rule)| {
+        let said = Said { id: &id, native };
+        let (rules, at) = chain_of(set, &id);
+        let made = places(rules, at, &said)
+            .into_iter()
+            .chain(changed(rules, at, &said));
+        let made = made.filter_map(|(what, rules)| {
+            let other = with_chain(set, &id, rules)?;
+            let new = other != *set && (native || is_readable(&other));
+            new.then(|| Mutant {
+                rule: id.clone(),
+                what,
+                sets: vec![other],
+                nft: None,
+            })
+        });
+        made.collect::<Vec<_>>()
+    };
+    ids.flat_map(of).collect()
+}
+
+/// How the rules of a chain are said: as those who write them do.
+struct Said<'a> {
+    id: &'a RuleId,
+    native: bool,
+}
+
+impl Said<'_> {
+    fn rule(&self, spec: &RuleSpec) -> String {
+        let native = self.native.then(|| nft_text(spec, self.id.family).ok());
+        let native = native.flatten();
+        native.unwrap_or_else(|| spec_text(&self.id.chain, spec))
+    }
 }
 
 /// Whether the rules can be written down and read again: what iptables would not say can't be a mistake.
@@ -75,10 +119,9 @@ fn chain_of<'a>(set: &'a RuleSet, id: &RuleId) -> (&'a [Rule], usize) {
 }
 
 /// The chain with the rule elsewhere, twice, or not at all.
-fn places(set: &RuleSet, id: &RuleId) -> Vec<(String, Vec<Rule>)> {
-    let (rules, at) = chain_of(set, id);
+fn places(rules: &[Rule], at: usize, said: &Said<'_>) -> Vec<(String, Vec<Rule>)> {
     let last = rules.len() - 1;
-    let text = spec_text(&id.chain, &rules[at].spec);
+    let text = said.rule(&rules[at].spec);
     let with = |change: &dyn Fn(&mut Vec<Rule>)| {
         let mut rules = rules.to_vec();
         change(&mut rules);
@@ -106,226 +149,4 @@ fn places(set: &RuleSet, id: &RuleId) -> Vec<(String, Vec<Rule>)> {
         made.push((format!("swapped with the next one `{text}`"), swapped));
     }
     made
-}
-
-/// The chain with one word of the rule changed.
-fn changed(set: &RuleSet, id: &RuleId) -> Vec<(String, Vec<Rule>)> {
-    let (rules, at) = chain_of(set, id);
-    let spec = &rules[at].spec;
-    let specs = conditions(&spec.matches)
-        .into_iter()
-        .map(|matches| RuleSpec {
-            matches,
-            target: spec.target.clone(),
-        });
-    let targets = targets(&spec.target).into_iter().map(|target| RuleSpec {
-        matches: spec.matches.clone(),
-        target,
-    });
-    let made = specs.chain(targets).map(|other| {
-        let (was, is) = (spec_text(&id.chain, spec), spec_text(&id.chain, &other));
-        let mut rules = rules.to_vec();
-        rules[at] = Rule::new(other);
-        (format!("`{was}` became `{is}`"), rules)
-    });
-    made.collect()
-}
-
-fn targets(target: &Target) -> Vec<Target> {
-    match target {
-        Target::Return => vec![Target::Accept, Target::None],
-        Target::Accept => vec![Target::Return, Target::Drop],
-        Target::Drop => vec![Target::Accept],
-        Target::Jump(_) | Target::Goto(_) => vec![Target::Return, Target::None],
-        Target::Redirect { ports } => {
-            let mut others = vec![Target::Return];
-            let next = ports.and_then(|it| PortRange::new(it.first() + 1, it.last() + 1));
-            others.extend(next.map(|it| Target::Redirect { ports: Some(it) }));
-            others
-        }
-        Target::Tproxy {
-            port,
-            address,
-            mark,
-        } => vec![
-            Target::Return,
-            Target::Tproxy {
-                port: port + 1,
-                address: *address,
-                mark: *mark,
-            },
-        ],
-        Target::Mark(_) | Target::Connmark(_) | Target::Zone { .. } => {
-            vec![Target::None, Target::Return]
-        }
-        _ => Vec::new(),
-    }
-}
-
-/// The conditions with one of them changed: turned around, left out, or asking for something beside.
-fn conditions(matches: &Matches) -> Vec<Matches> {
-    let mut made = Vec::new();
-    macro_rules! field {
-        ($field:ident, $beside:expr) => {
-            if let Some(condition) = &matches.$field {
-                let mut with = |other: Option<_>| {
-                    let mut changed = matches.clone();
-                    changed.$field = other;
-                    made.push(changed);
-                };
-                with(None);
-                with(Some(turned(condition)));
-                for value in $beside(&condition.value) {
-                    with(Some(Negatable {
-                        value,
-                        ..condition.clone()
-                    }));
-                }
-            }
-        };
-    }
-    // Without `-p` no port can be asked for; iptables refuses that, and so is no mistake that lasts.
-    if matches.extensions().iter().all(|it| {
-        matches!(
-            it.module(),
-            Some("owner" | "mark" | "connmark" | "conntrack" | "comment")
-        )
-    }) {
-        field!(protocol, |_: &crate::rules::Protocol| Vec::new());
-    }
-    field!(source, networks);
-    field!(destination, networks);
-    field!(in_interface, interfaces);
-    field!(out_interface, interfaces);
-    for (at, condition) in matches.extensions().iter().enumerate() {
-        let rebuilt = |other: Option<Match>| {
-            let mut changed = Matches::default();
-            changed.protocol.clone_from(&matches.protocol);
-            changed.source.clone_from(&matches.source);
-            changed.destination.clone_from(&matches.destination);
-            changed.in_interface.clone_from(&matches.in_interface);
-            changed.out_interface.clone_from(&matches.out_interface);
-            let others = matches.extensions().iter().enumerate();
-            let kept = others
-                .filter(|(place, _)| *place != at)
-                .map(|(_, it)| it.clone());
-            kept.chain(other).for_each(|it| changed.add(it));
-            changed
-        };
-        if !matches!(
-            condition,
-            Match::Comment(_) | Match::Verbatim { .. } | Match::OtherFamily { .. }
-        ) {
-            made.push(rebuilt(None));
-        }
-        made.extend(
-            extensions(condition)
-                .into_iter()
-                .map(|it| rebuilt(Some(it))),
-        );
-    }
-    made
-}
-
-fn turned<T: Clone>(condition: &Negatable<T>) -> Negatable<T> {
-    Negatable {
-        negated: !condition.negated,
-        value: condition.value.clone(),
-    }
-}
-
-fn extensions(condition: &Match) -> Vec<Match> {
-    fn of<T: Clone>(
-        it: &Negatable<T>,
-        beside: Vec<T>,
-        made: impl Fn(Negatable<T>) -> Match,
-    ) -> Vec<Match> {
-        let values = beside.into_iter().map(|value| Negatable {
-            negated: it.negated,
-            value,
-        });
-        std::iter::once(turned(it))
-            .chain(values)
-            .map(made)
-            .collect()
-    }
-    match condition {
-        Match::SourcePort(it) => of(it, ports(&it.value), Match::SourcePort),
-        Match::DestinationPort(it) => of(it, ports(&it.value), Match::DestinationPort),
-        Match::Ports { end, ports: it } => of(it, lists(&it.value), |ports| Match::Ports {
-            end: *end,
-            ports,
-        }),
-        Match::OwnerUid(it) => of(it, ids(&it.value), Match::OwnerUid),
-        Match::OwnerGid(it) => of(it, ids(&it.value), Match::OwnerGid),
-        Match::Mark(it) => of(it, marks(it.value), Match::Mark),
-        Match::ConnMark(it) => of(it, marks(it.value), Match::ConnMark),
-        Match::CtState(it) => of(it, Vec::new(), Match::CtState),
-        Match::SocketExists(it) => vec![Match::SocketExists(!it)],
-        _ => Vec::new(),
-    }
-}
-
-/// Ranges whose ends lie one beside.
-fn ports(range: &PortRange) -> Vec<PortRange> {
-    let (first, last) = (range.first(), range.last());
-    let moved = |by: i16| Some((first.checked_add_signed(by)?, last.checked_add_signed(by)?));
-    let mut made: Vec<_> = [1, -1].into_iter().filter_map(moved).collect();
-    if first != last {
-        made.extend([(first + 1, last), (first, last - 1)]);
-    }
-    made.into_iter()
-        .filter_map(|(first, last)| PortRange::new(first, last))
-        .collect()
-}
-
-/// Lists with one of their ports left out, and with one beside.
-fn lists(list: &BTreeSet<PortRange>) -> Vec<BTreeSet<PortRange>> {
-    let mut made = Vec::new();
-    for range in list {
-        let mut without = list.clone();
-        without.remove(range);
-        for other in ports(range) {
-            let mut beside = without.clone();
-            beside.insert(other);
-            made.push(beside);
-        }
-        if !without.is_empty() {
-            made.push(without);
-        }
-    }
-    made
-}
-
-fn ids(owner: &OwnerId) -> Vec<OwnerId> {
-    match owner {
-        OwnerId::Range { first, last } => vec![OwnerId::Range {
-            first: first + 1,
-            last: last + 1,
-        }],
-        OwnerId::Name(_) => Vec::new(),
-    }
-}
-
-fn marks(mark: MarkValue) -> Vec<MarkValue> {
-    let value = (mark.value ^ 1) & mark.mask;
-    vec![MarkValue { value, ..mark }]
-}
-
-/// The network next to it, and one twice as large.
-fn networks(network: &IpNet) -> Vec<IpNet> {
-    let wider = network.supernet();
-    let next = wider.and_then(|it| {
-        let mut halves = it.subnets(network.prefix_len()).ok()?;
-        halves.find(|half| half != network)
-    });
-    wider.into_iter().map(|it| it.trunc()).chain(next).collect()
-}
-
-fn interfaces(interface: &Interface) -> Vec<Interface> {
-    let other = match interface.as_str() {
-        "lo" => super::stage::INTERFACE,
-        _ => "lo",
-    };
-    Interface::new(other).into_iter().collect()
 }

@@ -123,10 +123,11 @@ pub enum Expected {
 
 /// What the model expects of a mutant, when these flows run.
 pub fn expected(whole: &Subject, mutant: &Mutant, stage: &Stage, flows: &[Flow]) -> Expected {
-    // The other family has no mistake in it.
-    let whole = whole.clone().only(mutant.rule.family);
-    let broken = whole.with_rules(mutant.to_string(), mutant.set.clone());
-    let of_family = flows.iter().filter(|it| it.family() == mutant.rule.family);
+    // A family without the mistake has nothing to tell.
+    let families = mutant.families();
+    let whole = whole.clone().only(&families);
+    let broken = whole.with_rules(mutant.to_string(), mutant.sets.clone());
+    let of_family = flows.iter().filter(|it| families.contains(&it.family()));
     let mut differ = of_family.filter(|flow| {
         let (was, is) = (course(&whole, stage, flow), course(&broken, stage, flow));
         was.is_known() && is.is_known() && !was.behaves_as(&is)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Host, local_marks};
+use crate::model::{Host, local_marks, needs_conntrack};
 use crate::rules::{Family, MarkValue, RuleSet};
 
 use super::stage::{INTERFACE, Stage};
@@ -63,19 +63,25 @@ impl Subject {
         self.marks.get(&family).map_or(&[], Vec::as_slice)
     }
 
-    /// The same routes with other rules of one family, as a mutant has.
+    /// The same routes with other rules of some families, as a mutant has.
     #[must_use]
-    pub fn with_rules(&self, name: impl Into<String>, set: RuleSet) -> Self {
+    pub fn with_rules(
+        &self,
+        name: impl Into<String>,
+        sets: impl IntoIterator<Item = RuleSet>,
+    ) -> Self {
         let mut other = self.clone();
         other.name = name.into();
-        other.sets.insert(set.family, set);
+        for set in sets {
+            other.sets.insert(set.family, set);
+        }
         other
     }
 
-    /// The same, one family alone.
+    /// The same, some families alone.
     #[must_use]
-    pub fn only(mut self, family: Family) -> Self {
-        self.sets.retain(|of, _| *of == family);
+    pub fn only(mut self, families: &[Family]) -> Self {
+        self.sets.retain(|of, _| families.contains(of));
         self
     }
 
@@ -83,6 +89,7 @@ impl Subject {
     pub(super) fn host(&self, stage: &Stage, family: Family) -> Host {
         Host {
             local_marks: Some(self.marks(family).to_vec()),
+            conntrack: self.rules(family).is_some_and(needs_conntrack),
             ..Host::new(INTERFACE, stage.pod(family))
         }
     }

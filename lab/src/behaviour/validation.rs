@@ -27,6 +27,8 @@ impl Validation {
                 mark: 0,
             },
             source: IpAddr::from([127, 0, 0, 1]),
+            source_port: None,
+            stray: false,
             to: SocketAddr::from(([127, 0, 0, 6], 15002)),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use super::{Outcome, lab_files, stdout::say};
+use super::{Outcome, lab_files, stdout::say, times};
 use crate::{
     LabFile,
     failure::{Class, Failure},
@@ -63,12 +63,19 @@ fn checked(name: &str) -> Result<String, Failure> {
     }
     let topology = &file.topology;
     let families: Vec<String> = file.families().iter().map(ToString::to_string).collect();
+    if families.is_empty() {
+        let what =
+            format!("{name}: no flow of it can run: it has no rules of the families that it names");
+        let hint =
+            "name a family with rules in `families`, or give it rules: `text_ipv6`, `file_ipv6`";
+        return Err(Failure::new(Class::Input, what).hint(hint));
+    }
     Ok(format!(
-        "good: {} pods, {} flows, {} steps, {} variants, over {}",
-        topology.pods.len(),
-        topology.flows.len(),
-        topology.steps.len(),
-        topology.variants.len(),
+        "good: {}, {}, {}, {}, over {}",
+        times(topology.pods.len(), "pod"),
+        times(topology.flows.len(), "flow"),
+        times(topology.steps.len(), "step"),
+        times(topology.variants.len(), "variant"),
         families.join(" and ")
     ))
 }

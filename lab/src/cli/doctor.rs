@@ -12,6 +12,10 @@ use crate::{
 
 #[derive(clap::Args)]
 #[command(after_help = "\
+Examples:
+  hoplab doctor
+  hoplab doctor --json | jq .can_run
+
 Tries everything in a scratch sandbox of its own and leaves nothing behind. Ends with 0 when a lab can run with at
 least one backend, else with 3.")]
 pub(super) struct Args {

@@ -2,7 +2,7 @@
 
 mod from_file;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
-mod in_lab;
+pub(super) mod in_lab;
 #[cfg(not(all(feature = "kernel", target_os = "linux")))]
 mod no_lab;
 #[cfg(not(all(feature = "kernel", target_os = "linux")))]
@@ -73,7 +73,7 @@ enum Sent {
 }
 
 /// What a person asks for.
-enum Wanted {
+pub(super) enum Wanted {
     /// A flow by its name.
     Named(String),
     /// A sender and a target.
@@ -127,7 +127,7 @@ fn shown(args: &Args, path: &Path) -> Result<String, Failure> {
 
 /// Witnesses that contradict each other are a finding. What was lost makes the path incomplete, and then a contradiction
 /// may be but the gap.
-fn exit_code(path: &Path) -> ExitCode {
+pub(super) fn exit_code(path: &Path) -> ExitCode {
     let mut hops = path.hops();
     match path.lost.is_empty() {
         false => ExitCode::from(Class::Incomplete.exit_code()),
@@ -136,11 +136,11 @@ fn exit_code(path: &Path) -> ExitCode {
     }
 }
 
-/// A command line with each `->` of this verb as `→`: clap takes what begins with a dash for a flag.
+/// A command line with each `->` of this verb and of `send` as `→`: clap takes what begins with a dash for a flag.
 pub(super) fn with_arrows(args: impl Iterator<Item = OsString>) -> impl Iterator<Item = OsString> {
     let mut is_ours = false;
     args.enumerate().map(move |(place, word)| {
-        is_ours |= place == 1 && word == "explain";
+        is_ours |= place == 1 && (word == "explain" || word == "send");
         match is_ours && word == "->" {
             true => "→".into(),
             false => word,
@@ -149,7 +149,7 @@ pub(super) fn with_arrows(args: impl Iterator<Item = OsString>) -> impl Iterator
 }
 
 impl Wanted {
-    fn of(words: &[String]) -> Result<Self, Failure> {
+    pub(super) fn of(words: &[String]) -> Result<Self, Failure> {
         let bad = |what: &str| {
             Failure::new(Class::Input, what.to_owned())
                 .hint("write FROM TO, or 'FROM -> TO' in quotes, or the name of a flow")

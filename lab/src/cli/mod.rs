@@ -1,6 +1,7 @@
 //! The command line: one file per verb.
 
 mod check;
+mod completions;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 mod doctor;
 mod explain;
@@ -14,6 +15,7 @@ mod keep;
 mod lab_files;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 mod live;
+mod man;
 #[cfg(not(all(feature = "kernel", target_os = "linux")))]
 mod needs_kernel;
 mod predict;
@@ -33,7 +35,7 @@ mod trace;
 
 use std::process::ExitCode;
 
-use clap::{ColorChoice, Parser, Subcommand};
+use clap::{ColorChoice, CommandFactory as _, Parser, Subcommand};
 
 use crate::{failure::Failure, rules::Family};
 
@@ -95,6 +97,10 @@ enum Verb {
         command(about = "Say what this machine can and can't do (not in this build: needs Linux)")
     )]
     Doctor(doctor::Args),
+    /// Print a script that completes words of the command line in a shell
+    Completions(completions::Args),
+    /// Write manual pages to a directory
+    Man(man::Args),
 }
 
 /// What a verb ends with.
@@ -102,6 +108,7 @@ type Outcome = Result<ExitCode, Failure>;
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
+    completions::answer(Cli::command);
     let cli = Cli::parse_from(explain::with_arrows(std::env::args_os()));
     match cli.color {
         ColorChoice::Auto => {}
@@ -120,6 +127,8 @@ pub fn main() -> ExitCode {
         Verb::Rules(args) => rules::run(&args),
         Verb::Profiles(args) => profiles::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
+        Verb::Completions(args) => completions::run(&args),
+        Verb::Man(args) => man::run(&args),
     };
     match outcome {
         Ok(code) => code,
@@ -137,5 +146,49 @@ fn family(text: &str) -> Result<Family, String> {
         "ipv4" | "4" => Ok(Family::V4),
         "ipv6" | "6" => Ok(Family::V6),
         _ => Err("ipv4 or ipv6".into()),
+    }
+}
+
+/// `1 rule`, `2 rules`.
+fn times(count: usize, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Verbs without subcommands, as a person writes them.
+    fn verbs(command: &clap::Command, name: &str) -> Vec<(String, clap::Command)> {
+        let below = command.get_subcommands().filter(|it| !it.is_hide_set());
+        let below = below.flat_map(|it| verbs(it, &format!("{name} {}", it.get_name())));
+        let below: Vec<_> = below.collect();
+        match below.is_empty() {
+            true => vec![(name.to_owned(), command.clone())],
+            false => below,
+        }
+    }
+
+    #[test]
+    fn the_definition_of_the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[cfg(all(feature = "kernel", target_os = "linux"))]
+    #[test]
+    fn the_help_of_every_verb_has_an_example_of_that_verb() {
+        let all = verbs(&Cli::command(), "hoplab");
+        assert!(all.len() > 20, "{all:?}");
+        let lacks = |(name, command): &(String, clap::Command)| {
+            let help = command.get_after_help().map(ToString::to_string);
+            let help = help.unwrap_or_default();
+            let examples = help.split_once("Example").map(|(_, rest)| rest);
+            !examples.is_some_and(|it| it.contains(&format!("  {name}")))
+        };
+        let without = all.into_iter().filter(lacks).map(|(name, _)| name);
+        assert_eq!(without.collect::<Vec<_>>(), [""; 0]);
     }
 }

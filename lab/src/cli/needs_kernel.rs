@@ -24,6 +24,24 @@ pub(super) enum Verb {
     Exec(Args),
     /// Open a shell in a pod of a lab that stays up (not in this build: needs Linux)
     Shell(Args),
+    /// Write the packets of pods to a file for Wireshark (not in this build: needs Linux)
+    Capture(Args),
+    /// Watch a pod on a terminal (not in this build: needs Linux)
+    Watch(Args),
+    /// Show what a process in a pod says (not in this build: needs Linux)
+    Logs(Args),
+    /// Show what the rules of a pod have counted (not in this build: needs Linux)
+    Counters(Args),
+    /// Show the connections that conntrack of a pod knows (not in this build: needs Linux)
+    Conntrack(Args),
+    /// Send one connection in a lab that stays up (not in this build: needs Linux)
+    Send(Args),
+    /// Ask or tell the proxy of a pod (not in this build: needs Linux)
+    ProxyConfig(Args),
+    /// Stop or start the proxy of a pod (not in this build: needs Linux)
+    Proxy(Args),
+    /// Stop or start the app of a pod (not in this build: needs Linux)
+    App(Args),
     /// Remove what is left of labs that have ended (not in this build: needs Linux)
     Prune(Args),
 }
@@ -35,6 +53,15 @@ pub(super) fn dispatch(verb: &Verb) -> Outcome {
     | Verb::Status(args)
     | Verb::Exec(args)
     | Verb::Shell(args)
+    | Verb::Capture(args)
+    | Verb::Watch(args)
+    | Verb::Logs(args)
+    | Verb::Counters(args)
+    | Verb::Conntrack(args)
+    | Verb::Send(args)
+    | Verb::ProxyConfig(args)
+    | Verb::Proxy(args)
+    | Verb::App(args)
     | Verb::Prune(args)) = verb;
     run(args)
 }

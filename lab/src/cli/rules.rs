@@ -6,6 +6,8 @@ mod apply;
 mod cover;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 mod diff;
+#[cfg(all(feature = "kernel", target_os = "linux"))]
+mod edit;
 mod lint;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 mod mutate;
@@ -14,6 +16,8 @@ mod render;
 mod show;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 mod snapshot;
+#[cfg(all(feature = "kernel", target_os = "linux"))]
+mod to_pod;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 mod tried;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
@@ -24,8 +28,8 @@ use clap::Subcommand;
 use super::Outcome;
 #[cfg(not(all(feature = "kernel", target_os = "linux")))]
 use super::{
-    needs_kernel as apply, needs_kernel as cover, needs_kernel as diff, needs_kernel as mutate,
-    needs_kernel as snapshot, needs_kernel as verify,
+    needs_kernel as apply, needs_kernel as cover, needs_kernel as diff, needs_kernel as edit,
+    needs_kernel as mutate, needs_kernel as snapshot, needs_kernel as verify,
 };
 use crate::rules::{self, RuleSet};
 
@@ -47,6 +51,14 @@ enum Verb {
         command(about = "Apply rules to a pod (not in this build: needs Linux)")
     )]
     Apply(Box<apply::Args>),
+    /// Edit the rules of a pod of a running lab, and see what that changes before it does
+    #[cfg_attr(
+        not(all(feature = "kernel", target_os = "linux")),
+        command(
+            about = "Edit the rules of a pod of a running lab (not in this build: needs Linux)"
+        )
+    )]
+    Edit(edit::Args),
     /// Say what two rule sets do differently to traffic, with the kernel as judge
     #[cfg_attr(
         not(all(feature = "kernel", target_os = "linux")),
@@ -107,6 +119,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         Verb::Render(args) => render::run(args),
         Verb::Show(args) => show::run(args),
         Verb::Apply(args) => apply::run(args),
+        Verb::Edit(args) => edit::run(args),
         Verb::Diff(args) => diff::run(args),
         Verb::Snapshot(args) => snapshot::run(args),
         Verb::Verify(args) => verify::run(args),

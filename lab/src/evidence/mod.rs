@@ -6,6 +6,7 @@ mod down;
 pub mod file;
 mod loss;
 mod taken;
+mod tracked;
 mod window;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ pub use cut::Cut;
 pub use down::Down;
 pub use loss::{Loss, Observer};
 pub use taken::{Said, Taken};
+pub use tracked::{Tracked, Translated};
 pub use window::{ConntrackEntry, ConntrackTuple, PodCounters, Quiet, Window};
 
 use crate::{

@@ -87,16 +87,14 @@ impl Case<'_> {
         let predicted = Reply::predicted(&meant, flow, &legs);
         let of_file = Reply::expected(&meant, flow);
         let expected = match self.expect {
-            Expect::File => &of_file,
+            Expect::File | Expect::Outcome => &of_file,
             Expect::Rules => &predicted,
         };
         let mut claims = vec![answer_claim(flow, window, &matching, expected)];
-        if self.expect == Expect::File {
+        if self.expect != Expect::Rules {
             claims[0]
                 .checks
                 .extend(model_on_answer(&of_file, &predicted));
-        }
-        if self.expect == Expect::File {
             claims.extend(self.seen_claims(flow, &legs, &ends, window));
         }
         let stays_open = flow.connection.hold.is_some();

@@ -40,7 +40,7 @@ impl Case<'_> {
         }
         if !matches!(leg.end, LegEnd::Unknown { .. }) {
             let crossings = leg.crossings();
-            checks.extend(crossings.map(|crossing| conntrack_check(matched, crossing)));
+            checks.extend(crossings.filter_map(|crossing| entry_check(matched, crossing)));
             let apart = leg.near.iter().zip([0]).chain(leg.far.iter().zip([1]));
             checks.extend(
                 apart.filter_map(|(crossing, at)| apart_check(crossing, matched.apart[at])),
@@ -300,6 +300,20 @@ fn bytes_check(witness: Witness, opener: Option<&End>, accepter: &End) -> Check 
         }
     }
     Check::agrees(witness)
+}
+
+/// What conntrack says of a connection in a pod. Asleep it is no witness, but for an entry that nobody can have made.
+fn entry_check(matched: &Matched, crossing: &Crossing) -> Option<Check> {
+    if crossing.tracked {
+        return Some(conntrack_check(matched, crossing));
+    }
+    let entry = matched.entry(crossing)?;
+    let witness = Witness::Conntrack {
+        pod: crossing.pod.clone(),
+    };
+    let had = format!("one with answers from {}", entry.reply.src);
+    let wanted = "no entry, since no rule needs conntrack";
+    Some(Check::contradicts(witness, wanted, had))
 }
 
 /// The entry of a connection in a pod: where answers come from, its zone, its mark.

@@ -1,6 +1,6 @@
 //! A lab as it stands after some of its steps.
 
-use super::{LabFile, complaint};
+use super::{LabFile, complaint, texts::without_leftovers};
 use crate::{
     diagnostic::Diagnostic,
     failure::{Class, Failure},
@@ -38,7 +38,9 @@ impl LabFile {
                     let why = "these rules need another proxy than the one that runs";
                     return Err(self.about_step(&step, why));
                 }
-                self.texts = other.texts;
+                let former = std::mem::replace(&mut self.texts, other.texts);
+                let origin = |family| format!("no {family} rules in step {}", step.name);
+                without_leftovers(&former, &mut self.texts, origin);
                 self.given = Written::default();
             }
             Action::Stop(process) => self.stop(process, true),

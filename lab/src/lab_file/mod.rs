@@ -100,6 +100,9 @@ pub enum Expect {
     File,
     /// What the model reads from the rules that were meant to be applied: for rules the file was not written for.
     Rules,
+    /// Answers of the lab file, and who sees what; which rules move, the model reads from those that were meant: for
+    /// other rules that are to do the same.
+    Outcome,
 }
 
 impl LabFile {
@@ -259,7 +262,7 @@ impl LabFile {
         self.own_rules = false;
         match expect {
             Expect::File => self.given = given.texts,
-            Expect::Rules => self.texts = given.texts,
+            Expect::Rules | Expect::Outcome => self.texts = given.texts,
         }
         self.rules_from = format!("{origin}, {}{}", self.interception, self.by_nft());
         self
@@ -387,3 +390,6 @@ fn read(path: &Path) -> Result<String, Failure> {
             .cause(error.to_string())
     })
 }
+
+#[cfg(test)]
+mod own_tests;

@@ -106,6 +106,23 @@ impl LabFile {
     }
 }
 
+/// Rules in place of others: a family that only the former have is one whose rules are empty from then on.
+pub(super) fn without_leftovers(
+    former: &Written<RuleText>,
+    rules: &mut Written<RuleText>,
+    origin: impl Fn(Family) -> String,
+) {
+    let (Written::Iptables(former), Written::Iptables(rules)) = (former, rules) else {
+        return;
+    };
+    for family in former.keys() {
+        rules.entry(*family).or_insert_with(|| RuleText {
+            origin: origin(*family),
+            text: String::new(),
+        });
+    }
+}
+
 fn profile_variables(profile: &str, v6: bool) -> Option<Vec<(String, String)>> {
     let lines = builtin::variables(profile)?.iter();
     let value = |name: &str, value: &str| match name {

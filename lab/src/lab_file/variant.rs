@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{LabFile, RuleText};
+use super::{Expect, LabFile, texts::without_leftovers};
 use crate::{
     diagnostic::did_you_mean,
     failure::{Class, Failure},
@@ -76,17 +76,15 @@ impl LabFile {
         };
         let other = other.edited(edit)?;
         if rules.is_some() || !edit.is_empty() {
-            self.given = other.texts;
-            if let (Written::Iptables(own), Written::Iptables(given)) =
-                (&self.texts, &mut self.given)
-            {
-                // A family without rules is one whose rules are empty, and not the lab's own.
-                for family in own.keys() {
-                    given.entry(*family).or_insert_with(|| RuleText {
-                        origin: format!("no {family} rules in variant {name}"),
-                        text: String::new(),
-                    });
-                }
+            let mut texts = other.texts;
+            let origin = |family| format!("no {family} rules in variant {name}");
+            without_leftovers(&self.texts, &mut texts, origin);
+            // Other rules that are to do the same have other places.
+            if rules.is_some() && variant.holds {
+                (self.texts, self.given) = (texts, Written::default());
+                self.expect = Expect::Outcome;
+            } else {
+                self.given = texts;
             }
             self.host = other.host;
             self.interception = other.interception;

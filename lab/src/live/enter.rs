@@ -18,6 +18,7 @@ use nix::{
     sched::{CloneFlags, setns, unshare},
     sys::{
         signal::{SigHandler, Signal, kill, killpg, signal},
+        termios::{SetArg, tcgetattr, tcsetattr},
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
     unistd::{Pid, getpgrp, isatty, setpgid, tcsetpgrp},
@@ -85,6 +86,8 @@ pub fn run_in(
         let _ = std::env::set_current_dir("/");
     }
     let terminal = isatty(io::stdin()).unwrap_or(false);
+    // A shell has settings of its own while it reads a line, and one that is killed leaves them.
+    let settings = tcgetattr(io::stdin()).ok();
     let lifeline = Lifeline::new().map_err(refused("make a pipe"))?;
     let tie = lifeline.tie();
     let signals = Signals::catch().map_err(refused("watch for signals"))?;
@@ -124,6 +127,9 @@ pub fn run_in(
     let status = status.map_err(|errno| refused("wait for the command")(errno.into()))?;
     // Who dies with the lab is killed by the kernel, an instant before the supervisor is gone for others.
     let killed = status.signal() == Some(libc::SIGKILL);
+    if let (true, Some(settings)) = (killed, &settings) {
+        let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, settings);
+    }
     if killed && supervisor.is_none_or(|process| process.has_ended(DYING)) {
         let what = format!("lab `{}` went down while the command ran", lab.name());
         return Err(Failure::new(Class::State, what));

@@ -1,11 +1,14 @@
 //! Labs that outlive the command that brought them up: written down in a directory each, found by name, joined by later
 //! commands.
 
+mod change;
 mod down;
 mod enter;
 mod error;
 mod lifeline;
+mod places;
 mod process;
+mod readings;
 mod registry;
 mod state;
 
@@ -17,6 +20,7 @@ pub use down::{Gone, down};
 pub use enter::run_in;
 pub use error::LiveError;
 pub use process::{Process, ProcessId};
+pub use readings::Reading;
 pub use registry::{Claim, RUNTIME_DIR, Registry, Standing};
 pub use state::{PodState, SCHEMA, State};
 
@@ -196,8 +200,7 @@ impl RunningLab {
             .ok_or_else(|| {
                 let what = format!("no process of pod `{pod}` is left in lab `{}`", self.name());
                 Failure::new(Class::State, what).hint(format!(
-                    "take the lab down and up again: hoplab down {}",
-                    self.name()
+                    "start one: hoplab app start {pod}, or hoplab proxy start {pod}"
                 ))
             })
     }

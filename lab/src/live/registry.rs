@@ -23,7 +23,7 @@ use nix::{
 };
 
 use super::{
-    LiveError, ProcessId, State,
+    LiveError, ProcessId, State, readings,
     state::{self, Read},
 };
 use crate::{Lab, failure::Failure, topology::is_name};
@@ -35,7 +35,13 @@ pub const RUNTIME_DIR: &str = "HOPLAB_RUNTIME_DIR";
 const SOCKET: &str = "control.sock";
 
 /// All that a lab's directory holds.
-const OURS: [&str; 3] = [state::FILE, state::UNFINISHED, SOCKET];
+const OURS: [&str; 5] = [
+    state::FILE,
+    state::UNFINISHED,
+    SOCKET,
+    readings::FILE,
+    readings::UNFINISHED,
+];
 
 /// The directory that holds one for each lab.
 #[derive(Debug, Clone)]
@@ -244,6 +250,24 @@ impl Claim {
         lab.keep()?;
         self.unfinished = false;
         Ok(())
+    }
+
+    /// What is written down of the lab here, if it is up.
+    pub(super) fn state(&self) -> Option<State> {
+        match self.standing() {
+            Standing::Up(state) => Some(*state),
+            _ => None,
+        }
+    }
+
+    /// Writes down anew what runs in a lab that is up.
+    ///
+    /// # Errors
+    /// The state can't be written.
+    pub(super) fn rewrite(&self, state: &State) -> Result<(), LiveError> {
+        state
+            .write(&self.dir)
+            .map_err(failed("write the state to", &self.dir))
     }
 
     /// Gives up the place of a lab that is gone. Only what is ours is removed.

@@ -8,17 +8,18 @@ use std::{
     time::SystemTime,
 };
 
+use hoplab_proxies::record::Role;
 use nix::unistd::Uid;
 use serde::{Deserialize, Serialize};
 
 use super::ProcessId;
 use crate::{
     Families, Lab, SavedLab,
-    evidence::{Machine, ProcessUp},
+    evidence::{Machine, PodUp, ProcessUp},
 };
 
 /// Version of the state file; a change of shape is a new version.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 /// Name of the state file in a lab's directory.
 pub(super) const FILE: &str = "state.json";
@@ -59,6 +60,33 @@ pub struct PodState {
     pub name: String,
     /// Processes, with their ids in the lab's PID namespace.
     pub processes: Vec<ProcessUp>,
+    /// What a person has stopped.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stopped: Vec<Role>,
+    /// Where its rules come from, when they were replaced since the lab came up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules_from: Option<String>,
+}
+
+impl PodState {
+    /// One that came up.
+    fn of(pod: &PodUp) -> Self {
+        Self {
+            name: pod.name.clone(),
+            processes: pod.processes.clone(),
+            stopped: Vec::new(),
+            rules_from: None,
+        }
+    }
+
+    /// Takes over the processes it has now; of those it had, the others were stopped.
+    pub(super) fn follow(&mut self, now: &PodUp) {
+        let had = self.processes.iter().map(|it| it.role);
+        let had: Vec<Role> = had.chain(self.stopped.iter().copied()).collect();
+        let runs = |role: &Role| now.processes.iter().any(|it| it.role == *role);
+        self.stopped = had.into_iter().filter(|role| !runs(role)).collect();
+        self.processes.clone_from(&now.processes);
+    }
 }
 
 /// What every version of the file says.
@@ -88,10 +116,7 @@ impl State {
     /// # Errors
     /// Its supervisor is gone.
     pub fn of(name: &str, lab: &Lab) -> io::Result<Self> {
-        let pods = lab.came_up().pods.iter().map(|pod| PodState {
-            name: pod.name.clone(),
-            processes: pod.processes.clone(),
-        });
+        let pods = lab.came_up().pods.iter().map(PodState::of);
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         Ok(Self {
             schema: SCHEMA,

@@ -11,7 +11,7 @@ use super::packet::Packet;
 use super::passage::{Passage, pass_known};
 use super::traversal::Outcome;
 use crate::rules::Hook;
-use crate::rules::{AddressKind, Family, MarkValue, PortRange, RuleId, RuleSet, Table};
+use crate::rules::{AddressKind, CtState, Family, MarkValue, PortRange, RuleId, RuleSet, Table};
 
 /// What the routes of the machine are made from: loopback, interfaces with single addresses behind them, and one interface
 /// to everywhere else.
@@ -26,16 +26,19 @@ pub struct Host {
     pub local_marks: Option<Vec<MarkValue>>,
     /// Addresses behind other interfaces, each with its interface.
     pub behind: Vec<(IpAddr, String)>,
+    /// Whether the kernel tracks connections here, see [`super::needs_conntrack`].
+    pub conntrack: bool,
 }
 
 impl Host {
-    /// A machine with one address; what it routes by mark is not known.
+    /// A machine with one address that tracks connections; what it routes by mark is not known.
     pub fn new(interface: impl Into<String>, address: IpAddr) -> Self {
         Self {
             interface: interface.into(),
             address,
             local_marks: None,
             behind: Vec::new(),
+            conntrack: true,
         }
     }
 
@@ -132,6 +135,13 @@ pub fn journey(rules: &RuleSet, host: &Host, packet: Packet) -> Journey {
 }
 
 pub(super) fn along(rules: &RuleSet, host: &Host, packet: Packet, known: Option<Known>) -> Journey {
+    let packet = match host.conntrack {
+        true => packet,
+        false => Packet {
+            state: CtState::Untracked,
+            ..packet
+        },
+    };
     let mut way = Way {
         known,
         rules,

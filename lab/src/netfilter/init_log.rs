@@ -12,7 +12,11 @@ pub(super) struct Log {
 
 impl Log {
     pub fn line(&mut self, message: &str) {
-        let _ = writeln!(self.text, "{}\tinfo\t{message}", timestamp());
+        let _ = writeln!(
+            self.text,
+            "{}\tinfo\t{message}",
+            timestamp(SystemTime::now())
+        );
     }
 
     /// istio-init prints the variables it was given; the lab's pods are given none.
@@ -51,8 +55,8 @@ impl Log {
 }
 
 /// RFC 3339 in UTC with microseconds, as Istio logs it.
-fn timestamp() -> String {
-    let now = SystemTime::now()
+pub(crate) fn timestamp(at: SystemTime) -> String {
+    let now = at
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
     let (seconds, micros) = (now.as_secs(), now.subsec_micros());

@@ -127,6 +127,39 @@ pub fn restore_step(
     Ok(ran.into())
 }
 
+/// Replaces what the tables hold that a text names, all at once, in the namespace the calling thread is in. With `test`
+/// nothing is changed: it is only asked whether it could be.
+///
+/// # Errors
+/// The program is missing, can't run, or refuses the text (its words and the line).
+pub fn replace(
+    backend: Backend,
+    family: Family,
+    text: &str,
+    test: bool,
+    pod: &str,
+) -> Result<(), NetfilterError> {
+    let path = rules_file(family, text, pod)?;
+    let flags: &[&str] = match test {
+        true => &["--test", "--counters", &path],
+        false => &["--counters", &path],
+    };
+    let ran = run(backend, family, Tool::Restore, flags, pod)?;
+    match ran.output.status.success() {
+        true => Ok(()),
+        false => Err(refusal(ran, text, pod)),
+    }
+}
+
+/// Whether the kernel holds these rules in the tables they have.
+///
+/// # Errors
+/// The differences, or the rules can't be read.
+pub fn holds(backend: Backend, meant: &RuleSet, pod: &str) -> Result<(), NetfilterError> {
+    let found = tables::save(backend, meant.family, pod)?;
+    as_meant(meant, &found, &OwnerNames::default(), pod)
+}
+
 /// iptables-restore names the line it stumbles over ("line 7 failed"); show that line.
 fn refusal(ran: Ran, text: &str, pod: &str) -> NetfilterError {
     let mut words = String::from_utf8_lossy(&ran.output.stderr)

@@ -16,14 +16,18 @@ mod tables;
 
 pub use crate::rules::Holder;
 pub use backend::{Backend, BackendChoice, Chosen, Tool, find_program};
-pub use conntrack::ConntrackWatch;
+pub use conntrack::{ConntrackWatch, conntrack_here};
 pub use error::NetfilterError;
 pub use held::{Held, rules_here, rules_of_process};
 pub use host::{Tool as RuleTool, apply_host};
-pub use istio_init::{apply, restore, restore_step};
-pub use native::{apply as apply_native, native_held, native_rules, nft_version, transaction};
+pub(crate) use init_log::timestamp;
+pub use istio_init::{apply, holds, replace, restore, restore_step};
+pub use native::{
+    apply as apply_native, native_held, native_rules, nft_version, replace as replace_native,
+    transaction,
+};
 pub use nft_tables::{NftTable, nft_tables};
-pub use tables::{Ended, counters, edit, save, version};
+pub use tables::{Ended, counters, dump, edit, save, version};
 
 use crate::rules::{CounterSnapshot, RuleSet, Written};
 

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     plan::RuleTexts,
-    rules::{CounterSnapshot, Family, RuleSet, Written, of_nft},
+    rules::{CounterSnapshot, Family, OwnerNames, RuleSet, Written, of_nft},
     traced::OBSERVER_TABLES,
 };
 
@@ -117,6 +117,52 @@ pub fn native_held(pod: &str) -> Result<(Written, Vec<RuleSet>), NetfilterError>
     let nft = value.to_string();
     let sets = of_nft(&nft, &command).map_err(|source| unreadable(&command, pod, source))?;
     Ok((Written::Nft { nft }, sets))
+}
+
+/// Replaces every table in the namespace the calling thread is in by those of a text, in one transaction. Tables of
+/// observers stay.
+///
+/// # Errors
+/// nft is missing, refuses the text (its words), or the kernel holds something else afterwards; then what was there is
+/// there again.
+pub fn replace(text: &str, pod: &str) -> Result<(), NetfilterError> {
+    let (held, _) = native_held(pod)?;
+    let Written::Nft { nft: listing } = &held else {
+        unreachable!("nft lists rules of nft")
+    };
+    let meant = of_nft(text, "the rules").map_err(|it| unreadable("the rules", pod, it))?;
+    nft(&(deleted(listing) + text), pod)?;
+    let (now, found) = native_held(pod)?;
+    let differs = meant.iter().find_map(|meant| {
+        let none = || RuleSet::empty(meant.family);
+        let found = found.iter().find(|it| it.family == meant.family);
+        let found = found.cloned().unwrap_or_else(none);
+        as_meant(meant, &found, &OwnerNames::default(), pod).err()
+    });
+    match (differs, now) {
+        (Some(error), Written::Nft { nft: now }) => {
+            // JSON and commands do not go into one transaction.
+            nft(&deleted(&now), pod)?;
+            nft(listing, pod)?;
+            Err(error)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Commands that delete every table of a listing as JSON.
+fn deleted(listing: &str) -> String {
+    let value: Value = serde_json::from_str(listing).unwrap_or_default();
+    let objects = value.get("nftables").and_then(Value::as_array);
+    let tables = objects
+        .into_iter()
+        .flatten()
+        .filter_map(|it| it.get("table"));
+    let names =
+        tables.filter_map(|it| Some((it.get("family")?.as_str()?, it.get("name")?.as_str()?)));
+    names
+        .map(|(family, name)| format!("delete table {family} {name}\n"))
+        .collect()
 }
 
 /// Whether an object of a listing is a table of [`trace`](crate::trace), or in one.

@@ -106,6 +106,15 @@ pub fn save(backend: Backend, family: Family, pod: &str) -> Result<RuleSet, Netf
     })
 }
 
+/// What `iptables-save` (or ip6tables-save) prints in this namespace, word for word.
+///
+/// # Errors
+/// The program is missing, can't run, or fails.
+pub fn dump(backend: Backend, family: Family, pod: &str) -> Result<String, NetfilterError> {
+    let ran = run(backend, family, Tool::Save, &[], pod)?;
+    stdout_of(ran, pod).map(|(_, text)| text)
+}
+
 /// The counters in a save that has them.
 ///
 /// # Errors

@@ -142,6 +142,7 @@ fn proxy_config(
                 inbound: interception.inbound,
                 inbound_source: interception.inbound_source,
                 tproxy_mark: interception.keeps_client(),
+                app_at_loopback: interception.app_at_loopback,
             }),
             None,
         ),

@@ -36,6 +36,8 @@ pub struct Crossing {
     pub(super) open: bool,
     /// conntrack knows the connection from an earlier flow, and makes no entry.
     pub known: bool,
+    /// conntrack is awake in the pod; where no rule needs it there is no entry.
+    pub tracked: bool,
 }
 
 /// Rules that one packet moves, in order; one that is met twice stands twice.
@@ -186,6 +188,7 @@ impl Crossing {
             told: Vec::new(),
             open: false,
             known: false,
+            tracked: true,
             first,
         };
         let ask = |packet: &Packet, answers: bool, connmark: u32| {

@@ -101,10 +101,14 @@ impl Walk<'_> {
         })
     }
 
-    /// To the app: from 127.0.0.6 or `::6`, or from where the kernel picks, or in TPROXY and ambient mode from the
+    /// To the app: at loopback, or from 127.0.0.6 or `::6`, or from where the kernel picks, or in TPROXY and ambient mode from the
     /// client's own address, marked.
     fn pass_in(&mut self, served: &Served) {
         let interception = self.world.interception_of(&served.pod.name);
+        if interception.app_at_loopback {
+            let remote = SocketAddr::new(self.world.localhost(), served.dst.port());
+            return self.forward(served, Some(remote));
+        }
         let opener = self.proxy_opener(served.pod, served.dst);
         let opener = match interception.keeps_client() {
             None => match interception.source(self.world.family()) {

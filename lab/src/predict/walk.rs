@@ -311,13 +311,15 @@ impl Walk<'_> {
                 told,
             },
         };
-        Crossing::new(
+        let mut crossing = Crossing::new(
             &pod.name,
             world.rules_of(Some(pod)),
             &world.host(Some(pod)),
             packets,
             way,
-        )
+        );
+        crossing.tracked = world.tracks(pod);
+        crossing
     }
 
     /// A connection whose answers are lost is none; what happens then, the prediction does not know.
@@ -360,7 +362,8 @@ impl Walk<'_> {
         let Some(listener) = listener_at(pod, at, call.transport, interception) else {
             return LegEnd::Refused { pod: name, local };
         };
-        let told = pod.is_sidecar() && call.transport == Transport::Tcp;
+        // Without conntrack the kernel has no other destination to tell (ENOENT).
+        let told = call.transport == Transport::Tcp && self.world.tracks(pod);
         LegEnd::Accepted {
             refused_as_loop: self.refused_as_loop(pod, listener, call),
             pod: name,

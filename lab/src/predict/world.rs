@@ -98,6 +98,11 @@ impl<'a> World<'a> {
         }
     }
 
+    /// Whether conntrack follows connections in a pod.
+    pub(crate) fn tracks(&self, pod: &Pod) -> bool {
+        self.rules_of(Some(pod)).wakes_conntrack()
+    }
+
     /// The routes of a pod. Marks are routed to lo where TPROXY or ztunnel is set up.
     pub(crate) fn host(&self, pod: Option<&Pod>) -> Host {
         let (interface, addr) = match pod {

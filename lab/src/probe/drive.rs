@@ -15,7 +15,7 @@ use nix::{
 };
 use socket2::Socket;
 
-use super::{ProbeError, sockets::Listener, told::Told};
+use super::{ProbeError, sockets::Listener, stray::segment, told::Told};
 use crate::{
     behaviour::{Arrival, Flow, Place, SeenEnd},
     failure::Failure,
@@ -100,8 +100,19 @@ struct Batch<'a> {
 
 impl Batch<'_> {
     fn open(&mut self, at: usize, sender: &Sender<'_>) {
-        let connected = sender.socket.connect(&sender.flow.to.into());
-        let sent = match (connected, sender.flow.protocol) {
+        let flow = sender.flow;
+        let connected = match flow.stray {
+            true => sender
+                .socket
+                .connect(&SocketAddr::new(flow.to.ip(), 0).into()),
+            false => sender.socket.connect(&flow.to.into()),
+        };
+        let sent = match (connected, flow.protocol) {
+            (Ok(()), _) if flow.stray => {
+                self.spoken[at] = true;
+                let from = SocketAddr::new(flow.source, sender.port);
+                sender.socket.send(&segment(from, flow.to)).map(|_| ())
+            }
             (Ok(()), Protocol::Udp) => {
                 self.spoken[at] = true;
                 sender.socket.send(&sender.number.to_be_bytes()).map(|_| ())

@@ -11,6 +11,7 @@ mod ports;
 mod run;
 mod scene;
 mod sockets;
+mod stray;
 mod told;
 
 use std::{
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 pub use error::ProbeError;
 pub use pool::Pool;
 pub(crate) use run::run_inside;
+pub(crate) use scene::link;
 
 use crate::{
     behaviour::{Flow, INTERFACE, Origin, Stage},

@@ -1,29 +1,113 @@
-//! Ports of a probe: where sockets listen, and the source port that names each flow.
+//! Ports of a probe: where sockets listen, the source port that names each flow, and which flows one scene can play.
 
 use std::collections::BTreeSet;
 
 use super::{ProbeError, ProbePlan};
+use crate::behaviour::Flow;
 
 /// Source ports start here, where kernels take theirs from too.
 const FIRST: u16 = 40_000;
 
-/// Where sockets listen, in the pod and outside.
-pub(super) fn listened(plan: &ProbePlan) -> BTreeSet<u16> {
-    let mut ports = plan.landings.clone();
-    ports.extend(plan.flows.iter().map(|flow| flow.to.port()));
-    ports.remove(&0);
-    ports
+/// Flows that one scene plays: no two of them have the same addresses and ports, and none sends from a port that
+/// something listens at.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Round {
+    /// Their places in the plan.
+    pub flows: Vec<usize>,
+    /// Where sockets listen, in the pod and outside.
+    pub listened: BTreeSet<u16>,
+    /// The source port of each.
+    pub sources: Vec<u16>,
 }
 
-/// One source port for each flow, none that a socket listens at.
-pub(super) fn sources(plan: &ProbePlan, listened: &BTreeSet<u16>) -> Result<Vec<u16>, ProbeError> {
-    let free = (FIRST..u16::MAX).filter(|port| !listened.contains(port));
-    let ports: Vec<u16> = free.take(plan.flows.len()).collect();
-    match ports.len() == plan.flows.len() {
-        true => Ok(ports),
-        false => Err(ProbeError::TooMany {
-            flows: plan.flows.len(),
-            most: ports.len(),
-        }),
+/// The flows of a plan in as many rounds as they need; mostly that is one.
+pub(super) fn rounds(plan: &ProbePlan) -> Result<Vec<Round>, ProbeError> {
+    let mut landings = plan.landings.clone();
+    landings.remove(&0);
+    let mut rounds: Vec<Round> = Vec::new();
+    // Flows that may send from any port make the first round, whatever comes after.
+    let (any, named): (Vec<usize>, Vec<usize>) =
+        (0..plan.flows.len()).partition(|at| plan.flows[*at].source_port.is_none());
+    for at in any.into_iter().chain(named) {
+        let flow = &plan.flows[at];
+        let fits = |round: &&mut Round| fits(round, flow, plan);
+        let place = match rounds.iter_mut().position(|mut it| fits(&mut it)) {
+            Some(place) => place,
+            None => {
+                rounds.push(Round {
+                    listened: landings.clone(),
+                    ..Round::default()
+                });
+                rounds.len() - 1
+            }
+        };
+        rounds[place].flows.push(at);
+        rounds[place].listened.insert(flow.to.port());
+    }
+    for round in &mut rounds {
+        round.sources = sources(round, plan)?;
+    }
+    Ok(rounds)
+}
+
+fn fits(round: &Round, flow: &Flow, plan: &ProbePlan) -> bool {
+    let mut others = round.flows.iter().map(|at| &plan.flows[*at]);
+    let ends = |it: &Flow| (it.protocol, it.source, it.source_port, it.to);
+    let sends_from = |port| flow.source_port == Some(port);
+    !round.listened.iter().any(|port| sends_from(*port))
+        && others.all(|it| {
+            it.source_port != Some(flow.to.port())
+                && (flow.source_port.is_none() || ends(it) != ends(flow))
+        })
+}
+
+/// One source port for each flow: its own, or one that no socket listens at and no flow has.
+fn sources(round: &Round, plan: &ProbePlan) -> Result<Vec<u16>, ProbeError> {
+    let named: Vec<Option<u16>> = round
+        .flows
+        .iter()
+        .map(|at| plan.flows[*at].source_port)
+        .collect();
+    let taken = |port: &u16| round.listened.contains(port) || named.contains(&Some(*port));
+    let mut free = (FIRST..u16::MAX).filter(|port| !taken(port));
+    let ports: Option<Vec<u16>> = named.iter().map(|it| it.or_else(|| free.next())).collect();
+    ports.ok_or_else(|| ProbeError::TooMany {
+        flows: round.flows.len(),
+        most: (FIRST..u16::MAX).filter(|port| !taken(port)).count(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rounds;
+    use crate::{behaviour::Stage, netfilter::BackendChoice, probe::ProbePlan};
+
+    fn plan(flows: &[&str]) -> ProbePlan {
+        ProbePlan {
+            backend: BackendChoice::Auto,
+            rules: crate::rules::Written::default(),
+            names: crate::rules::OwnerNames::default(),
+            marks: Vec::new(),
+            stage: Stage::away_from([]),
+            flows: flows.iter().map(|it| it.parse().expect("a flow")).collect(),
+            landings: [15053].into(),
+        }
+    }
+
+    #[test]
+    fn flows_that_are_in_each_others_way_are_played_one_after_the_other() {
+        let plan = plan(&[
+            "udp in=eth0 src=192.0.2.3:53 dst=192.0.2.2:9080",
+            "udp uid=0 gid=0 src=192.0.2.2 dst=192.0.2.3:53",
+            "udp uid=0 gid=0 src=192.0.2.2:53 dst=192.0.2.3:9080",
+            "udp uid=0 gid=0 mark=0x1 src=192.0.2.2:53 dst=192.0.2.3:9080",
+        ]);
+        let rounds = rounds(&plan).expect("room for all");
+        let flows: Vec<&[usize]> = rounds.iter().map(|it| it.flows.as_slice()).collect();
+        // Something listens at 53 in the first; the last two have equal ends.
+        assert_eq!(flows, [&[1][..], &[0, 2], &[3]]);
+        assert_eq!(rounds[1].sources, [53, 53]);
+        assert_eq!(rounds[0].listened, [53, 15053].into());
+        assert!(!rounds[0].listened.contains(&rounds[0].sources[0]));
     }
 }

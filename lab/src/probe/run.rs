@@ -1,11 +1,11 @@
 //! A probe from beginning to end, in the supervisor of a sandbox that has no lab.
 
-use std::{collections::BTreeSet, sync::OnceLock, time::Instant};
+use std::{sync::OnceLock, time::Instant};
 
 use super::{
     ProbePlan,
     drive::{Ears, Sender, drive},
-    ports,
+    ports::{self, Round},
     scene::Scene,
     sockets::{client, listen},
     told::Told,
@@ -20,11 +20,21 @@ use crate::{
     trace::{Options, TraceWatch},
 };
 
-/// Flows that are under way at once.
+/// Flows that are under way at once, at most.
 const BATCH: usize = 128;
-/// With less room than this for what the trace has not been read, an ordinary user's share, fewer flows are.
-const ROOM_FOR_A_BATCH: usize = 8 << 20;
-const SMALL_BATCH: usize = 2;
+/// What the kernel keeps for the trace of one flow until it is read: first packet, answer and end, some forty steps each,
+/// of about 1 KiB on nft and 5 KiB on legacy.
+const TRACE_OF_A_FLOW: usize = 128 << 10;
+const LEGACY_TRACE_OF_A_FLOW: usize = 512 << 10;
+
+/// Flows that may be under way with this much room for what has not been read: an ordinary user has little.
+fn batch(room: usize, backend: Option<Backend>) -> usize {
+    let each = match backend {
+        Some(Backend::Legacy) => LEGACY_TRACE_OF_A_FLOW,
+        _ => TRACE_OF_A_FLOW,
+    };
+    (room / each).clamp(1, BATCH)
+}
 
 /// Plays the flows. May be called again and again in one supervisor: each time the namespaces are new ones. The names
 /// of users and groups that rules use are those of the first call.
@@ -39,18 +49,33 @@ pub(crate) fn run_inside(plan: &ProbePlan) -> Result<ProbeReport, Failure> {
         Written::Nft { .. } => None,
     };
     let backend = chosen.as_ref().map(|it| it.backend);
-    let listened = ports::listened(plan);
-    let sources = ports::sources(plan, &listened)?;
-    let scene = Scene::build(plan, backend)?;
-    let played = play(plan, &scene, backend, &listened, &sources);
-    scene.remove()?;
-    let (seen, lost, took_us) = played?;
-    Ok(ProbeReport {
+    let mut report = ProbeReport {
         backend: chosen,
-        seen,
-        lost,
-        took_us,
-    })
+        seen: Vec::new(),
+        lost: None,
+        took_us: 0,
+    };
+    let mut seen: Vec<(usize, Seen)> = Vec::new();
+    for round in ports::rounds(plan)? {
+        let part = ProbePlan {
+            flows: round
+                .flows
+                .iter()
+                .map(|at| plan.flows[*at].clone())
+                .collect(),
+            ..plan.clone()
+        };
+        let scene = Scene::build(&part, backend)?;
+        let played = play(&part, &scene, backend, &round);
+        scene.remove()?;
+        let (of_round, lost, took_us) = played?;
+        seen.extend(round.flows.into_iter().zip(of_round));
+        report.lost = report.lost.or(lost);
+        report.took_us += took_us;
+    }
+    seen.sort_by_key(|(at, _)| *at);
+    report.seen = seen.into_iter().map(|(_, it)| it).collect();
+    Ok(report)
 }
 
 /// What each flow did, what was lost, and how long it took in microseconds.
@@ -60,8 +85,7 @@ fn play(
     plan: &ProbePlan,
     scene: &Scene,
     backend: Option<Backend>,
-    listened: &BTreeSet<u16>,
-    sources: &[u16],
+    round: &Round,
 ) -> Result<Played, Failure> {
     let legacy: Vec<RuleSet> = match backend {
         Some(Backend::Legacy) => scene.rules.values().cloned().collect(),
@@ -75,7 +99,7 @@ fn play(
     });
     let mut watch = watch.wait()??;
     let ears = {
-        let numbers: Vec<u16> = listened.iter().copied().collect();
+        let numbers: Vec<u16> = round.listened.iter().copied().collect();
         let families: Vec<_> = plan.families().into_iter().collect();
         let open = move || {
             let each = families.iter().map(|family| listen(*family, &numbers));
@@ -89,14 +113,11 @@ fn play(
         }
     };
     let mut told = Told::new(scene.rules.clone());
-    let batch = match watch.room() < ROOM_FOR_A_BATCH {
-        true => SMALL_BATCH,
-        false => BATCH,
-    };
+    let batch = batch(watch.room(), backend);
     let started = Instant::now();
     let numbered: Vec<_> = (0..)
         .zip(&plan.flows)
-        .zip(sources.iter().copied())
+        .zip(round.sources.iter().copied())
         .collect();
     let mut ends: Vec<SeenEnd> = Vec::new();
     for some in numbered.chunks(batch) {
@@ -126,4 +147,24 @@ fn play(
         Seen { hops, end, doubts }
     });
     Ok((seen.collect(), lost.words(), took_us))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::{BATCH, Backend, batch};
+
+    #[rstest]
+    #[case::of_a_user(416 << 10, Some(Backend::Nft), 3)]
+    #[case::of_a_user_on_legacy(416 << 10, Some(Backend::Legacy), 1)]
+    #[case::of_a_user_of_a_machine_with_more(8 << 20, None, 64)]
+    #[case::of_root(64 << 20, Some(Backend::Legacy), BATCH)]
+    fn no_more_flows_are_under_way_than_the_trace_has_room_for(
+        #[case] room: usize,
+        #[case] backend: Option<Backend>,
+        #[case] flows: usize,
+    ) {
+        assert_eq!(batch(room, backend), flows);
+    }
 }

@@ -55,7 +55,7 @@ impl Scene {
     }
 
     fn furnish(&mut self, plan: &ProbePlan, backend: Option<Backend>) -> Result<(), Failure> {
-        link(plan, &self.pod, &self.outside)?;
+        link(&plan.stage, &self.pod, &self.outside)?;
         for (interface, number) in plan.interfaces() {
             let there = Namespace::create(&format!("{BEYOND}{number}"))?;
             let made = beyond(plan, &self.pod, &there, &interface, number);
@@ -86,15 +86,15 @@ impl Scene {
     }
 }
 
-/// Links, addresses and routes of both.
-fn link(plan: &ProbePlan, pod: &Namespace, outside: &Namespace) -> Result<(), Failure> {
+/// Links, addresses and routes of both; ready for packets when it returns.
+pub(crate) fn link(stage: &Stage, pod: &Namespace, outside: &Namespace) -> Result<(), Failure> {
     let families: Vec<Family> = [Family::V4, Family::V6].into();
     let addresses = |of: &dyn Fn(Family) -> IpAddr| -> Vec<(IpAddr, u8)> {
         let all = families.iter().map(|family| of(*family));
         all.map(|it| (it, prefix_of(it))).collect()
     };
-    let ours = addresses(&|family| plan.stage.pod(family));
-    let theirs = addresses(&|family| plan.stage.peer(family));
+    let ours = addresses(&|family| stage.pod(family));
+    let theirs = addresses(&|family| stage.peer(family));
     let (our_mac, their_mac) = (Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2]));
     let known = (neighbours(&theirs, their_mac), neighbours(&ours, our_mac));
     let gateways: Vec<IpAddr> = theirs.iter().map(|(address, _)| *address).collect();

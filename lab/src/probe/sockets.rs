@@ -87,6 +87,17 @@ fn socket(family: Family, protocol: Protocol) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// A socket that sends segments as they are given to it.
+fn raw(family: Family) -> io::Result<Socket> {
+    let domain = match family {
+        Family::V4 => Domain::IPV4,
+        Family::V6 => Domain::IPV6,
+    };
+    let socket = Socket::new(domain, Type::RAW, Some(Transport::TCP))?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
 fn transparent(socket: &Socket, family: Family) -> io::Result<()> {
     match family {
         Family::V4 => socket.set_ip_transparent_v4(true),
@@ -102,7 +113,10 @@ pub(super) fn client(flow: &Flow, source_port: u16) -> Result<Socket, ProbeError
         Origin::Outside { .. } => (0, 0, 0),
         Origin::Pod { uid, gid, mark } => (uid, gid, mark),
     };
-    let made = as_user(uid, gid, || socket(family, flow.protocol));
+    let made = as_user(uid, gid, || match flow.stray {
+        true => raw(family),
+        false => socket(family, flow.protocol),
+    });
     let made = made.ok_or_else(|| ProbeError::Owner {
         flow: Box::new(flow.clone()),
         uid,
@@ -115,7 +129,11 @@ pub(super) fn client(flow: &Flow, source_port: u16) -> Result<Socket, ProbeError
     // A source that is not of this namespace: of a proxy that sends with its client's address, and of a machine
     // outside, which is any.
     transparent(&socket, family).map_err(failed("free the source of a socket"))?;
-    let source = SocketAddr::new(flow.source, source_port);
+    let source = match flow.stray {
+        // A raw socket has no port, and its segment has one.
+        true => SocketAddr::new(flow.source, 0),
+        false => SocketAddr::new(flow.source, source_port),
+    };
     socket
         .bind(&source.into())
         .map_err(failed("bind a socket"))?;

@@ -1,7 +1,9 @@
 //! The trace's side: which rules the first packet of each flow met, and whether something dropped it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 
+use super::stray::STRAY;
 use crate::{
     behaviour::{Flow, Hop},
     model::Hook,
@@ -9,10 +11,13 @@ use crate::{
     traced::{RulePlace, Source, Station, Step, TracedPacket},
 };
 
-/// First packets by what names a flow: protocol number and source port.
+/// What names a flow: protocol number and both ends as it is sent.
+type Name = (u8, SocketAddr, SocketAddr);
+
+/// First packets by what names their flow.
 #[derive(Default)]
 pub(super) struct Told {
-    packets: HashMap<(u8, u16), TracedPacket>,
+    packets: HashMap<Name, TracedPacket>,
     /// The rules as the kernel has them: a trace names places, which are theirs.
     rules: BTreeMap<Family, RuleSet>,
 }
@@ -30,11 +35,13 @@ impl Told {
         let before = self.packets.len();
         for packet in packets {
             let first = packet.first();
-            let opens = first.tcp.is_none_or(|tcp| tcp.opens());
-            let Some(port) = first.source_port.filter(|_| opens) else {
-                continue;
-            };
-            self.packets.entry((first.protocol, port)).or_insert(packet);
+            let opens = first
+                .tcp
+                .is_none_or(|tcp| tcp.opens() || tcp.flags == STRAY);
+            if opens && first.source_port.is_some() {
+                let name = (first.protocol, first.source_end(), first.destination_end());
+                self.packets.entry(name).or_insert(packet);
+            }
         }
         self.packets.len() - before
     }
@@ -44,8 +51,8 @@ impl Told {
             Protocol::Udp => 17,
             _ => 6,
         };
-        let packet = self.packets.get(&(number, port))?;
-        (packet.first().source == flow.source).then_some(packet)
+        let from = SocketAddr::new(flow.source, port);
+        self.packets.get(&(number, from, flow.to))
     }
 
     /// What dropped the flow's first packet, in words.

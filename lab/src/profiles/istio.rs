@@ -25,6 +25,9 @@ const INJECTED: &[(&str, &str)] = &[
 /// The profile whose text came with the project, and not from the generator.
 const GIVEN: &str = "istio-1.13";
 
+/// The profile of rules in nft's own language.
+const NATIVE_NFT: &str = "istio-nft";
+
 /// Every sidecar profile.
 pub(super) fn sidecars() -> Vec<Profile> {
     let mut profiles: Vec<Profile> = Generation::ALL
@@ -154,20 +157,31 @@ pub(super) fn with_flags(
     if let Some(unknown) = config.unknown_to(release) {
         return Err(unknown.to_string());
     }
-    let rules = restore_texts(&istio::iptables(&config, release));
+    let rules = match name {
+        NATIVE_NFT => transaction(&config),
+        _ => restore_texts(&istio::iptables(&config, release)),
+    };
     let about = format!("Istio {release}, sidecar, with options");
     Ok(with_config(name, &about, &config, rules))
 }
 
 fn native_nft() -> Option<Profile> {
     let config = config("REDIRECT")?;
-    let (layout, rules) = nft::sidecar(&config);
     let about = format!(
         "Istio 1.27 to {}, sidecar, native nftables",
         Release::NEWEST
     );
-    let rules = Rules::Nft(nft::transaction(layout, &rules));
-    Some(with_config("istio-nft", &about, &config, rules))
+    Some(with_config(
+        NATIVE_NFT,
+        &about,
+        &config,
+        transaction(&config),
+    ))
+}
+
+fn transaction(config: &Config) -> Rules {
+    let (layout, rules) = nft::sidecar(config);
+    Rules::Nft(nft::transaction(layout, &rules))
 }
 
 fn with_config(name: &str, about: &str, config: &Config, rules: Rules) -> Profile {

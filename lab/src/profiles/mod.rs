@@ -92,18 +92,19 @@ impl Rules {
 
 impl Profile {
     /// How sidecars of this profile intercept, as a lab builds it. None where its proxy is no sidecar, but one told by a
-    /// mark (see [`Interception::of_rules`]), or calls its app at loopback.
+    /// mark (see [`Interception::of_rules`]).
     pub fn interception(&self) -> Option<Interception> {
         let inbound_source = match self.proxy.inbound_source {
             InboundSource::Address(sources) => sources,
             InboundSource::Client if self.proxy.tproxy.is_some() => INBOUND_SOURCE,
-            InboundSource::Kernel => UNBOUND,
-            InboundSource::Client | InboundSource::Loopback => return None,
+            InboundSource::Kernel | InboundSource::Loopback => UNBOUND,
+            InboundSource::Client => return None,
         };
         Some(Interception {
             outbound: self.ports.outbound,
             inbound: self.ports.inbound?,
             inbound_source,
+            app_at_loopback: self.proxy.inbound_source == InboundSource::Loopback,
             tproxy: self.proxy.tproxy,
             ztunnel: None,
             dns: self.ports.dns,

@@ -30,7 +30,7 @@ pub fn with_options(
             let config = configuration::<linkerd::Config>(options)?;
             Ok(peers::linkerd_of(&config))
         }
-        name if name.starts_with("istio-") && name != "istio-nft" => {
+        name if name.starts_with("istio-") => {
             istio::with_flags(name, istio_flags(options)?, servers)
         }
         name => Err(format!("profile `{name}` takes no options")),

@@ -159,7 +159,7 @@ type Built = (u16, u16, Option<(u32, u32)>);
 #[case("istio-tproxy", Some((15006, 15001, Some((0, 1337)))))]
 #[case("kuma", Some((15006, 15001, Some((5678, 5678)))))]
 #[case::source_is_the_kernels_choice("linkerd", Some((4143, 4140, Some((2102, 2102)))))]
-#[case::calls_its_app_at_loopback("linkerd-1", None)]
+#[case::calls_its_app_at_loopback("linkerd-1", Some((4143, 4140, Some((2102, 2102)))))]
 #[case::source_is_the_client("ambient", None)]
 fn a_lab_can_build_what_it_has_words_for(#[case] name: &str, #[case] expected: Option<Built>) {
     let interception = find(name).unwrap().interception();

@@ -70,7 +70,8 @@ fn rule_changes(out: &mut String, run: &Run) {
         "{}",
         Style::bold(match run.judgement.expect {
             Expect::File => "the rules in the pods are not the lab's own",
-            Expect::Rules => "the rules in the pods are not those that were meant",
+            Expect::Rules | Expect::Outcome =>
+                "the rules in the pods are not those that were meant",
         })
     );
     for change in changes {

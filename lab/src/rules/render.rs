@@ -10,7 +10,10 @@ use super::matches::{Match, Matches, RuleSpec};
 use super::set::{Chain, Counter, Policy, RuleSet};
 use super::values::{CtState, Negatable, PortRange};
 
+mod nft;
 mod target;
+
+pub use nft::{nft_text, to_nft};
 
 /// The rule as `iptables-save` prints it: `-A ISTIO_OUTPUT -s 127.0.0.6/32 -o lo -j RETURN`.
 ///

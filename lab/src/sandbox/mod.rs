@@ -3,6 +3,7 @@
 
 mod error;
 mod idmap;
+mod logs;
 mod mounts;
 mod processes;
 pub mod protocol;
@@ -13,6 +14,7 @@ mod visitor;
 
 pub use error::SandboxError;
 pub(crate) use idmap::of_caller as subordinate_ids;
+pub(crate) use logs::{LOG_ROOM, full_log_path, log_path};
 pub use mounts::RUN_DIR;
 pub(crate) use mounts::prepare_mounts;
 pub use processes::processes;

@@ -12,7 +12,7 @@ use crate::{
     failure::Failure,
     plan::Plan,
     probe::ProbePlan,
-    rules::{CounterSnapshot, Family},
+    rules::{CounterSnapshot, Family, Written},
     topology::{Ask, Connection, Process, Sender},
 };
 
@@ -95,6 +95,13 @@ pub enum StepWhat {
         /// Pods that keep their rules, which are their own.
         but: Vec<String>,
     },
+    /// Replaces what the tables of one pod hold.
+    Replace {
+        /// The pod.
+        pod: String,
+        /// The rules it gets; a family that the lab has rules of and these do not gets none.
+        rules: Written,
+    },
     /// Ends a process.
     Stop(Process),
     /// Starts one that was stopped.
@@ -116,6 +123,13 @@ pub enum StepWhat {
         /// Its name.
         held: String,
     },
+}
+
+impl StepWhat {
+    /// Whether it is for a lab of which a process has died: what starts or ends processes is.
+    pub(crate) fn repairs(&self) -> bool {
+        matches!(self, Self::Stop(_) | Self::Start(_) | Self::Restart(_))
+    }
 }
 
 /// What came of a step.

@@ -18,6 +18,7 @@ use nix::{
 
 use super::{
     held::{EndKey, HeldConnection},
+    logs::LogFile,
     observers::PodWatch,
     quiet,
 };
@@ -96,6 +97,8 @@ pub(super) struct LiveStub {
     pub ready: Option<ProcessUp>,
     pub exit: Option<Exit>,
     pub stderr: VecDeque<String>,
+    /// What people can read of it.
+    log: LogFile,
 }
 
 impl LiveStub {
@@ -109,6 +112,15 @@ impl LiveStub {
             ready: None,
             exit: None,
             stderr: VecDeque::new(),
+            log: LogFile::default(),
+        }
+    }
+
+    /// Senders come and go, and a flow says what became of them.
+    fn write_log(&mut self, what: &Spawned) {
+        if self.role != Role::Probe {
+            let pod = self.pod.as_deref().unwrap_or("node");
+            self.log.take(pod, self.role.name(), what);
         }
     }
 
@@ -144,6 +156,9 @@ pub(super) struct NewEntries {
 impl Live {
     /// Files a report; nothing is ever dropped.
     pub fn take_report(&mut self, report: Report) {
+        if let Some(stub) = self.stubs.get_mut(report.stub) {
+            stub.write_log(&report.what);
+        }
         if let Spawned::Line(Line::Record(record)) = &report.what
             && self.is_of_held(record)
         {
@@ -277,6 +292,16 @@ impl Live {
             }
         }
         Ok((traces, lost))
+    }
+
+    /// That a process ended by itself is no news any more: it was asked to be ended, or started anew.
+    pub fn forgive(&mut self, stub: Stub) {
+        let name = &self.stubs[stub].name;
+        let is_of_it =
+            |it: &ProcessError| matches!(it, ProcessError::Ended { name: of, .. } if of == name);
+        if self.broken.as_ref().is_some_and(is_of_it) {
+            self.broken = None;
+        }
     }
 
     /// The first thing that went wrong with a process, if one did.

@@ -11,9 +11,11 @@ mod drive;
 mod held;
 mod invalid;
 mod live;
+mod logs;
 mod observers;
 mod pod;
 mod quiet;
+mod replace;
 mod step;
 mod up;
 
@@ -267,10 +269,12 @@ fn answer(
             None => Err(not_up()),
         },
         Request::Step(order) => match (live, came_up) {
-            (Some(live), Some((_, up))) => live
-                .is_whole()
-                .and_then(|()| step::step(live, *order, up, queue))
-                .map(|stepped| Message::Stepped(Box::new(stepped))),
+            (Some(live), Some((_, up))) => match order.what.repairs() {
+                true => Ok(()),
+                false => live.is_whole(),
+            }
+            .and_then(|()| step::step(live, *order, up, queue))
+            .map(|stepped| Message::Stepped(Box::new(stepped))),
             _ => Err(not_up()),
         },
         Request::Totals => match live {

@@ -11,7 +11,7 @@ use hoplab_proxies::{record::Role, wire::Command};
 use super::{
     Event, drive, invalid,
     live::{Live, LiveStub, no_such_pod},
-    phase,
+    phase, replace,
 };
 use crate::{
     evidence::{Said, Up},
@@ -41,6 +41,10 @@ pub(super) fn step(
         StepWhat::Restore { texts, flush, but } => {
             said = restore(live, &texts, flush, &but)?;
             // They know rules of legacy iptables by their places: the next flow has new ones.
+            live.stop_observing();
+        }
+        StepWhat::Replace { pod, rules } => {
+            replace::replace(live, &pod, rules)?;
             live.stop_observing();
         }
         StepWhat::Stop(process) => stop(live, &process, queue)?,
@@ -129,14 +133,27 @@ fn role_of(process: &Process) -> Role {
 /// Ends a process, and waits until it has ended.
 fn stop(live: &mut Live, process: &Process, queue: &Receiver<Event>) -> Result<(), Failure> {
     let stub = live.stub_of(&process.pod, role_of(process));
-    let stub = stub.ok_or_else(|| no_such_pod(&process.pod))?;
+    let stub = stub.ok_or_else(|| {
+        let what = format!("no {} of pod `{}` runs", role_of(process), process.pod);
+        Failure::new(Class::State, what)
+    })?;
     live.stubs[stub].stopped = true;
+    live.forgive(stub);
     drive::dismiss(live, stub, Instant::now() + LIMIT, queue)
 }
 
 /// Starts a process as it was started first, and waits until it is ready.
 fn start(live: &mut Live, process: &Process, queue: &Receiver<Event>) -> Result<(), Failure> {
     let key = (process.pod.clone(), role_of(process));
+    if let Some(there) = live.stub_of(&key.0, key.1) {
+        if live.stubs[there].exit.is_none() {
+            let what = format!("{} of pod `{}` runs already", key.1, key.0);
+            return Err(Failure::new(Class::State, what));
+        }
+        // It died by itself.
+        live.stubs[there].stopped = true;
+        live.forgive(there);
+    }
     let plan = live.plans.get(&key).cloned();
     let (Some(plan), Some(pod)) = (plan, live.pods.get(&process.pod)) else {
         return Err(no_such_pod(&process.pod));

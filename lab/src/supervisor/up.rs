@@ -15,7 +15,7 @@ use hoplab_proxies::record::Role;
 use super::{
     Event,
     live::{Live, LivePod, LiveStub, no_such_pod},
-    own_namespace, phase,
+    logs, own_namespace, phase,
     pod::{Built, Shared, Uplink, build_pod, pod_up},
 };
 use crate::{
@@ -242,6 +242,9 @@ fn build(
             _ => Vec::new(),
         };
         let up = pod_up(pod, built.applied);
+        if let Some(log) = &up.istio_init {
+            logs::keep_init_log(&pod.name, log);
+        }
         let entry = LivePod {
             namespace,
             intercepted: pod.intercepted,

@@ -95,6 +95,36 @@ fn what_a_pod_behind_another_sends_comes_to_that_one_first_and_so_does_what_it_g
 #[case::a_group_too_large("[1337]", "[70000]", "14:17 70000 is not a user or group of a lab")]
 #[case::a_sender_with_half_a_group("0:0+1337", "0:0+", "24:8 `0:0+` is not a sender")]
 #[case::a_port_that_is_lost("\"kept\"", "\"lost\"", "26:13 `lost` is not what becomes of a port")]
+#[case::no_time_to_wait(
+    "seen_port = \"kept\"",
+    "give_up_ms = 0",
+    "26:14 0 ms is no time to wait"
+)]
+#[case::an_address_for_no_proxy(
+    "seen_port = \"kept\"",
+    "source = \"pod\"",
+    "26:10 only a proxy sends with the address of another pod"
+)]
+#[case::an_address_and_a_port(
+    "\"vm/0:0+1337\"\nto = \"pod:8081\"",
+    "\"pod/proxy\"\nto = \"pod:8081\"\nsource = \"vm\"\nsource_port = 1",
+    "26:10 an address of another pod goes with a new request, from any port"
+)]
+#[case::seen_of_nothing(
+    "seen_port = \"kept\"",
+    "answer = \"timeout\"\nseen_port = \"kept\"",
+    "27:13 nobody sees a connection that is not made"
+)]
+#[case::rules_without_a_sidecar(
+    "behind = \"pod\"",
+    "rules = { profile = \"kuma\" }",
+    "19:9 pod `vm` has rules and no sidecar"
+)]
+#[case::a_variant_of_no_pods_own_rules(
+    "[[flow]]",
+    "[[variant]]\nname = \"v\"\npod = \"pod\"\nedit = [\"-D OUTPUT 1\"]\nflows = [\"ask\"]\n[[flow]]",
+    "24:7 pod `pod` has the lab's rules"
+)]
 #[case::behind_nobody("behind = \"pod\"", "behind = \"pot\"", "19:10 there is no pod `pot`")]
 #[case::behind_itself(
     "behind = \"pod\"",

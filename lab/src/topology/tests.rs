@@ -274,7 +274,7 @@ fn services_point_to_pods_that_serve_their_port() {
         "endpoints = [\"web-v1\"]",
         "endpoints = [\"client\"]",
         "18:14 pod `client` does not serve port 80",
-        "port of the apps",
+        "one that the apps behind it serve",
     );
     complains(
         "calls = [\"web/x\"]",

@@ -30,6 +30,17 @@ impl Lost {
         }
     }
 
+    /// What two watches lost together.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            overruns: self.overruns.saturating_add(other.overruns),
+            messages: self.messages.saturating_add(other.messages),
+            log_gaps: self.log_gaps.saturating_add(other.log_gaps),
+            fragments: self.fragments.saturating_add(other.fragments),
+            unreadable: self.unreadable.saturating_add(other.unreadable),
+        }
+    }
+
     /// `2 overruns (ENOBUFS), 31 messages dropped by the kernel`; none when all was seen.
     pub fn words(self) -> Option<String> {
         let counts = [

@@ -106,6 +106,11 @@ impl NamespaceTrace {
         self.entries.by_id.get(&packet.conntrack?.id)
     }
 
+    /// What can be read when there is something to read, for waiting with others, see [`TraceWatch::as_fds`].
+    pub fn as_fds(&self) -> [BorrowedFd<'_>; 2] {
+        self.watch.as_fds()
+    }
+
     /// Waits as [`TraceWatch::wait_beside`] does.
     ///
     /// # Errors

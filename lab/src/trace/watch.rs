@@ -3,7 +3,7 @@
 mod reading;
 
 use std::{
-    os::fd::BorrowedFd,
+    os::fd::{AsFd as _, BorrowedFd},
     time::{Duration, Instant},
 };
 
@@ -167,6 +167,11 @@ impl TraceWatch {
         timeout: Option<Duration>,
     ) -> Result<bool, TraceError> {
         readable(&[&self.events, &self.logs], others, timeout).map_err(TraceError::netlink(LISTEN))
+    }
+
+    /// What can be read when there is something to read: for a loop that waits for much else.
+    pub fn as_fds(&self) -> [BorrowedFd<'_>; 2] {
+        [&self.events, &self.logs].map(|it| it.as_socket().as_fd())
     }
 
     /// All packets so far, in the order they were first seen: to be called when the traffic is over. A packet that is

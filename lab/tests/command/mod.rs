@@ -8,6 +8,8 @@
 pub mod netns;
 #[cfg(feature = "kernel")]
 pub mod runtime;
+#[cfg(feature = "kernel")]
+pub mod terminal;
 pub mod traces;
 
 use std::{

@@ -1,11 +1,17 @@
 //! Labs that outlive the command that brought them up: found by name, joined by others, and gone without a trace.
 
+mod capture;
+mod change;
 #[path = "../command/mod.rs"]
 mod command;
+mod completions;
+mod documents;
 mod ends;
 mod inside;
 mod joined;
+mod look;
 mod registry;
+mod terminal;
 
 use self::command::SMALL;
 

@@ -73,6 +73,7 @@ mod tests {
                 inbound: 15006,
                 inbound_source: ["127.0.0.6", "::6"].map(|ip| ip.parse().expect("literal")),
                 tproxy_mark,
+                app_at_loopback: false,
             }),
             gateway: None,
             health_ports: Vec::new(),

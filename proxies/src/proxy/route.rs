@@ -1,6 +1,6 @@
 //! Where an accepted connection goes on to: a decision from configuration and addresses alone.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use thiserror::Error;
@@ -41,6 +41,8 @@ pub(super) struct Routes {
 enum Inbound {
     /// REDIRECT: from these addresses, one per family.
     From(Vec<IpAddr>),
+    /// REDIRECT: to the loopback address of the family, from wherever the kernel picks.
+    AtLoopback,
     /// TPROXY: from the client's address, with this mark.
     AsClient { mark: u32 },
 }
@@ -79,6 +81,7 @@ impl Routes {
                     tproxy_mark: Some(mark),
                     ..
                 }) => Inbound::AsClient { mark: *mark },
+                Some(sidecar) if sidecar.app_at_loopback => Inbound::AtLoopback,
                 Some(sidecar) => Inbound::From(sidecar.inbound_source.to_vec()),
                 None => Inbound::From(Vec::new()),
             },
@@ -120,6 +123,13 @@ impl Routes {
 
     fn inbound(&self, client: SocketAddr, dst: SocketAddr) -> Way {
         let (source, mark) = match &self.inbound {
+            Inbound::AtLoopback => {
+                let loopback: IpAddr = match dst.is_ipv4() {
+                    true => Ipv4Addr::LOCALHOST.into(),
+                    false => Ipv6Addr::LOCALHOST.into(),
+                };
+                return Way::to(SocketAddr::new(loopback, dst.port()));
+            }
             Inbound::AsClient { mark } => (Source::Client(client), Some(*mark)),
             Inbound::From(sources) => {
                 let same_family = sources.iter().find(|ip| ip.is_ipv4() == dst.is_ipv4());

@@ -5,7 +5,7 @@ use hoplab_proxies::record::Transport;
 use super::{Sent, Wanted};
 use crate::{
     Lab, LabFile, Options,
-    cli::{interrupt::Interrupt, run::rules::RuleArgs},
+    cli::{interrupt::Interrupt, live::wait_for_turn, run::rules::RuleArgs},
     diagnostic::did_you_mean,
     doctor,
     failure::{Class, Failure},
@@ -74,6 +74,38 @@ impl LabArgs {
         self.rules.family()
     }
 
+    fn sending(&self) -> Sending<'_> {
+        Sending {
+            sender: self.sender,
+            path: &self.path,
+            udp: self.udp,
+            over: match self.tcp {
+                true => Transport::Tcp,
+                false => Transport::Udp,
+            },
+            deadline_ms: self.deadline,
+            family: self.rules.family(),
+        }
+    }
+}
+
+/// How a connection is sent.
+pub(in crate::cli) struct Sending<'a> {
+    /// As whom, in place of what the flow says.
+    pub sender: Option<Sender>,
+    /// Path that is asked for.
+    pub path: &'a str,
+    /// It was asked to go over UDP.
+    pub udp: bool,
+    /// What carries a lookup.
+    pub over: Transport,
+    /// Milliseconds it may take.
+    pub deadline_ms: u64,
+    /// Family it goes over; none: the lab's first.
+    pub family: Option<Family>,
+}
+
+impl Sending<'_> {
     fn flow(&self, topology: &Topology, wanted: &Wanted) -> Result<Flow, Failure> {
         let (from, to) = match wanted {
             Wanted::Route { from, to } => (from, to),
@@ -89,11 +121,8 @@ impl LabArgs {
             from,
             to,
             sender: self.sender,
-            path: &self.path,
-            lookup_over: match self.tcp {
-                true => Transport::Tcp,
-                false => Transport::Udp,
-            },
+            path: self.path,
+            lookup_over: self.over,
         })
     }
 }
@@ -103,10 +132,13 @@ fn named(topology: &Topology, name: &str) -> Result<Flow, Failure> {
     topology.flow(name).cloned().ok_or_else(|| {
         let near = did_you_mean(name, names());
         let what = format!("lab `{}` has no flow `{name}`", topology.name);
-        Failure::new(Class::Input, what).hint(near.unwrap_or_else(|| {
-            let flows: Vec<&str> = names().collect();
-            format!("write FROM TO, or one of its flows: {}", flows.join(", "))
-        }))
+        let flows = || names().collect::<Vec<&str>>().join(", ");
+        Failure::new(Class::Input, what).hint(match std::path::Path::new(name).is_file() {
+            true => format!("it is a file: a flow recorded in it is shown by --from {name} FLOW"),
+            false => {
+                near.unwrap_or_else(|| format!("write FROM TO, or one of its flows: {}", flows()))
+            }
+        })
     })
 }
 
@@ -126,19 +158,25 @@ pub(super) fn path(
     let Some(running) = running else {
         return in_its_own(args, wanted, show);
     };
-    let file = running.lab_file()?;
-    let flow = args.flow(&file.topology, wanted)?;
-    let wait = || {
-        anstream::eprintln!(
-            "another command uses lab `{}`; waiting for it",
-            running.name()
-        )
-    };
-    let mut lab = running.attach_or_wait(wait)?;
-    lab.set_deadline_ms(args.deadline);
-    let path = send(&mut lab, &flow, args.family())?;
+    let path = in_running(&running, &args.sending(), wanted)?;
     show(&path)?;
     Ok(Sent::Whole(path))
+}
+
+/// Sends it in a lab that is up, after its turn has come.
+///
+/// # Errors
+/// No such pod or flow, or a lab that breaks.
+pub(in crate::cli) fn in_running(
+    running: &RunningLab,
+    sending: &Sending<'_>,
+    wanted: &Wanted,
+) -> Result<Path, Failure> {
+    let file = running.lab_file()?;
+    let flow = sending.flow(&file.topology, wanted)?;
+    let mut lab = running.attach_or_wait(|| wait_for_turn(running))?;
+    lab.set_deadline_ms(sending.deadline_ms);
+    send(&mut lab, &flow, sending.family)
 }
 
 /// The running lab that is meant, if one is.
@@ -170,7 +208,7 @@ fn in_its_own(
 ) -> Result<Sent, Failure> {
     let lab = args.lab.as_deref().unwrap_or(USUAL_LAB);
     let ruled = args.rules.choose(LabFile::open(lab)?)?;
-    let flow = args.flow(&ruled.file.topology, wanted)?;
+    let flow = args.sending().flow(&ruled.file.topology, wanted)?;
     let options = Options {
         backend: ruled.backend,
         families: ruled.families,

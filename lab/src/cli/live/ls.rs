@@ -13,6 +13,10 @@ use crate::{
 
 #[derive(clap::Args)]
 #[command(after_help = "\
+Examples:
+  hoplab ls
+  hoplab ls --json | jq -r '.[].name'
+
 STATE is `up`, `stale` (its supervisor has ended: hoplab prune), `unsettled` (a command is bringing it up), or
 `other version` (started by another hoplab: it can be taken down).")]
 pub(in crate::cli) struct Args {

@@ -1,19 +1,28 @@
 //! Labs that stay up: the verbs that bring them up, look at them, and take them down.
 
+mod capture;
+mod conntrack;
+mod counters;
 mod down;
 mod exec;
+mod logs;
 mod ls;
+pub(in crate::cli) mod pod;
+mod process;
+mod proxy_config;
 mod prune;
+mod send;
 mod status;
 mod up;
+mod watch;
 
 use clap::Subcommand;
 
 use super::Outcome;
 use crate::{
     failure::{Class, Failure},
-    live::{Claim, Registry, Standing, not_up},
-    topology::is_name,
+    live::{Claim, Registry, RunningLab, Standing, not_up},
+    topology::{ProcessRole, is_name},
 };
 
 #[derive(Subcommand)]
@@ -31,6 +40,25 @@ pub(super) enum Verb {
     Exec(exec::Args),
     /// Open a shell in a pod of a lab that stays up
     Shell(exec::ShellArgs),
+    /// Write the packets of pods to a file for Wireshark, each with the rules it met
+    Capture(capture::Args),
+    /// Watch a pod on a terminal: rules with moving counters, connections with their paths
+    Watch(watch::Args),
+    /// Show what a process in a pod says, and what istio-init printed
+    Logs(logs::Args),
+    /// Show what the rules of a pod have counted, and what moved since the last look
+    Counters(counters::Args),
+    /// Show the connections that conntrack of a pod knows
+    Conntrack(conntrack::Args),
+    /// Send one connection in a lab that stays up, and show the way it took
+    Send(send::Args),
+    /// Ask or tell the proxy of a pod, in the manner of istioctl
+    #[command(visible_alias = "pc")]
+    ProxyConfig(proxy_config::Args),
+    /// Stop or start the proxy of a pod
+    Proxy(process::Args),
+    /// Stop or start the app of a pod
+    App(process::Args),
     /// Remove what is left of labs whose supervisor has ended
     Prune(prune::Args),
 }
@@ -43,12 +71,21 @@ pub(super) fn dispatch(verb: &Verb) -> Outcome {
         Verb::Status(args) => status::run(args),
         Verb::Exec(args) => exec::run(args),
         Verb::Shell(args) => exec::shell(args),
+        Verb::Capture(args) => capture::run(args),
+        Verb::Watch(args) => watch::run(args),
+        Verb::Logs(args) => logs::run(args),
+        Verb::Counters(args) => counters::run(args),
+        Verb::Conntrack(args) => conntrack::run(args),
+        Verb::Send(args) => send::run(args),
+        Verb::ProxyConfig(args) => proxy_config::run(args),
+        Verb::Proxy(args) => process::run(ProcessRole::Proxy, args),
+        Verb::App(args) => process::run(ProcessRole::App, args),
         Verb::Prune(args) => prune::run(args),
     }
 }
 
 /// A name that a lab can be found by, as flags spell it.
-pub(super) fn name(text: &str) -> Result<String, String> {
+pub(in crate::cli) fn name(text: &str) -> Result<String, String> {
     match is_name(text) {
         true => Ok(text.to_owned()),
         false => Err("1 to 63 lower-case letters, digits and inner hyphens".into()),
@@ -71,6 +108,11 @@ pub(super) fn free_place(registry: &Registry, name: &str) -> Result<Claim, Failu
 
 fn wait_for_another(name: &str) {
     anstream::eprintln!("waiting: another hoplab brings up or takes down lab `{name}`");
+}
+
+/// Says that the turn of another command has to end first.
+pub(in crate::cli) fn wait_for_turn(lab: &RunningLab) {
+    anstream::eprintln!("another command uses lab `{}`; waiting for it", lab.name());
 }
 
 /// How long ago, in the largest unit that is not 0.

@@ -11,6 +11,10 @@ use crate::{
 
 #[derive(clap::Args)]
 #[command(after_help = "\
+Examples:
+  hoplab prune             every lab that has ended
+  hoplab prune bookinfo
+
 Of a lab whose supervisor has ended the kernel has removed everything but its directory among the running labs. Labs
 that are up, and what is not a lab's, are left alone.")]
 pub(in crate::cli) struct Args {

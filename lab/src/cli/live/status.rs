@@ -15,6 +15,10 @@ use crate::{
 
 #[derive(clap::Args)]
 #[command(after_help = "\
+Examples:
+  hoplab status            the only lab that is up
+  hoplab status bookinfo --json | jq -r '.pods[].processes[].pid'
+
 A process id leads into its pod: nsenter -t PID -n -m iptables-nft -t nat -L -v, and without root -U and
 --preserve-credentials too. Ends with 4 when the lab is not up, or when a process of it has ended.")]
 pub(in crate::cli) struct Args {
@@ -48,6 +52,12 @@ struct Json<'a> {
 #[derive(Serialize)]
 struct Pod<'a> {
     name: &'a str,
+    /// Where its rules come from, when they were replaced since the lab came up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rules: Option<&'a str>,
+    /// Roles that a person has stopped.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    stopped: Vec<&'static str>,
     processes: Vec<Process>,
 }
 
@@ -84,6 +94,8 @@ fn status(lab: &RunningLab) -> Json<'_> {
     let state = lab.state();
     let pods = state.pods.iter().map(|pod| Pod {
         name: &pod.name,
+        rules: pod.rules_from.as_deref(),
+        stopped: pod.stopped.iter().map(|it| it.name()).collect(),
         processes: processes(lab.now(&pod.processes)),
     });
     Json {
@@ -133,19 +145,32 @@ fn text(status: &Json) -> String {
         .map(|it| it.name.len())
         .max()
         .unwrap_or(0);
-    let node = [("node", &status.node)]
-        .into_iter()
-        .filter(|(_, it)| !it.is_empty());
-    let pods = status.pods.iter().map(|pod| (pod.name, &pod.processes));
-    for (name, processes) in node.chain(pods) {
-        let mut name = name;
-        for process in processes {
-            let owner = format!("{}:{}", process.uid, process.gid);
-            let pid = process
-                .pid
-                .map_or("has ended".to_owned(), |pid| format!("pid {pid}"));
-            let _ = writeln!(out, "  {name:width$}  {:6} {owner:11} {pid}", process.role);
-            name = "";
+    let mut line = |name: &str, process: &Process| {
+        let owner = format!("{}:{}", process.uid, process.gid);
+        let pid = process
+            .pid
+            .map_or("has ended".to_owned(), |pid| format!("pid {pid}"));
+        let _ = writeln!(out, "  {name:width$}  {:6} {owner:11} {pid}", process.role);
+    };
+    let first = |at: usize, name| if at == 0 { name } else { "" };
+    for (at, process) in status.node.iter().enumerate() {
+        line(first(at, "node"), process);
+    }
+    for pod in &status.pods {
+        for (at, process) in pod.processes.iter().enumerate() {
+            line(first(at, pod.name), process);
+        }
+    }
+    for pod in &status.pods {
+        for role in &pod.stopped {
+            let _ = writeln!(
+                out,
+                "\n  {role} of {} is stopped: hoplab {role} start {}",
+                pod.name, pod.name
+            );
+        }
+        if let Some(rules) = pod.rules {
+            let _ = writeln!(out, "\n  the rules of {} were replaced: {rules}", pod.name);
         }
     }
     out

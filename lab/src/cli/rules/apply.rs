@@ -2,8 +2,10 @@
 
 use std::{fmt::Write as _, process::ExitCode};
 
+use super::to_pod;
 use crate::{
-    apply::{ApplyPlan, Manner, Report, Round},
+    apply::{ApplyPlan, CallPlan, Calls, Manner, Report, Round},
+    behaviour::Stage,
     cli::{
         Outcome,
         interrupt::Interrupt,
@@ -12,8 +14,10 @@ use crate::{
         stdout::say,
     },
     failure::{Class, Failure},
+    interception::Interception,
     istio::{self, Config, Release, Settings, Warning, nft},
     lab_file::FIRST_NAMED_ID,
+    live,
     netfilter::BackendChoice,
     profiles::Rules,
     rules::{Family, OwnerNames, RuleSet, Written},
@@ -27,7 +31,7 @@ use crate::{
 #[command(after_help = "\
 One throwaway pod, in a sandbox of its own; nothing of the machine is touched. Without flags the rules are those that
 injection gives a pod. --reconcile, --force-apply and --cleanup-only are Istio's own, and known to it since 1.24.
-Exit code 1: the last apply failed, as istio-init would have.
+Exit code 1: the last apply failed, as istio-init would have, or both backends hold rules in the end.
 
 Examples:
   hoplab rules apply --times 2                    since 1.24 the second one finds everything in place
@@ -39,6 +43,14 @@ Examples:
   hoplab rules apply --rules my.rules --times 2
   hoplab rules apply --native-nftables --over with-dns.nft    a table that is not planned any more stays
   hoplab rules apply --over profile:istio-1.13 --rules profile:kuma
+  hoplab rules apply --over-istio 1.13 --reconcile --calls    who takes the calls that come in meanwhile
+  hoplab rules apply --rules linkerd --manner one-by-one --times 2 --calls
+  hoplab rules apply --detect --times 2           a restart takes the other backend
+  hoplab rules apply --to reviews-v1 --rules my.rules     in place of those of a pod of a running lab
+  hoplab rules apply --to reviews-v1 --istio 1.24
+
+With --to the rules of that pod are replaced, all at once, and its processes and connections stay. The pod is named by
+a flag, since `rules apply` without one is about a throwaway pod.
 
 SOURCE: a file, `-`, pid:N, git:REV:PATH or profile:NAME, as `hoplab rules show --help` says.")]
 pub(super) struct Args {
@@ -48,6 +60,12 @@ pub(super) struct Args {
     /// Apply these in place of Istio's rules
     #[arg(long, value_name = "SOURCE", conflicts_with = "istio")]
     rules: Option<Source>,
+    /// Replace the rules of this pod of a running lab
+    #[arg(long, value_name = "POD", conflicts_with_all = ["over", "over_istio", "times", "backend"])]
+    to: Option<String>,
+    /// With --to, name of the lab, not needed when only one is up
+    #[arg(long, value_name = "NAME", requires = "to", value_parser = crate::cli::live::name)]
+    lab: Option<String>,
     /// Rules that the pod has before
     #[arg(long, value_name = "SOURCE")]
     over: Option<Source>,
@@ -60,6 +78,20 @@ pub(super) struct Args {
     /// Which iptables to run: nft, legacy or auto
     #[arg(long, default_value = "auto")]
     backend: BackendChoice,
+    /// How to apply given rules
+    #[arg(
+        long,
+        value_name = "HOW",
+        requires = "rules",
+        default_value = "restore"
+    )]
+    manner: How,
+    /// Find out the backend anew each time, as istio-init does
+    #[arg(long, conflicts_with = "backend")]
+    detect: bool,
+    /// Call the pod all the while, over IPv4, and count who takes the calls
+    #[arg(long)]
+    calls: bool,
     /// IPv6 rules too, as Istio has them in a pod with an IPv6 address
     #[arg(long)]
     ipv6: bool,
@@ -78,8 +110,32 @@ pub(super) struct Args {
     flags: IstioFlags<false>,
 }
 
+/// How given rules are applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum How {
+    /// One restore
+    Restore,
+    /// iptables once for each rule, as Linkerd does
+    OneByOne,
+    /// A restore that takes the old chains away, then one that makes the new, as Kuma does
+    CleanFirst,
+}
+
+/// Port that is called, unless rules turn calls to it.
+const CALLED: [u16; 2] = [9080, 9081];
+
 pub(super) fn run(args: &Args) -> Outcome {
     let plan = plan(args)?;
+    if let Some(pod) = &args.to {
+        let from = match (&args.rules, args.istio.unwrap_or_default()) {
+            (Some(source), _) => source.to_string(),
+            (None, release) => format!("Istio {release}"),
+        };
+        let lab = live::find(args.lab.as_deref())?;
+        let report = to_pod::replace(&lab, pod, &plan.meant, &plan.names, from)?;
+        say(&report.shown(args.json)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut supervisor = Supervisor::start()?;
     let interrupt = Interrupt::watch(&supervisor)?;
     let answer = supervisor
@@ -103,7 +159,15 @@ pub(super) fn run(args: &Args) -> Outcome {
     } else {
         say(&text(&report, args.verbose))?;
     }
-    Ok(ExitCode::from(u8::from(!report.succeeded())))
+    if report.is_mixed() {
+        anstream::eprintln!(
+            "warning: both backends hold rules of this pod: those of nft decide PREROUTING, both count in OUTPUT, \
+             and each tool shows its own only"
+        );
+    }
+    Ok(ExitCode::from(u8::from(
+        !report.succeeded() || report.is_mixed(),
+    )))
 }
 
 fn plan(args: &Args) -> Result<ApplyPlan, Failure> {
@@ -115,11 +179,17 @@ fn plan(args: &Args) -> Result<ApplyPlan, Failure> {
         Some(source) => {
             no_flags(args)?;
             let meant = texts(source)?;
-            let manner = match meant.is_nft() {
-                true => Manner::Native {
+            let manner = match (meant.is_nft(), args.manner) {
+                (true, How::Restore) => Manner::Native {
                     cleanup_only: false,
                 },
-                false => Manner::Restore,
+                (true, _) => {
+                    let what = "rules of nft's own are applied in one transaction";
+                    return Err(Failure::new(Class::Input, what).hint("leave --manner out"));
+                }
+                (false, How::Restore) => Manner::Restore,
+                (false, How::OneByOne) => Manner::OneByOne,
+                (false, How::CleanFirst) => Manner::CleanFirst,
             };
             (before, meant, manner)
         }
@@ -140,7 +210,20 @@ fn plan(args: &Args) -> Result<ApplyPlan, Failure> {
             sets.extend(set.map_err(|e| Failure::new(Class::Input, e.to_string()))?);
         }
     }
+    if args.detect && meant.is_nft() {
+        let what = "istio-init looks for no backend when the rules are nft's own";
+        return Err(Failure::new(Class::Input, what).hint("leave --detect out"));
+    }
+    let proxy = Interception::of_rules(&sets).inbound;
+    let app = CALLED.into_iter().find(|port| *port != proxy);
+    let calls = app.filter(|_| args.calls).map(|app| CallPlan {
+        stage: Stage::away_from(&sets),
+        app,
+        proxy,
+    });
     Ok(ApplyPlan {
+        detect: args.detect,
+        calls,
         backend: args.backend,
         names: OwnerNames::of(&sets, FIRST_NAMED_ID),
         before,
@@ -283,6 +366,9 @@ fn text(report: &Report, verbose: bool) -> String {
     );
     for round in &report.rounds {
         let _ = writeln!(out, "\n{}", round.what);
+        if let Some(chosen) = &round.detected {
+            let _ = writeln!(out, "  detected: {}, since {}", chosen.backend, chosen.why);
+        }
         found(&mut out, round);
         for step in &round.steps {
             let _ = writeln!(
@@ -303,8 +389,25 @@ fn text(report: &Report, verbose: bool) -> String {
             out.push_str("  no command that changes anything\n");
         }
         let _ = writeln!(out, "  {} rules in the pod", round.rules);
+        if let Some(calls) = &round.calls {
+            let _ = writeln!(out, "  calls meanwhile: {}", called(calls));
+        }
+    }
+    for held in &report.held {
+        let _ = writeln!(
+            out,
+            "\n{} holds {} rules; its nat PREROUTING counted {} connections",
+            held.backend, held.rules, held.came_in
+        );
     }
     out
+}
+
+fn called(calls: &Calls) -> String {
+    format!(
+        "{} taken by the proxy, {} by the app itself, {} refused, {} lost",
+        calls.proxied, calls.direct, calls.refused, calls.lost
+    )
 }
 
 fn found(out: &mut String, round: &Round) {

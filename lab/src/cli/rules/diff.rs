@@ -11,10 +11,11 @@ use crate::{
         source::{self, Source},
         stdout::say,
     },
-    failure::Class,
+    failure::{Class, Failure},
     netfilter::BackendChoice,
     probe::Pool,
     report::behaviour::{self, About},
+    rules::Family,
 };
 
 #[derive(clap::Args)]
@@ -56,6 +57,55 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
+    match compared(args)? {
+        Compared::Shown(text, code) => {
+            say(&text)?;
+            Ok(code)
+        }
+        Compared::Interrupted(code) => Ok(code),
+    }
+}
+
+/// What two sources do differently, as text, and the exit code that goes with it.
+///
+/// # Errors
+/// As the verb's.
+pub(super) fn between(
+    a: &Source,
+    b: &Source,
+    backend: BackendChoice,
+) -> Result<(String, ExitCode), Failure> {
+    let args = Args {
+        a: a.clone(),
+        b: b.clone(),
+        probe: ProbeArgs {
+            family: Family::V4,
+            only: None,
+            backend,
+            address: Vec::new(),
+            sample: 20,
+            seed: 1,
+        },
+        backend_of_b: None,
+        text: true,
+        json: false,
+        markdown: false,
+    };
+    match compared(&args)? {
+        Compared::Shown(text, code) => Ok((text, code)),
+        Compared::Interrupted(_) => Err(Failure::new(Class::State, "interrupted")),
+    }
+}
+
+/// What came of a comparison.
+enum Compared {
+    /// Its result, and how the verb ends.
+    Shown(String, ExitCode),
+    /// A signal came first.
+    Interrupted(ExitCode),
+}
+
+fn compared(args: &Args) -> Result<Compared, Failure> {
     let (tried, names) = tried::read(&[&args.a, &args.b], &args.probe)?;
     let [a, b] = &tried[..] else {
         unreachable!("two sources were read");
@@ -74,7 +124,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         .map(|(it, backend)| it.plan(backend, &names, stage, flows, &choice.landings));
     let mut reports = pool.play(plans.into(), |_, _| {}).into_iter();
     if let Some(code) = interrupt.exit_code() {
-        return Ok(code);
+        return Ok(Compared::Interrupted(code));
     }
     let mut took_us = 0;
     let mut next = |it: &Tried| {
@@ -87,7 +137,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     };
     let (of_a, of_b) = (next(a)?, next(b)?);
     let ran: Vec<(Ran, Ran)> = of_a.into_iter().zip(of_b).collect();
-    let comparison = compare(&a.subject, &b.subject, flows, &ran);
+    let comparison = compare(&a.subject, &b.subject, &stage, flows, &ran);
     let spots = blind_spots(&a.subject, &b.subject);
     let about = About {
         spots: &spots,
@@ -98,12 +148,13 @@ pub(super) fn run(args: &Args) -> Outcome {
         took_us,
         text: args.text,
     };
-    say(&match (args.json, args.markdown) {
+    let text = match (args.json, args.markdown) {
         (true, _) => behaviour::json(&about, &comparison),
         (_, true) => behaviour::markdown(&about, &comparison),
         _ => behaviour::text(&about, &comparison),
-    })?;
-    Ok(code(&comparison, spots.is_empty()))
+    };
+    let code = code(&comparison, spots.is_empty());
+    Ok(Compared::Shown(text, code))
 }
 
 /// A difference is one whoever is right about it. That there is none can't be said where flows see nothing.

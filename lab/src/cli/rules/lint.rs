@@ -7,6 +7,7 @@ use super::{
         Outcome,
         source::{self, Source, Text, complaint},
         stdout::say,
+        times,
     },
     say_not_modelled,
 };
@@ -111,12 +112,4 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
     say(&out)?;
     Ok(ExitCode::from(u8::from(any)))
-}
-
-/// `1 rule`, `2 rules`.
-fn times(count: usize, what: &str) -> String {
-    match count {
-        1 => format!("1 {what}"),
-        _ => format!("{count} {what}s"),
-    }
 }

@@ -1,7 +1,7 @@
 //! `hoplab rules mutate`: mistakes in a rule set, one at a time, and which flows notice them.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     path::PathBuf,
     process::ExitCode,
     sync::atomic::{AtomicUsize, Ordering},
@@ -26,7 +26,7 @@ use crate::{
     failure::{Class, Failure},
     probe::{Pool, ProbePlan},
     report::behaviour::Mutated,
-    rules::{Family, RuleSet, Written},
+    rules::{RuleSet, Written},
 };
 
 #[derive(clap::Args)]
@@ -43,7 +43,8 @@ Examples:
   hoplab rules mutate my.rules --limit 60 --for 2m
   hoplab rules mutate my.rules --suite my.snapshot      would my own flows have noticed?
 
-Exit codes: 0 no mutant survived, 1 one did, 5 one could not be decided, or model and kernel are of two minds.")]
+Exit codes: 0 no mutant survived, 1 one did, 5 one could not be decided, or model and kernel are of two minds, or --for was
+over before every mutant was tried.")]
 pub(super) struct Args {
     #[arg(help = source::HELP)]
     source: Source,
@@ -95,13 +96,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let [one] = &tried[..] else {
         unreachable!("one source was read");
     };
-    if one.rules.is_nft() {
-        let what = format!("{} holds rules of native nft", one.subject.name);
-        return Err(Failure::new(Class::Input, what)
-            .cause("mutants are written for iptables-restore")
-            .hint("mutate the same rules of iptables; `hoplab rules diff` says whether they are the same"));
-    }
-    let all = chosen(args, one);
+    let all = chosen(args, one)?;
     let suite = suite(args, one, &tried, &all)?;
     let validation = args.validation.map(|Validated::Istio| Validation::Istio);
     // The call of the validation goes last, and kills nothing.
@@ -114,8 +109,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         &flows,
         &suite.landings,
     );
-    let broken = all.iter().map(|it| mutated(&whole, one, it));
-    let plans: Vec<ProbePlan> = std::iter::once(whole.clone()).chain(broken).collect();
+    let plans: Vec<ProbePlan> = all.iter().map(|it| mutated(&whole, one, it)).collect();
     let pool = Pool::for_work(plans.len())?;
     let interrupt = Interrupt::watch_pool(&pool)?;
     let in_time = || args.time.is_none_or(|time| started.elapsed() < time);
@@ -124,22 +118,20 @@ pub(super) fn run(args: &Args) -> Outcome {
         total: all.len(),
         done: AtomicUsize::new(0),
     };
-    let mut reports = pool
-        .play_while(plans, in_time, |at, _| told.one(at))
-        .into_iter();
+    let report = pool.play(vec![whole], |_, _| {}).remove(0);
     if let Some(code) = interrupt.exit_code() {
         return Ok(code);
     }
-    let report = reports.next().flatten().ok_or_else(|| {
-        Failure::new(Class::Input, "no time was left for the rules themselves")
-            .hint("give --for more")
-    })??;
-    let whole = tried::ran(&one.subject, &suite.stage, &flows, report)?;
+    let whole = tried::ran(&one.subject, &suite.stage, &flows, report?)?;
     trusted(one, &flows, &whole, validation)?;
-    let (mut judged, mut left) = (Vec::new(), 0);
+    let reports = pool.play_while(plans, in_time, |_, _| told.one());
+    if let Some(code) = interrupt.exit_code() {
+        return Ok(code);
+    }
+    let (mut judged, mut left) = (Vec::new(), Vec::new());
     for ((mutant, expected), report) in all.iter().zip(&suite.expected).zip(reports) {
         let Some(report) = report else {
-            left += 1;
+            left.push(mutant.to_string());
             continue;
         };
         judged.push(match report {
@@ -147,7 +139,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             report => {
                 let broken = one
                     .subject
-                    .with_rules(mutant.to_string(), mutant.set.clone());
+                    .with_rules(mutant.to_string(), mutant.sets.clone());
                 let ran = tried::ran(&broken, &suite.stage, &flows, report?)?;
                 let own = suite.flows.len();
                 let noticed = validation.map(|it| !is_content(it, &ran));
@@ -162,7 +154,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         name: &one.subject.name,
         suite: suite.flows.len(),
         added: suite.added,
-        left,
+        left: &left,
         seconds: started.elapsed().as_secs_f64(),
         validated: validation.is_some(),
     };
@@ -179,7 +171,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         undecided,
         ..
     } = Score::of(&judged);
-    Ok(match (survived, undecided + doubtful) {
+    Ok(match (survived, undecided + doubtful + left.len()) {
         (1.., _) => ExitCode::from(1),
         (0, 1..) => ExitCode::from(Class::Incomplete.exit_code()),
         (0, 0) => ExitCode::SUCCESS,
@@ -252,11 +244,8 @@ struct Progress {
 }
 
 impl Progress {
-    /// One probe is over; the first is that of the whole rules.
-    fn one(&self, at: usize) {
-        if at == 0 {
-            return;
-        }
+    /// One mutant is over.
+    fn one(&self) {
         let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
         if done.is_multiple_of(50) {
             let seconds = self.started.elapsed().as_secs();
@@ -295,11 +284,15 @@ fn refused(mutant: &Mutant, failure: &Failure) -> Judged {
 }
 
 /// The mutants that are asked for, in the order of the rules.
-fn chosen(args: &Args, one: &Tried) -> Vec<Mutant> {
+fn chosen(args: &Args, one: &Tried) -> Result<Vec<Mutant>, Failure> {
     let wanted = |it: &Mutant| {
         args.kind.is_empty() || args.kind.iter().any(|kind| it.what.starts_with(kind))
     };
-    let all = one.subject.sets().flat_map(mutants).filter(wanted);
+    let all = mutants(&one.subject).map_err(|why| {
+        let what = format!("no mistake can be written into {}", one.subject.name);
+        Failure::new(Class::Input, what).cause(why)
+    })?;
+    let all = all.into_iter().filter(wanted);
     let mut all: Vec<(usize, Mutant)> = all.enumerate().collect();
     if let Some(limit) = args.limit {
         // A walk with a step that meets each once, from where the seed says.
@@ -313,18 +306,23 @@ fn chosen(args: &Args, one: &Tried) -> Vec<Mutant> {
         all.truncate(limit);
         all.sort_by_key(|(at, _)| *at);
     }
-    all.into_iter().map(|(_, it)| it).collect()
+    Ok(all.into_iter().map(|(_, it)| it).collect())
 }
 
 /// The same plan with other rules, and a socket wherever they turn to.
 fn mutated(plan: &ProbePlan, one: &Tried, mutant: &Mutant) -> ProbePlan {
-    let broken = one.subject.with_rules("a mutant", mutant.set.clone());
+    let broken = one
+        .subject
+        .with_rules("a mutant", mutant.sets.iter().cloned());
     let sets: Vec<RuleSet> = broken.sets().cloned().collect();
-    let texts: BTreeMap<Family, String> = tried::texts(&sets);
+    let rules = match &mutant.nft {
+        Some(text) => Written::Nft { nft: text.clone() },
+        None => Written::Iptables(tried::texts(&sets)),
+    };
     let mut ports = plan.landings.clone();
     ports.extend(landings(&broken));
     ProbePlan {
-        rules: Written::Iptables(texts),
+        rules,
         landings: ports,
         ..plan.clone()
     }

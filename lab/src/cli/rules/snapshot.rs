@@ -47,11 +47,14 @@ pub(super) fn run(args: &Args) -> Outcome {
     };
     let choice = choose(&[&one.subject], &stage, sampling).ok_or_else(tried::too_much)?;
     // A rule that is gone must show, and one flow of each kind would not always tell.
-    let gone = one
-        .subject
-        .sets()
-        .flat_map(mutants)
-        .filter(|it| it.what.starts_with("deleted"));
+    let gone = mutants(&one.subject).map_err(|why| {
+        let what = format!(
+            "no rule of {} can be left out to see what tells",
+            one.subject.name
+        );
+        Failure::new(Class::Input, what).cause(why)
+    })?;
+    let gone = gone.into_iter().filter(|it| it.what.starts_with("deleted"));
     let gone: Vec<Expected> = gone
         .map(|it| expected(&one.subject, &it, &stage, &choice.flows))
         .collect();

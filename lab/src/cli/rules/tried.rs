@@ -100,7 +100,7 @@ pub(super) fn read(
         let subject = Subject::new(&text.origin, sets, |family| text.local_marks(family));
         Tried {
             subject: match args.only {
-                Some(family) => subject.only(family),
+                Some(family) => subject.only(&[family]),
                 None => subject,
             },
             rules,

@@ -19,7 +19,7 @@ use nix::{
 };
 
 use super::{NetfilterError, room};
-use crate::evidence::ConntrackEntry;
+use crate::evidence::{ConntrackEntry, Tracked};
 
 /// Multicast groups of new and of changed entries (NFNLGRP_CONNTRACK_NEW and _UPDATE in linux/netfilter/nfnetlink.h).
 const GROUPS: [u32; 2] = [1, 2];
@@ -222,6 +222,30 @@ impl ConntrackWatch {
         let (datagram, _) = self.queries.recv_from_full()?;
         wire::removed(&datagram)
     }
+}
+
+/// Entries of TCP and UDP in the namespace the calling thread is in, as they stand now. This walks the table of the whole
+/// machine: it is for a person who looks, not for a window.
+///
+/// # Errors
+/// A socket can't be opened or fails, or the kernel refuses.
+pub fn conntrack_here() -> Result<Vec<Tracked>, NetfilterError> {
+    let dump = || {
+        let mut socket = Socket::new(NETLINK_NETFILTER)?;
+        socket.bind_auto()?;
+        socket.connect(&NetlinkAddr::new(0, 0))?;
+        socket.send(&wire::dump(), 0)?;
+        let mut entries = Vec::new();
+        loop {
+            let (datagram, _) = socket.recv_from_full()?;
+            let (part, last) = wire::part(&datagram)?;
+            entries.extend(part);
+            if last {
+                return Ok(entries);
+            }
+        }
+    };
+    dump().map_err(failed)
 }
 
 fn failed(source: io::Error) -> NetfilterError {

@@ -7,7 +7,7 @@ use std::{
 
 use hoplab_proxies::record::Transport;
 use netlink_packet_core::{
-    DefaultNla, NLM_F_ACK, NLM_F_CREATE, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
+    DefaultNla, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
     NetlinkPayload, Nla,
 };
 use netlink_packet_netfilter::{
@@ -19,7 +19,7 @@ use netlink_packet_netfilter::{
 };
 
 use crate::{
-    evidence::{ConntrackEntry, ConntrackTuple},
+    evidence::{ConntrackEntry, ConntrackTuple, Tracked},
     rules::{Counter, Family},
 };
 
@@ -52,8 +52,9 @@ pub(super) fn said(datagram: &[u8]) -> io::Result<Vec<Said>> {
         // The kernel marks only the first message of an entry so (ctnetlink_conntrack_event).
         let new = message.header.flags & NLM_F_CREATE != 0;
         if let NetlinkPayload::InnerMessage(inner) = message.payload
-            && let Some((entry, over)) = entry(inner)
+            && let Some(Tracked { entry, state, .. }) = entry(inner)
         {
+            let over = state.map(|it| [TCP_CONNTRACK_TIME_WAIT, TCP_CONNTRACK_CLOSE].contains(&it));
             all.push(Said { entry, new, over });
         }
     }
@@ -64,13 +65,37 @@ pub(super) fn said(datagram: &[u8]) -> io::Result<Vec<Said>> {
 pub(super) fn answer(datagram: &[u8]) -> io::Result<Option<ConntrackEntry>> {
     let answer = messages(datagram)?.into_iter().next();
     match answer.map(|m| m.payload) {
-        Some(NetlinkPayload::InnerMessage(inner)) => Ok(entry(inner).map(|(entry, _)| entry)),
+        Some(NetlinkPayload::InnerMessage(inner)) => Ok(entry(inner).map(|it| it.entry)),
         Some(NetlinkPayload::Error(e)) if e.raw_code() == -nix::libc::ENOENT => Ok(None),
         Some(NetlinkPayload::Error(e)) => Err(e.to_io()),
         _ => Err(io::Error::other(
             "the kernel gave no answer about a conntrack entry",
         )),
     }
+}
+
+/// Asks for every entry of the namespace.
+pub(super) fn dump() -> Vec<u8> {
+    let all = ConntrackMessage::Get(Vec::new());
+    bytes(
+        NetfilterProtoFamily::Unspec,
+        all,
+        NLM_F_REQUEST | NLM_F_DUMP,
+    )
+}
+
+/// Entries of TCP and UDP in a part of a dump, and whether it is the last.
+pub(super) fn part(datagram: &[u8]) -> io::Result<(Vec<Tracked>, bool)> {
+    let (mut entries, mut last) = (Vec::new(), false);
+    for message in messages(datagram)? {
+        match message.payload {
+            NetlinkPayload::InnerMessage(inner) => entries.extend(entry(inner)),
+            NetlinkPayload::Done(_) => last = true,
+            NetlinkPayload::Error(e) => return Err(e.to_io()),
+            _ => {}
+        }
+    }
+    Ok((entries, last))
 }
 
 /// Asks for an entry by its tuple and zone.
@@ -169,14 +194,15 @@ fn attributes(tuple: &ConntrackTuple, transport: Transport) -> Vec<Tuple> {
     ]
 }
 
-/// An entry, and whether its TCP connection is over; none for anything but TCP and UDP.
-fn entry(message: NetfilterMessage) -> Option<(ConntrackEntry, Option<bool>)> {
+/// An entry with its state; none for anything but TCP and UDP.
+fn entry(message: NetfilterMessage) -> Option<Tracked> {
     let NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)) = message.inner else {
         return None;
     };
     let mut original = None;
     let mut reply = None;
-    let (mut id, mut status, mut mark, mut zone, mut over) = (0, 0, 0, None, None);
+    let (mut id, mut status, mut mark, mut zone) = (0, 0, 0, None);
+    let (mut state, mut expires) = (None, None);
     let (mut sent, mut answered) = (None, None);
     for attribute in &attributes {
         match attribute {
@@ -184,7 +210,8 @@ fn entry(message: NetfilterMessage) -> Option<(ConntrackEntry, Option<bool>)> {
             ConntrackAttribute::CtaTupleReply(parts) => reply = Some(tuple(parts)?),
             ConntrackAttribute::CtaStatus(bits) => status = bits.bits(),
             ConntrackAttribute::CtaMark(bits) => mark = *bits,
-            ConntrackAttribute::CtaProtoInfo(parts) => over = over.or(is_over(parts)),
+            ConntrackAttribute::CtaProtoInfo(parts) => state = state.or(state_of(parts)),
+            ConntrackAttribute::CtaTimeout(seconds) => expires = Some(*seconds),
             ConntrackAttribute::Other(other) => match other.kind() & NLA_TYPE_MASK {
                 CTA_ZONE => zone = be16(&value(other)),
                 CTA_ID => id = be32(&value(other))?,
@@ -209,18 +236,21 @@ fn entry(message: NetfilterMessage) -> Option<(ConntrackEntry, Option<bool>)> {
         original_counter: sent,
         reply_counter: answered,
     };
-    Some((entry, over))
+    Some(Tracked {
+        entry,
+        state,
+        expires,
+    })
 }
 
-fn is_over(parts: &[ProtoInfo]) -> Option<bool> {
+/// `TCP_CONNTRACK_*`.
+fn state_of(parts: &[ProtoInfo]) -> Option<u8> {
     let tcp = parts.iter().find_map(|part| match part {
         ProtoInfo::TCP(parts) => Some(parts),
         _ => None,
     });
     tcp?.iter().find_map(|part| match part {
-        ProtoInfoTCP::State(state) => {
-            Some([TCP_CONNTRACK_TIME_WAIT, TCP_CONNTRACK_CLOSE].contains(state))
-        }
+        ProtoInfoTCP::State(state) => Some(*state),
         _ => None,
     })
 }

@@ -48,7 +48,7 @@ pub fn text(about: &About<'_>, comparison: &Comparison) -> String {
 
 fn of_group(number: usize, group: &Group) -> String {
     let shown = &group.shown;
-    let mut out = format!("{number}. {}\n", shown.flow);
+    let mut out = format!("{number}. {}\n   {}\n", group.pattern, shown.flow);
     for (name, side) in [("A", &shown.a), ("B", &shown.b)] {
         out.push_str(&of_side(name, side));
     }

@@ -11,6 +11,7 @@ pub fn json(about: &About<'_>, comparison: &Comparison) -> String {
         let others: Vec<String> = group.others.iter().map(Flow::to_string).collect();
         let Difference { flow, a, b } = &group.shown;
         json!({
+            "pattern": group.pattern,
             "flow": flow.to_string(),
             "a": side(a),
             "b": side(b),

@@ -20,7 +20,7 @@ pub fn markdown(about: &About<'_>, comparison: &Comparison) -> String {
     }
     for group in &comparison.groups {
         let shown = &group.shown;
-        let _ = writeln!(out, "\n#### `{}`\n", shown.flow);
+        let _ = writeln!(out, "\n#### {}\n\n`{}`\n", group.pattern, shown.flow);
         out.push_str("| | before | after |\n|---|---|---|\n");
         let _ = writeln!(
             out,

@@ -96,14 +96,19 @@ impl About<'_> {
 
 /// A verdict in one line.
 fn verdict(comparison: &Comparison) -> String {
-    let flows: usize = comparison.groups.iter().map(|it| 1 + it.others.len()).sum();
-    match flows {
+    let tried: usize = comparison.groups.iter().map(|it| 1 + it.others.len()).sum();
+    match comparison.groups.len() {
         0 => "They do the same to every flow tried.".to_owned(),
-        1 => "1 flow is treated differently.".to_owned(),
-        flows => format!(
-            "{flows} flows are treated differently, in {} ways.",
-            comparison.groups.len()
-        ),
+        1 => format!("They differ in 1 flow ({}).", of_its_kind(tried)),
+        flows => format!("They differ in {flows} flows ({}).", of_its_kind(tried)),
+    }
+}
+
+/// What differs in a port that does not matter is one flow, however many are tried.
+fn of_its_kind(tried: usize) -> String {
+    match tried {
+        1 => "1 was tried".to_owned(),
+        tried => format!("{tried} of the kind were tried"),
     }
 }
 

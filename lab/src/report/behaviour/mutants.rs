@@ -6,6 +6,9 @@ use serde_json::json;
 
 use crate::behaviour::{Fate, Judged, Score};
 
+/// Mutants not tried that are named without being asked for all.
+const FEW: usize = 5;
+
 /// How mutants were tried.
 #[derive(Debug, Clone, Copy)]
 pub struct Mutated<'a> {
@@ -16,7 +19,7 @@ pub struct Mutated<'a> {
     /// Of these, how many are there for mistakes that one flow of each kind would not notice.
     pub added: usize,
     /// Mutants that were not tried, for want of time.
-    pub left: usize,
+    pub left: &'a [String],
     /// How long it took.
     pub seconds: f64,
     /// Whether a mesh's own validation was scored beside.
@@ -74,8 +77,15 @@ impl Mutated<'_> {
                 self.added
             );
         }
-        if self.left > 0 {
-            let _ = writeln!(out, "{} were not tried, for want of time", self.left);
+        if !self.left.is_empty() {
+            let _ = writeln!(out, "{} were not tried, for want of time:", self.left.len());
+            let shown = if all { self.left.len() } else { FEW };
+            for mutant in self.left.iter().take(shown) {
+                let _ = writeln!(out, "  {mutant}");
+            }
+            if self.left.len() > shown {
+                let _ = writeln!(out, "  and {} more", self.left.len() - shown);
+            }
         }
         if self.validated {
             let _ = writeln!(

@@ -7,6 +7,7 @@ use super::*;
 mod broken;
 mod families;
 mod unmodelled;
+mod written;
 
 /// What `nft list ruleset` prints with these rules in chain `o`, a filter chain at output.
 fn listing(family: &str, rules: &str) -> String {

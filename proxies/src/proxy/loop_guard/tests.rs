@@ -43,6 +43,7 @@ fn sidecar(tproxy_mark: Option<u32>) -> SidecarPorts {
         inbound: 15006,
         inbound_source: [sources()[0], sources()[1]],
         tproxy_mark,
+        app_at_loopback: false,
     }
 }
 

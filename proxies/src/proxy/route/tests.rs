@@ -1,5 +1,7 @@
 //! Where connections go on to, one rule at a time.
 
+use rstest::rstest;
+
 use super::*;
 use crate::wire::SidecarPorts;
 
@@ -26,6 +28,7 @@ fn config() -> ProxyConfig {
                 "::6".parse().expect("literal"),
             ],
             tproxy_mark: None,
+            app_at_loopback: false,
         }),
         gateway: Some(GatewayRoute {
             port: 8080,
@@ -165,4 +168,16 @@ fn a_gateway_to_an_unknown_service_is_refused_at_start() {
         error.to_string(),
         r#"gateway on port 8080: no service is called "revues""#
     );
+}
+
+#[rstest]
+#[case("10.77.1.2:9080", "127.0.0.1:9080")]
+#[case("[fd77:1::2]:9080", "[::1]:9080")]
+fn a_proxy_that_calls_its_app_at_loopback_keeps_the_port(#[case] dst: &str, #[case] remote: &str) {
+    let mut config = config();
+    let sidecar = config.sidecar.as_mut().expect("it is one");
+    sidecar.app_at_loopback = true;
+    let routes = Routes::new(&config).expect("valid routes");
+    let way = routes.upstream(Direction::Inbound, client(), at(dst));
+    assert_eq!(way, Ok(Way::to(at(remote))));
 }

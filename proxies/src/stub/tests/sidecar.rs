@@ -11,6 +11,7 @@ async fn sidecar() -> Stub {
             inbound: 0,
             inbound_source,
             tproxy_mark: None,
+            app_at_loopback: false,
         }),
         gateway: None,
         health_ports: Vec::new(),
