@@ -18,6 +18,11 @@ lab NAME *ARGS: _build
 hoplab *ARGS: _build
     @"${CARGO_TARGET_DIR:-target}/release/hoplab" "$@"
 
+# Open a shell in a pod of a running lab: `just shell reviews-v1`
+[no-exit-message]
+shell POD *ARGS: _build
+    @"${CARGO_TARGET_DIR:-target}/release/hoplab" shell "$@"
+
 # Say what this machine can and can't do, and how to repair it
 [no-exit-message]
 doctor *ARGS: _build
@@ -26,6 +31,12 @@ doctor *ARGS: _build
 # Run all tests; arguments go to `cargo test`. Four tests per processor at once: a lab waits more than it works
 test *ARGS:
     RUST_TEST_THREADS="${RUST_TEST_THREADS:-$((4 * $(getconf _NPROCESSORS_ONLN)))}" cargo test --workspace "$@"
+
+# The whole matrix in the kernel: every lab file, configuration and profile, backend, family and variant: `just regress --partition count:1/4 --junit junit.xml`
+[no-exit-message]
+regress *ARGS: _build
+    @"${CARGO_TARGET_DIR:-target}/release/hoplab" run --all scenarios/labs --quiet --profiles \
+        --configurations scenarios/configurations/goldens.txt --configurations scenarios/configurations/gaps.txt "$@"
 
 # Run the tests that need no namespaces and no iptables
 test-pure:

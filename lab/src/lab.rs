@@ -98,12 +98,7 @@ impl Lab {
     ) -> Result<Self, Failure> {
         file.allows(options.backend)?;
         let texts = file.texts_to_apply(options.families)?;
-        let own = file.own_texts(options.families)?.into_iter();
-        let own = own.filter_map(|(pod, texts)| {
-            let interception = file.own().get(&pod)?.interception.clone();
-            Some((pod, (interception, texts)))
-        });
-        let own = plan::PodRules(own.collect());
+        let own = file.pod_rules(options.families)?;
         let mut plan = plan::plan(
             &file.topology,
             &file.interception,

@@ -39,6 +39,7 @@ pub mod model;
 pub mod net;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 pub mod netfilter;
+pub mod outcome;
 pub mod path;
 pub mod plan;
 pub mod ports;

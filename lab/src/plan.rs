@@ -17,9 +17,11 @@ use crate::{
     traced::Tracing,
 };
 
+mod commands;
 mod link;
 mod processes;
 
+pub use commands::commands;
 pub use processes::routes;
 use processes::{dns_server, processes};
 

@@ -74,6 +74,7 @@ fn a_pure_module_imports_no_runtime_and_does_no_io(
         "judge",
         "lint",
         "model",
+        "outcome",
         "path",
         "plan",
         "ports",

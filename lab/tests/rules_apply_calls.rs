@@ -1,5 +1,5 @@
 //! Rules over rules while the pod is called without a break (scenario 16), and a pod that gets the rules of both backends
-//! (scenario 17, incident two-backends).
+//! (scenario 17, incident two-backends); and what no second apply finds in place (incident tproxy-rerun).
 
 mod command;
 
@@ -137,4 +137,29 @@ fn a_backend_that_is_told_stays_the_only_one(#[values("nft", "legacy")] backend:
     let (code, report) = apply(&["--times", "2", "--backend", backend]);
     assert_eq!(code, Some(0), "{report:#}");
     assert_eq!(report["rounds"][1]["steps"], Value::Array(Vec::new()));
+}
+
+#[rstest]
+#[case::tproxy_stacks_them("TPROXY", [Some(2), Some(4), Some(6)])]
+#[case::redirect_has_none("REDIRECT", [None, None, None])]
+fn every_run_of_init_under_tproxy_adds_its_policy_rules_once_more(
+    #[case] mode: &str,
+    #[case] expected: [Option<u64>; 3],
+) {
+    let (code, report) = apply(&[
+        "--istio-inbound-interception-mode",
+        mode,
+        "--ipv6",
+        "--times",
+        "3",
+    ]);
+    assert_eq!(code, Some(0), "{report:#}");
+    let rounds = report["rounds"].as_array().expect("a list").iter();
+    let mark_rules: Vec<_> = rounds.map(|it| it["mark_rules"].as_u64()).collect();
+    assert_eq!(
+        mark_rules, expected,
+        "one for each family and run: {report:#}"
+    );
+    // The rules themselves are found in place.
+    assert_eq!(rules(&report, 0), rules(&report, 2));
 }

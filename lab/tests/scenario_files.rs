@@ -99,7 +99,8 @@ fn a_directory_of_labs_is_run_in_every_way_and_told_as_a_table() {
         "--json",
     ]));
     assert_eq!(ended.status.code(), Some(1), "{ended:#?}");
-    let rows: serde_json::Value = serde_json::from_str(stdout(&ended)).expect("JSON");
+    let json: serde_json::Value = serde_json::from_str(stdout(&ended)).expect("JSON");
+    let rows = &json["cases"];
     assert_eq!(rows[0]["unexpected"], serde_json::json!([]));
     assert_eq!(
         rows[1]["unexpected"],

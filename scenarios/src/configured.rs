@@ -2,66 +2,26 @@
 
 use hoplab::{
     Families, LabFile,
-    istio::{Config, Environment, FLAGS, Flag, Release, Settings},
+    istio::{Configuration, Release},
 };
 
 /// What istio-init is told in an ordinary pod: capture everything but the proxy's own ports.
 pub const INJECTED: &str = "-b * -i * -d 15090,15021,15020";
 
 /// A lab under the rules that a release writes for a configuration: variables (`NAME=VALUE`), short and long flags.
-///
-/// What only the lab knows is left to it: `--ipv6` and `--dns-servers` are dropped, since its pods have IPv6 where
-/// flows run over it, and its DNS server is its own.
 pub fn configured(lab: LabFile, words: &str, release: Release, families: Families) -> LabFile {
-    let mut environment = Environment::new();
-    let mut flags = Vec::new();
-    let mut words = words.split_whitespace();
-    while let Some(word) = words.next() {
-        match (word, word.split_once('=')) {
-            ("--ipv6", _) => {}
-            ("--dns-servers", _) => drop(words.next()),
-            (_, Some((name, value))) if !name.starts_with('-') => {
-                environment.insert(name.to_owned(), value.to_owned());
-            }
-            (_, Some((name, value))) => flags.push((flag(name), value)),
-            (switch, None) if switch.starts_with("--") && is_switch(switch) => {
-                flags.push((flag(switch), "true"));
-            }
-            (name, None) => {
-                let value = words.next();
-                let value = value.unwrap_or_else(|| panic!("{name} wants a value"));
-                flags.push((flag(name), value));
-            }
-        }
-    }
-    let mut warnings = Vec::new();
-    let settings = Settings::resolve(&environment, flags, &mut warnings)
-        .unwrap_or_else(|error| panic!("{error}"));
-    let host = lab.host(families);
-    let config = Config::new(&settings, &host, &mut warnings);
-    let config = config.unwrap_or_else(|error| panic!("{error}"));
-    lab.configured(&settings, &config, release)
+    let configuration = Configuration::parse("the words", words);
+    let configuration = configuration.unwrap_or_else(|error| panic!("{error}"));
+    under(lab, &configuration, release, (families, false))
 }
 
-fn is_switch(word: &str) -> bool {
-    flag(word).kind() == hoplab::istio::Kind::Switch
-}
-
-fn flag(word: &str) -> &'static Flag {
-    let is = |flag: &&Flag| match word.strip_prefix("--") {
-        Some(name) => flag.name == name,
-        None => word
-            .strip_prefix('-')
-            .is_some_and(|short| flag.short.is_some_and(|it| short.chars().eq([it]))),
-    };
-    FLAGS
-        .iter()
-        .find(is)
-        .unwrap_or_else(|| panic!("istio-iptables has no {word}"))
-}
-
-/// The configurations of a list: a name, a colon, words.
-pub fn listed(list: &str) -> impl Iterator<Item = (&str, &str)> {
-    let lines = list.lines().filter(|line| !line.starts_with('#'));
-    lines.filter_map(|line| line.split_once(':'))
+/// A lab under a configuration of a list, by iptables or in nft's own language.
+pub fn under(
+    lab: LabFile,
+    configuration: &Configuration,
+    release: Release,
+    (families, native_nftables): (Families, bool),
+) -> LabFile {
+    let lab = lab.under(configuration, release, families, native_nftables);
+    lab.unwrap_or_else(|failure| panic!("{failure}"))
 }

@@ -17,7 +17,7 @@ mod observed;
 mod process;
 mod reexec;
 
-pub use configured::{INJECTED, configured, listed};
+pub use configured::{INJECTED, configured, under};
 pub use fixtures::{bookinfo, bookinfo_file, bookinfo_text, up, with_pod_setting};
 pub use hoplab::{Lab, LabFile, Options, netfilter::Backend, rules::Family};
 pub use nft::nft_without;

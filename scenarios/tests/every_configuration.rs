@@ -9,12 +9,12 @@ use std::sync::Mutex;
 
 use hoplab::{
     Families,
-    istio::Release,
+    istio::{Configuration, Release},
     judge::{Agreement, Verdict},
     netfilter::BackendChoice,
 };
 use hoplab_scenarios::{
-    Backend, Family, INJECTED, LabFile, Observed, Options, bookinfo_file, configured, listed, up,
+    Backend, Family, INJECTED, LabFile, Observed, Options, bookinfo_file, under, up,
 };
 use rstest::rstest;
 
@@ -43,14 +43,15 @@ enum Sent {
 const NEXT_TURNS: [&str; 2] = ["ingress-reviews-v2", "ingress-reviews-v3"];
 
 /// Flows under rules of both families.
-fn holds(title: &str, lab: LabFile, words: &str, release: &str, (by, sent): (By, Sent)) {
+fn holds(lab: LabFile, configuration: &Configuration, release: &str, (by, sent): (By, Sent)) {
+    let title = format!("Istio {release} {}", configuration.name);
     let release: Release = release.parse().expect("a release");
     let (backend, native) = match by {
-        By::IptablesNft => (BackendChoice::Fixed(Backend::Nft), ""),
-        By::IptablesLegacy => (BackendChoice::Fixed(Backend::Legacy), ""),
-        By::Nft => (BackendChoice::Auto, "--native-nftables"),
+        By::IptablesNft => (BackendChoice::Fixed(Backend::Nft), false),
+        By::IptablesLegacy => (BackendChoice::Fixed(Backend::Legacy), false),
+        By::Nft => (BackendChoice::Auto, true),
     };
-    let file = configured(lab, &format!("{words} {native}"), release, Families::Dual);
+    let file = under(lab, configuration, release, (Families::Dual, native));
     let options = Options {
         families: Families::Dual,
         backend,
@@ -68,7 +69,7 @@ fn holds(title: &str, lab: LabFile, words: &str, release: &str, (by, sent): (By,
     };
     let observed = Observed::of_flows_over(&mut lab, over, without);
     let found = observed.judgement.agreement;
-    count(title, &format!("{by:?}"), &found);
+    count(&title, &format!("{by:?}"), &found);
     observed.is(Verdict::Holds);
     assert_eq!(observed.judgement.families.len(), over.len());
     assert!(found.moved > 0 && found.disagreed == 0, "{found:?}");
@@ -90,35 +91,36 @@ fn count(title: &str, backend: &str, found: &Agreement) {
 
 /// A test per configuration of a list, and one that none is left out.
 macro_rules! each {
-    ($list:ident, $base:expr, $sent:expr, $holds:ident, $complete:ident, $($name:literal)*) => {
+    ($list:ident, $sent:expr, $holds:ident, $complete:ident, $($name:literal)*) => {
         #[rstest]
         fn $holds(
             #[values($($name),*)] name: &str,
             #[values(By::IptablesNft, By::IptablesLegacy, By::Nft)] by: By,
             bookinfo_file: LabFile,
         ) {
-            let (_, words) = listed($list).find(|(known, _)| *known == name).expect("it is listed");
-            let words = format!("{} {words}", $base);
-            holds(name, bookinfo_file, &words, "1.32", (by, $sent));
+            let list = listed($list);
+            let configuration = list.iter().find(|it| it.name == name).expect("it is listed");
+            holds(bookinfo_file, configuration, "1.32", (by, $sent));
         }
 
         #[test]
         fn $complete() {
-            let names: Vec<&str> = listed($list).map(|(name, _)| name).collect();
+            let list = listed($list);
+            let names: Vec<&str> = list.iter().map(|it| it.name.as_str()).collect();
             assert_eq!(names, [$($name),*]);
         }
     };
 }
 
 each! {
-    GOLDENS, "", Sent::All, the_model_is_right_about_a_golden_configuration, no_golden_is_left_out,
+    GOLDENS, Sent::All, the_model_is_right_about_a_golden_configuration, no_golden_is_left_out,
     "empty" "inbound-ports-wildcard" "tproxy" "basic-exclude-nic" "drop-invalid" "host-ipv4-loopback-cidr" "ipnets"
     "kube-virt-interfaces" "outbound-owner-groups" "outbound-owner-groups-exclude" "ip-range" "dns-uid-gid"
     "ipv6-ipnets" "ipv6-outbound-ports"
 }
 
 each! {
-    GAPS, INJECTED, Sent::Shared, the_model_is_right_about_a_configuration_without_golden, no_other_is_left_out,
+    GAPS, Sent::Shared, the_model_is_right_about_a_configuration_without_golden, no_other_is_left_out,
     "ordinary" "dns" "dns-all" "tproxy" "tproxy-dns" "tproxy-drop-invalid" "tproxy-no-inbound" "tproxy-ports"
     "tproxy-owners" "tproxy-other-numbers" "other-ports" "owners" "dns-owners" "dns-port-excluded"
     "dns-server-excluded" "dns-loopback" "loopback-included" "outbound-port-excluded" "inbound-port-excluded"
@@ -140,12 +142,11 @@ fn the_model_is_right_about_every_generation(
         0 => By::IptablesNft,
         _ => By::IptablesLegacy,
     };
-    let words = format!("{INJECTED} {mode}");
-    holds(
-        &format!("Istio {release} {mode}"),
-        bookinfo_file,
-        &words,
-        release,
-        (by, Sent::Shared),
-    );
+    let configuration = Configuration::parse(mode, &format!("{INJECTED} {mode}"));
+    let configuration = configuration.expect("flags of istio-iptables");
+    holds(bookinfo_file, &configuration, release, (by, Sent::Shared));
+}
+
+fn listed(list: &str) -> Vec<Configuration> {
+    Configuration::list(list, "the list").unwrap_or_else(|complaint| panic!("{complaint}"))
 }

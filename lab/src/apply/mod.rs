@@ -9,17 +9,20 @@ mod cleanup;
 mod detect;
 mod installers;
 mod native;
+mod pod;
 mod run;
 mod state;
+mod tally;
 
-pub use calls::Calls;
 pub(crate) use run::run_inside;
 pub use state::State;
+pub use tally::Calls;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     behaviour::Stage,
+    istio::routes,
     netfilter::{Backend, BackendChoice, Chosen},
     rules::{Holder, OwnerNames, Written},
 };
@@ -39,6 +42,8 @@ pub struct ApplyPlan {
     pub times: u32,
     /// How.
     pub manner: Manner,
+    /// What is set beside the rules each time they are applied, as long as no command failed; it is never taken away.
+    pub routes: Vec<routes::Step>,
     /// Finds out the backend anew before each time, as istio-init does in the pod it starts in.
     pub detect: bool,
     /// Calls the pod all the while.
@@ -138,6 +143,9 @@ pub struct Round {
     pub steps: Vec<Step>,
     /// Rules in the pod afterwards, both families.
     pub rules: usize,
+    /// Policy rules (`ip rule`) for a mark there are then, both families, where some are set beside the rules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark_rules: Option<usize>,
 }
 
 /// A command that ran.

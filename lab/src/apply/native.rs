@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use super::{
     ApplyPlan, Round, Step,
-    calls::Tally,
-    run::{changes, watched},
+    pod::changes,
+    tally::{Tally, watched},
 };
 use crate::{
     failure::Failure,
@@ -89,6 +89,7 @@ impl Pod<'_> {
             calls: None,
             found: None,
             steps: vec![step],
+            mark_rules: None,
             rules: self.rules.values().map(RuleSet::len).sum(),
         })
     }

@@ -3,23 +3,25 @@
 use std::collections::BTreeMap;
 
 use super::{
-    ApplyPlan, Calls, HeldBy, Manner, Report, Round, State, Step,
-    calls::{Callers, Tally},
-    cleanup::{Args, cleanup, guardrails},
+    ApplyPlan, HeldBy, Manner, Report, Round, Step,
+    calls::Callers,
     detect::detect,
-    installers, native,
+    native,
+    pod::Pod,
+    tally::{Tally, watched},
 };
 use crate::{
     failure::{Class, Failure},
-    net::Namespace,
-    netfilter::{self, Backend, Chosen, Ended, Holder},
+    istio::routes,
+    net::{Namespace, Netlink},
+    netfilter::{self, Backend, Chosen, Holder},
     plan::Files,
-    rules::{self, Difference, Family, OwnerNames, RuleSet, Table, Written},
+    rules::{self, Family, OwnerNames, RuleSet, Table, Written},
     sandbox::prepare_mounts,
 };
 
 /// Name of the pod.
-const POD: &str = "pod";
+pub(super) const POD: &str = "pod";
 
 /// Runs in the supervisor of a sandbox that has no lab.
 pub(crate) fn run_inside(plan: ApplyPlan) -> Result<Report, Failure> {
@@ -44,8 +46,8 @@ pub(crate) fn run_inside(plan: ApplyPlan) -> Result<Report, Failure> {
     } else {
         let backend = plan.backend.settle()?;
         let tool = backend.backend;
-        let job = namespace.job(move |_| {
-            let rounds = rounds(tool, &plan, tally.as_ref())?;
+        let job = namespace.job(move |inside| {
+            let rounds = rounds(tool, &plan, tally.as_ref(), &inside.netlink)?;
             let held = match plan.detect {
                 true => held()?,
                 false => Vec::new(),
@@ -83,22 +85,12 @@ fn held() -> Result<Vec<HeldBy>, Failure> {
     Backend::ALL.into_iter().map(of).collect()
 }
 
-/// Does something while the pod is called, where it is.
-pub(super) fn watched<T>(
-    tally: Option<&Tally>,
-    work: impl FnOnce() -> Result<T, Failure>,
-) -> Result<(T, Option<Calls>), Failure> {
-    match tally {
-        None => Ok((work()?, None)),
-        Some(tally) => tally.during(work).map(|(done, calls)| (done, Some(calls))),
-    }
-}
-
 /// Runs on the thread of the pod.
 fn rounds(
     backend: Backend,
     plan: &ApplyPlan,
     tally: Option<&Tally>,
+    netlink: &Netlink,
 ) -> Result<Vec<Round>, Failure> {
     let mut pod = Pod {
         backend,
@@ -123,15 +115,47 @@ fn rounds(
             pod.backend = chosen.backend;
             pod.look()?;
         }
-        let ((found, steps), calls) = watched(tally, || pod.apply(plan, &meant))?;
+        let ((found, mut steps), calls) = watched(tally, || pod.apply(plan, &meant))?;
+        if steps.iter().all(|step| step.ok || step.tried) {
+            steps.extend(plan.routes.iter().map(|route| beside_rules(netlink, route)));
+        }
+        let mark_rules = match plan.routes.is_empty() {
+            true => None,
+            false => Some(netlink.mark_rules()?),
+        };
         let what = format!("apply {time} of {}", plan.times);
         rounds.push(Round {
             detected,
             calls,
+            mark_rules,
             ..pod.round(what, found, steps)
         });
     }
     Ok(rounds)
+}
+
+/// Istio goes on where the kernel says that it is there already.
+fn beside_rules(netlink: &Netlink, route: &routes::Step) -> Step {
+    let added = netlink.add_beside_rules(route);
+    Step {
+        command: route.to_string(),
+        status: match &added {
+            Ok(()) => "added".to_owned(),
+            Err(_) => "refused".to_owned(),
+        },
+        ok: added.is_ok(),
+        tried: true,
+        stderr: added.map_or_else(|error| with_causes(&error), |()| String::new()),
+        changes: Vec::new(),
+    }
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |it| it.source());
+    let words = std::iter::once(error)
+        .chain(causes)
+        .map(ToString::to_string);
+    words.collect::<Vec<_>>().join(": ")
 }
 
 fn parsed(texts: &Written, names: &OwnerNames) -> Result<BTreeMap<Family, RuleSet>, Failure> {
@@ -142,195 +166,4 @@ fn parsed(texts: &Written, names: &OwnerNames) -> Result<BTreeMap<Family, RuleSe
         sets.extend(set.map(|set| (family, names.resolve(&set))));
     }
     Ok(sets)
-}
-
-struct Pod {
-    backend: Backend,
-    /// As last read.
-    rules: BTreeMap<Family, RuleSet>,
-}
-
-impl Pod {
-    fn round(&self, what: String, found: Option<State>, steps: Vec<Step>) -> Round {
-        Round {
-            what,
-            detected: None,
-            calls: None,
-            found,
-            steps,
-            rules: self.rules.values().map(RuleSet::len).sum(),
-        }
-    }
-
-    /// Applies once; with what was found first, where that is looked for.
-    fn apply(
-        &mut self,
-        plan: &ApplyPlan,
-        meant: &BTreeMap<Family, RuleSet>,
-    ) -> Result<(Option<State>, Vec<Step>), Failure> {
-        match plan.manner {
-            Manner::Restore | Manner::Native { .. } => Ok((None, self.restore_all(&plan.meant)?)),
-            Manner::OneByOne => Ok((None, self.one_by_one(meant)?)),
-            Manner::CleanFirst => Ok((None, self.clean_first(plan, meant)?)),
-            manner @ Manner::Checked { .. } => {
-                self.look()?;
-                let found = State::of(meant, &self.rules);
-                let steps = self.checked(manner, &found, plan, meant)?;
-                Ok((Some(found), steps))
-            }
-        }
-    }
-
-    /// What Linkerd does.
-    fn one_by_one(&mut self, meant: &BTreeMap<Family, RuleSet>) -> Result<Vec<Step>, Failure> {
-        self.look()?;
-        let mut steps = Vec::new();
-        for (family, set) in meant {
-            let nothing = RuleSet::empty(*family);
-            let there = self.rules.get(family).unwrap_or(&nothing);
-            for args in installers::one_by_one(set, there) {
-                let args: Vec<&str> = args.iter().map(String::as_str).collect();
-                let ended = netfilter::edit(self.backend, *family, &args, POD)?;
-                steps.push(self.step(ended, false)?);
-                if steps.last().is_some_and(|step| !step.ok) {
-                    return Ok(steps);
-                }
-            }
-        }
-        Ok(steps)
-    }
-
-    /// What Kuma does.
-    fn clean_first(
-        &mut self,
-        plan: &ApplyPlan,
-        meant: &BTreeMap<Family, RuleSet>,
-    ) -> Result<Vec<Step>, Failure> {
-        let mut steps = Vec::new();
-        for (family, set) in meant {
-            let dump = netfilter::dump(self.backend, *family, POD)?;
-            let text = installers::without(set, &dump);
-            let ended = netfilter::restore_step(self.backend, *family, &text, true, POD)?;
-            steps.push(self.step(ended, false)?);
-        }
-        steps.extend(self.restore_all(&plan.meant)?);
-        Ok(steps)
-    }
-
-    /// What Istio does since 1.24.
-    fn checked(
-        &mut self,
-        manner: Manner,
-        found: &State,
-        plan: &ApplyPlan,
-        meant: &BTreeMap<Family, RuleSet>,
-    ) -> Result<Vec<Step>, Failure> {
-        let Manner::Checked {
-            reconcile,
-            force,
-            cleanup_only,
-        } = manner
-        else {
-            return self.restore_all(&plan.meant);
-        };
-        let missing = !found.delta.is_empty();
-        let exchange = found.residue && missing && reconcile && !cleanup_only;
-        let mut steps = Vec::new();
-        if exchange {
-            self.all(&mut steps, meant, |_| guardrails("-A"))?;
-        }
-        if exchange || cleanup_only {
-            self.all(&mut steps, meant, cleanup)?;
-        }
-        if (missing || force) && !cleanup_only {
-            steps.extend(self.restore_all(&plan.meant)?);
-        }
-        if exchange {
-            self.all(&mut steps, meant, |_| guardrails("-D"))?;
-        }
-        Ok(steps)
-    }
-
-    /// Tries commands in every family with rules.
-    fn all(
-        &mut self,
-        steps: &mut Vec<Step>,
-        meant: &BTreeMap<Family, RuleSet>,
-        commands: impl Fn(&RuleSet) -> Vec<Args>,
-    ) -> Result<(), Failure> {
-        for (family, set) in meant {
-            for args in commands(set) {
-                let args: Vec<&str> = args.iter().map(String::as_str).collect();
-                let ended = netfilter::edit(self.backend, *family, &args, POD)?;
-                steps.push(self.step(ended, true)?);
-            }
-        }
-        Ok(())
-    }
-
-    /// Restores one family after the other; the first failure ends it, as it ends istio-init.
-    fn restore_all(&mut self, texts: &Written) -> Result<Vec<Step>, Failure> {
-        let mut steps = Vec::new();
-        for family in [Family::V4, Family::V6] {
-            let Some(text) = texts.of(family) else {
-                continue;
-            };
-            let ended = netfilter::restore(self.backend, family, text, POD)?;
-            steps.push(self.step(ended, false)?);
-            if steps.last().is_some_and(|step| !step.ok) {
-                break;
-            }
-        }
-        Ok(steps)
-    }
-
-    fn step(&mut self, ended: Ended, tried: bool) -> Result<Step, Failure> {
-        let before = std::mem::take(&mut self.rules);
-        self.look()?;
-        Ok(Step {
-            command: ended.command,
-            status: ended.status,
-            ok: ended.ok,
-            tried,
-            stderr: ended.stderr,
-            changes: changes(&before, &self.rules),
-        })
-    }
-
-    /// Reads the rules of both families.
-    fn look(&mut self) -> Result<(), Failure> {
-        for family in [Family::V4, Family::V6] {
-            let set = netfilter::save(self.backend, family, POD)?;
-            self.rules.insert(family, set);
-        }
-        Ok(())
-    }
-}
-
-pub(super) fn changes(
-    before: &BTreeMap<Family, RuleSet>,
-    after: &BTreeMap<Family, RuleSet>,
-) -> Vec<String> {
-    const TABLES: [Table; 4] = [Table::Raw, Table::Mangle, Table::Nat, Table::Filter];
-    let mut words = Vec::new();
-    for (family, now) in after {
-        let nothing = RuleSet::empty(*family);
-        let then = before.get(family).unwrap_or(&nothing);
-        let found = rules::diff(then, now, &TABLES);
-        words.extend(found.iter().map(|it| format!("{family}: {}", change(it))));
-    }
-    words
-}
-
-/// Before is what was meant, now is what was found.
-fn change(difference: &Difference) -> String {
-    match difference {
-        Difference::MissingChain { table, chain } => format!("- {table} chain {chain}"),
-        Difference::ExtraChain { table, chain } => format!("+ {table} chain {chain}"),
-        Difference::Missing { rule, text } => format!("- {} {text}", rule.table),
-        Difference::Extra { rule, text } => format!("+ {} {text}", rule.table),
-        Difference::Moved { found, text, .. } => {
-            format!("~ {} {text} is rule {} now", found.table, found.ordinal)
-        }
-    }
 }

@@ -74,7 +74,7 @@ pub(super) fn answer(
                 _ => back,
             }
         }
-        Place::Outside => back.coming_in(INTERFACE),
+        Place::Outside => back.coming_in(flow.leaves.as_deref().unwrap_or(INTERFACE)),
     };
     let turned = way.passages.iter().find_map(turned);
     let known = Known {

@@ -1,11 +1,10 @@
-//! What flows do not vary, and so can't tell apart: conditions on other interfaces, other protocols, rare states.
+//! What flows do not vary, and so can't tell apart: forwarded packets, other protocols, rare states.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Serialize;
 
-use super::stage::INTERFACE;
 use super::subject::Subject;
 use crate::rules::{CtState, Match, Matches, RuleId, RuleSpec, Table, spec_text};
 
@@ -44,7 +43,8 @@ pub fn blind_spots(a: &Subject, b: &Subject) -> Vec<BlindSpot> {
         let theirs: BTreeSet<(Table, String)> =
             rules(other).map(|(id, spec)| said(&id, spec)).collect();
         for (rule, spec) in rules(one) {
-            let Some(asks) = not_varied(&spec.matches) else {
+            let forwarded = (rule.chain == "FORWARD").then_some("packets that the pod forwards");
+            let Some(asks) = forwarded.or_else(|| not_varied(&spec.matches)) else {
                 continue;
             };
             if !theirs.contains(&said(&rule, spec)) {
@@ -82,14 +82,6 @@ fn said(id: &RuleId, spec: &RuleSpec) -> (Table, String) {
 
 /// What of the conditions no flow varies.
 fn not_varied(matches: &Matches) -> Option<&'static str> {
-    let other = |name: &crate::rules::Interface| !(name.matches("lo") || name.matches(INTERFACE));
-    if matches
-        .out_interface
-        .as_ref()
-        .is_some_and(|it| other(&it.value))
-    {
-        return Some("another interface to leave by");
-    }
     let protocol = matches.protocol.as_ref();
     if protocol.is_some_and(|it| !matches!(it.value.number(), 6 | 17)) {
         return Some("another protocol than TCP and UDP");

@@ -49,22 +49,42 @@ impl Space {
         let mut flows = Vec::new();
         for protocol in [Protocol::Tcp, Protocol::Udp] {
             for (origin, source, to) in self.ends() {
-                for port in &self.constants.ports {
-                    if flows.len() >= MOST {
-                        return None;
-                    }
-                    flows.push(Flow {
-                        protocol,
-                        origin: origin.clone(),
-                        source,
-                        source_port: None,
-                        stray: false,
-                        to: SocketAddr::new(to, *port),
-                    });
+                let ordinary = |port| Flow {
+                    protocol,
+                    origin: origin.clone(),
+                    source,
+                    source_port: None,
+                    stray: false,
+                    leaves: self.leaves(to),
+                    to: SocketAddr::new(to, port),
+                };
+                if flows.len() >= MOST {
+                    return None;
                 }
+                flows.extend(self.constants.ports.iter().map(|port| ordinary(*port)));
+                // Not for each port too: who asks for both ends of a connection, or for its state, seldom does that.
+                let plain = self.constants.ports.first().map(|port| ordinary(*port));
+                flows.extend(plain.iter().flat_map(|it| self.unusual(it)));
             }
         }
         Some(flows)
+    }
+
+    /// The flow from each source port that is named, and as a stray.
+    fn unusual(&self, flow: &Flow) -> Vec<Flow> {
+        let ports = self.constants.source_ports.iter();
+        let mut flows: Vec<Flow> = ports
+            .map(|port| Flow {
+                source_port: Some(*port),
+                ..flow.clone()
+            })
+            .collect();
+        flows.extend(self.constants.states.then(|| Flow {
+            stray: true,
+            ..flow.clone()
+        }));
+        flows.retain(|it| self.is_possible(it));
+        flows
     }
 
     /// Ports that a socket has to listen at, so that nothing is refused for want of one.
@@ -84,14 +104,15 @@ impl Space {
                 ends.push((outside.clone(), source, pod));
             }
         }
-        for (number, interface) in (0..).zip(&self.constants.interfaces) {
+        for (address, interface) in self.beyond() {
             let origin = Origin::Outside {
-                interface: interface.clone(),
+                interface: interface.to_owned(),
             };
-            ends.push((origin, Stage::beyond(number, self.family).0, pod));
+            ends.push((origin, address, pod));
         }
         let mut destinations = vec![peer, pod, self.loopback()];
         destinations.extend(self.named(&self.destinations));
+        destinations.extend(self.beyond().map(|(address, _)| address));
         dedup(&mut destinations);
         for to in destinations {
             for source in self.sources_to(to) {
@@ -141,6 +162,18 @@ impl Space {
         sources
     }
 
+    /// The one machine behind each other interface.
+    fn beyond(&self) -> impl Iterator<Item = (IpAddr, &str)> {
+        let numbered = (0..).zip(&self.constants.interfaces);
+        numbered.map(|(number, it)| (Stage::beyond(number, self.family).0, it.as_str()))
+    }
+
+    /// The other interface that leads to an address, if one does.
+    fn leaves(&self, to: IpAddr) -> Option<String> {
+        let found = self.beyond().find(|(address, _)| *address == to);
+        found.map(|(_, interface)| interface.to_owned())
+    }
+
     fn named(&self, networks: &[(IpAddr, Vec<IpAddr>)]) -> Vec<IpAddr> {
         let inside = networks.iter().map(|(inside, _)| *inside);
         inside.filter(|it| is_usable(*it, &self.stage)).collect()
@@ -176,6 +209,7 @@ impl Space {
         for address in self.destinations.iter().flat_map(|(_, around)| around) {
             let mut to = flow.to;
             to.set_ip(*address);
+            let leaves = self.leaves(*address);
             let kept = !flow.is_sent_by_pod() || self.sources_to(*address).contains(&flow.source);
             let source = match kept {
                 true => flow.source,
@@ -184,6 +218,7 @@ impl Space {
             flows.push(Flow {
                 to,
                 source,
+                leaves,
                 ..flow.clone()
             });
         }
@@ -193,14 +228,11 @@ impl Space {
                 ..flow.clone()
             });
         }
-        let named = self.constants.source_ports.iter().copied();
-        let near = beside(named.clone().map(u32::from)).filter_map(|it| u16::try_from(it).ok());
-        flows.extend(named.clone().chain(near).map(|port| Flow {
+        flows.extend(self.unusual(flow));
+        let named = self.constants.source_ports.iter().copied().map(u32::from);
+        let near = beside(named).filter_map(|it| u16::try_from(it).ok());
+        flows.extend(near.map(|port| Flow {
             source_port: Some(port),
-            ..flow.clone()
-        }));
-        flows.extend(self.constants.states.then(|| Flow {
-            stray: true,
             ..flow.clone()
         }));
         if let Origin::Pod { uid, gid, mark } = flow.origin {
@@ -230,21 +262,21 @@ impl Space {
         let pod = self.stage.pod(self.family);
         let usable = |it| is_usable(it, &self.stage);
         let to = flow.to.ip();
-        // A socket that listens at a port keeps others from sending from it.
-        let listened =
-            |port: u16| self.constants.landings.contains(&port) || port == flow.to.port();
+        // A socket that listens at a port keeps connections from being opened from it.
+        let taken = |port: u16| self.constants.landings.contains(&port) || port == flow.to.port();
+        let itself = |port: u16| flow.to == SocketAddr::new(flow.source, port);
+        let kept = |port: u16| (flow.protocol != Protocol::Udp && taken(port)) || itself(port);
         flow.to.port() != 0
-            && !flow.source_port.is_some_and(|it| it == 0 || listened(it))
+            && !flow.source_port.is_some_and(|it| it == 0 || kept(it))
             && (!flow.stray || flow.protocol == Protocol::Tcp)
             && usable(to)
             && usable(flow.source)
             && match &flow.origin {
                 // The pod forwards nothing, and behind another interface there is one machine.
                 Origin::Outside { interface } => {
-                    let behind = (0..).zip(&self.constants.interfaces);
-                    let mut behind = behind.filter(|(_, it)| *it == interface);
-                    let from = match behind.next() {
-                        Some((number, _)) => flow.source == Stage::beyond(number, self.family).0,
+                    let behind = self.beyond().find(|(_, it)| it == interface);
+                    let from = match behind {
+                        Some((address, _)) => flow.source == address,
                         None => self.is_foreign(flow.source),
                     };
                     from && to == pod

@@ -8,7 +8,8 @@ use ipnet::IpNet;
 use super::stage::{INTERFACE, Stage};
 use super::subject::Subject;
 use crate::rules::{
-    End, Family, Interface, MarkValue, Match, NatRange, OwnerId, PortRange, Rule, RuleSet, Target,
+    End, Family, Interface, MarkValue, Match, Matches, NatRange, OwnerId, PortRange, Rule, RuleSet,
+    Target,
 };
 
 /// An ordinary user, and others for rules that name it.
@@ -37,7 +38,7 @@ pub(super) struct Constants {
     pub destinations: BTreeSet<IpNet>,
     /// Ports where a flow may end.
     pub landings: BTreeSet<u16>,
-    /// Interfaces beside `lo` and the pod's own that packets may come in by.
+    /// Interfaces beside `lo` and the pod's own that packets may come in or leave by.
     pub interfaces: BTreeSet<String>,
 }
 
@@ -122,9 +123,14 @@ impl Found {
 
     fn interfaces(&mut self, set: &RuleSet) {
         for (_, rule) in set.tables.keys().flat_map(|table| set.rules(*table)) {
-            let interface = rule.spec.matches.in_interface.as_ref();
+            let Matches {
+                in_interface,
+                out_interface,
+                ..
+            } = &rule.spec.matches;
+            let both = [in_interface, out_interface].into_iter().flatten();
             self.interfaces
-                .extend(interface.and_then(|it| named(&it.value)));
+                .extend(both.filter_map(|it| named(&it.value)));
         }
     }
 

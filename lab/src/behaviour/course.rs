@@ -150,7 +150,9 @@ impl fmt::Display for End {
 /// Follows a flow through the pod.
 pub fn course(subject: &Subject, stage: &Stage, flow: &Flow) -> Course {
     let family = flow.family();
-    let host = subject.host(stage, family);
+    let mut host = subject.host(stage, family);
+    let leaves = flow.leaves.clone().map(|it| (flow.to.ip(), it));
+    host.behind.extend(leaves);
     let none = RuleSet::empty(family);
     let rules = subject.rules(family).unwrap_or(&none);
     let first = packet(flow);

@@ -26,6 +26,8 @@ pub struct Flow {
     /// Instead of a segment that opens a connection one that belongs to none, a reset: conntrack calls it INVALID, from
     /// the start to the end (`tcp_new` in net/netfilter/nf_conntrack_proto_tcp.c).
     pub stray: bool,
+    /// The interface it leaves by, where that is another than the pod's own: who it goes to is behind it.
+    pub leaves: Option<String>,
     /// The destination, as the sender gives it.
     pub to: SocketAddr,
 }
@@ -86,7 +88,7 @@ impl FromStr for Flow {
             Some("udp") => Protocol::Udp,
             other => return Err(format!("`{}` is not tcp or udp", other.unwrap_or_default())),
         };
-        let (mut interface, mut ids, mut mark) = (None, [None; 2], 0);
+        let (mut interface, mut ids, mut mark, mut leaves) = (None, [None; 2], 0, None);
         let (mut source, mut to, mut stray) = (None, None, false);
         let number = |text: &str| text.parse().map_err(|_| format!("`{text}` is no number"));
         for word in words {
@@ -95,6 +97,7 @@ impl FromStr for Flow {
                 .ok_or_else(|| format!("`{word}` has no `=`"))?;
             match key {
                 "in" => interface = Some(value.to_owned()),
+                "out" => leaves = Some(value.to_owned()),
                 "uid" => ids[0] = Some(number(value)?),
                 "gid" => ids[1] = Some(number(value)?),
                 "mark" => {
@@ -134,6 +137,7 @@ impl FromStr for Flow {
                 source,
                 source_port,
                 stray,
+                leaves,
                 to,
             }),
             _ => Err("it needs `src=` and `dst=`".to_owned()),
@@ -149,6 +153,7 @@ impl fmt::Display for Flow {
             source,
             source_port,
             stray,
+            leaves,
             to,
         } = self;
         match origin {
@@ -159,6 +164,9 @@ impl fmt::Display for Flow {
                     write!(f, " mark={mark:#x}")?;
                 }
             }
+        }
+        if let Some(interface) = leaves {
+            write!(f, " out={interface}")?;
         }
         match source_port {
             Some(port) => write!(f, " src={}", SocketAddr::new(*source, *port))?,

@@ -18,8 +18,8 @@ pub struct Pattern {
 /// What a part of a flow may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
-    /// Whatever was tried with the other parts as they are, and that was more than one thing.
-    Any,
+    /// Whatever was asked about with the other parts as they are but these, and that was more than one thing.
+    AnyBut(BTreeSet<Word>),
     /// One of these.
     Of(BTreeSet<Word>),
 }
@@ -31,6 +31,8 @@ enum Word {
     Said(String),
 }
 
+/// What a process of the pod sends begins so.
+const SENT: &str = "sent";
 const PARTS: usize = 8;
 const FAMILY: usize = 0;
 const PROTOCOL: usize = 1;
@@ -58,13 +60,17 @@ impl Pattern {
         };
         // Ports first: mostly it is they that do not matter.
         for at in [PORT, GROUP, USER, MARK] {
-            let was = std::mem::replace(&mut pattern.parts[at], Part::Any);
-            let mut within = told.iter().filter(|(it, _)| pattern.holds(it)).peekable();
-            let values: BTreeSet<&Word> = within.clone().map(|(it, _)| &it[at]).collect();
-            let free = within.peek().is_some() && within.all(|(_, belongs)| *belongs);
-            if !free || values.len() < 2 {
-                pattern.parts[at] = was;
+            let was = std::mem::replace(&mut pattern.parts[at], Part::AnyBut(BTreeSet::new()));
+            let (mut belong, mut others) = (BTreeSet::new(), BTreeSet::new());
+            for (words, belongs) in told.iter().filter(|(it, _)| pattern.holds(it)) {
+                let side = if *belongs { &mut belong } else { &mut others };
+                side.insert(words[at].clone());
             }
+            let most = belong.len() > 1 && belong.len() > others.len();
+            pattern.parts[at] = match belong.is_disjoint(&others) && was.is_of(&belong) && most {
+                true => Part::AnyBut(others),
+                false => was,
+            };
         }
         pattern
     }
@@ -72,10 +78,17 @@ impl Pattern {
     fn holds(&self, words: &Words) -> bool {
         let mut each = self.parts.iter().zip(words);
         each.all(|(part, word)| match part {
-            Part::Any => true,
+            Part::AnyBut(words) => !words.contains(word),
             Part::Of(words) => words.contains(word),
         })
     }
+}
+
+fn sent(flow: &Flow) -> Word {
+    Word::Said(match &flow.leaves {
+        Some(interface) => format!("sent out by {interface}"),
+        None => SENT.to_owned(),
+    })
 }
 
 fn words(flow: &Flow, stage: &Stage) -> Words {
@@ -101,7 +114,7 @@ fn words(flow: &Flow, stage: &Stage) -> Words {
             nothing(),
         ),
         Origin::Pod { uid, gid, mark } => (
-            said("sent"),
+            sent(flow),
             Word::Number(*uid),
             Word::Number(*gid),
             Word::Number(*mark),
@@ -138,10 +151,15 @@ impl fmt::Display for Word {
 }
 
 impl Part {
-    /// `user 7`, `users 7, 8`, `any user`.
+    fn is_of(&self, all: &BTreeSet<Word>) -> bool {
+        matches!(self, Self::Of(words) if words.is_subset(all))
+    }
+
+    /// `user 7`, `users 7, 8`, `any user`, `any user but 7`.
     fn named(&self, name: &str) -> String {
         match self {
-            Self::Any => format!("any {name}"),
+            Self::AnyBut(words) if words.is_empty() => format!("any {name}"),
+            Self::AnyBut(_) => format!("any {name} but {}", self.joined(", ")),
             Self::Of(words) => {
                 let plural = if words.len() > 1 { "s" } else { "" };
                 format!("{name}{plural} {}", self.joined(", "))
@@ -151,8 +169,7 @@ impl Part {
 
     fn joined(&self, between: &str) -> String {
         match self {
-            Self::Any => "any".to_owned(),
-            Self::Of(words) => {
+            Self::AnyBut(words) | Self::Of(words) => {
                 let words: Vec<String> = words.iter().map(ToString::to_string).collect();
                 words.join(between)
             }
@@ -177,18 +194,28 @@ impl fmt::Display for Pattern {
             parts[PORT].named("port"),
             parts[SENDER].joined(" or ")
         )?;
-        if matches!(&parts[SENDER], Part::Of(words) if words.contains(&Word::Said("sent".into()))) {
+        let sent = |it: &Word| it.to_string().starts_with(SENT);
+        if matches!(&parts[SENDER], Part::Of(words) if words.iter().any(sent)) {
             let (user, group) = (parts[USER].named("user"), parts[GROUP].named("group"));
             write!(f, " by {user} and {group}")?;
             match &parts[MARK] {
                 mark if mark.is_nothing() => {}
-                Part::Any => write!(f, ", whatever its mark")?,
-                Part::Of(marks) => {
+                Part::AnyBut(marks) if marks.is_empty() => f.write_str(", whatever its mark")?,
+                Part::AnyBut(marks) | Part::Of(marks) => {
                     let marks = marks.iter().map(|it| match it {
                         Word::Number(mark) => format!("{mark:#x}"),
                         Word::Said(it) => it.clone(),
                     });
-                    write!(f, ", marked {}", marks.collect::<Vec<_>>().join(" or "))?;
+                    let not = if matches!(&parts[MARK], Part::Of(_)) {
+                        ""
+                    } else {
+                        "not "
+                    };
+                    write!(
+                        f,
+                        ", {not}marked {}",
+                        marks.collect::<Vec<_>>().join(" or ")
+                    )?;
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Host, local_marks, needs_conntrack};
+use crate::model::{Host, local_marks};
 use crate::rules::{Family, MarkValue, RuleSet};
 
 use super::stage::{INTERFACE, Stage};
@@ -89,7 +89,7 @@ impl Subject {
     pub(super) fn host(&self, stage: &Stage, family: Family) -> Host {
         Host {
             local_marks: Some(self.marks(family).to_vec()),
-            conntrack: self.rules(family).is_some_and(needs_conntrack),
+            conntrack: self.rules(family).is_some_and(RuleSet::wakes_conntrack),
             ..Host::new(INTERFACE, stage.pod(family))
         }
     }

@@ -29,6 +29,7 @@ impl Validation {
             source: IpAddr::from([127, 0, 0, 1]),
             source_port: None,
             stray: false,
+            leaves: None,
             to: SocketAddr::from(([127, 0, 0, 6], 15002)),
         }
     }

@@ -38,7 +38,7 @@ pub enum CaptureError {
         pod: String,
         /// Why.
         #[source]
-        source: TraceError,
+        source: Box<TraceError>,
     },
     /// The file can't be written.
     #[error("could not write the capture")]

@@ -223,5 +223,8 @@ fn refused(what: &str, interface: &str, pod: &str) -> impl FnOnce(std::io::Error
 
 fn unseen(pod: &str) -> impl FnOnce(TraceError) -> CaptureError {
     let pod = pod.to_owned();
-    move |source| CaptureError::Rules { pod, source }
+    move |source| CaptureError::Rules {
+        pod,
+        source: Box::new(source),
+    }
 }

@@ -20,6 +20,7 @@ use crate::{
     failure::{Class, Failure},
     probe::Pool,
     sandbox::Supervisor,
+    suite::{Stop, Stopped},
 };
 
 /// Remembers the signal that came.
@@ -39,21 +40,33 @@ impl Interrupt {
         Self::watch_sockets(pool.interrupters())
     }
 
+    /// Watches for signals; the first one stops every lab of a suite.
+    pub fn watch_suite(stop: &Arc<Stop>) -> Result<Self, Failure> {
+        let stop = Arc::clone(stop);
+        Self::watch_with(move || stop.now(Stopped::Interrupted))
+    }
+
     fn watch_sockets(sockets: std::io::Result<Vec<UnixStream>>) -> Result<Self, Failure> {
         let failed = |what: &str, e: std::io::Error| {
             Failure::new(Class::Machine, format!("could not {what}: {e}"))
         };
         let sockets = sockets.map_err(|e| failed("duplicate the control socket", e))?;
-        let mut signals =
-            Signals::new([SIGINT, SIGTERM]).map_err(|e| failed("watch for signals", e))?;
+        Self::watch_with(move || {
+            for socket in &sockets {
+                let _ = socket.shutdown(Shutdown::Both);
+            }
+        })
+    }
+
+    fn watch_with(stop: impl Fn() + Send + 'static) -> Result<Self, Failure> {
+        let failed = |e| Failure::new(Class::Machine, format!("could not watch for signals: {e}"));
+        let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(failed)?;
         let interrupt = Self::default();
         let seen = Arc::clone(&interrupt.signal);
         thread::spawn(move || {
             for signal in signals.forever() {
                 seen.store(signal, Ordering::SeqCst);
-                for socket in &sockets {
-                    let _ = socket.shutdown(Shutdown::Both);
-                }
+                stop();
             }
         });
         Ok(interrupt)

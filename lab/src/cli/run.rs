@@ -5,8 +5,12 @@ use std::{panic::resume_unwind, path::PathBuf, process::ExitCode, thread, time::
 mod all;
 mod goldens;
 pub(super) mod rules;
+mod script;
 
-use self::rules::{RuleArgs, Ruled};
+use self::{
+    rules::{RuleArgs, Ruled},
+    script::{flows, script, with_whole_script},
+};
 
 use super::{
     Outcome,
@@ -16,9 +20,7 @@ use super::{
     show::{self, ShowArgs},
 };
 use crate::{
-    Families, Lab, LabFile, Options,
-    diagnostic::did_you_mean,
-    doctor,
+    Families, Lab, LabFile, Options, doctor,
     evidence::{Down, Evidence, file::Planned},
     failure::{Class, Failure},
     judge::{self, Judgement, Verdict},
@@ -42,9 +44,12 @@ Examples:
   hoplab run bookinfo --ambient --redirect-dns --dual-stack
   hoplab run bookinfo --istio 1.24 --annotation traffic.sidecar.istio.io/excludeInboundPorts=9080
   hoplab run bookinfo --flow app-to-own-ip -v
+  hoplab run ./my-lab.toml --until NAME      everything up to a flow, its steps included
   hoplab run ./my-lab.toml --out out --junit junit.xml
   hoplab run ./my-lab.toml --variant NAME    with what this variant of the file changes
-  hoplab run --all scenarios/labs            every lab file, backend, family and variant, as a table")]
+  hoplab run --all scenarios/labs            every lab file, backend, family and variant, as a table
+  hoplab run --all scenarios/labs --partition count:1/4 --junit junit.xml --out failures
+  hoplab run --all my-labs --repeat 100 -q   a hunt for flakes")]
 pub(super) struct Args {
     /// A lab that hoplab carries (bookinfo), or the path of a lab file; with --all a directory of them
     lab: String,
@@ -57,10 +62,15 @@ pub(super) struct Args {
     /// Send only this flow (repeatable); the notes are judged when all flows run
     #[arg(long = "flow", value_name = "NAME")]
     flows: Vec<String>,
+    /// Play the lab file up to this flow: all flows and steps before it, as they may be what it stands on
+    #[arg(long, value_name = "FLOW", conflicts_with = "flows")]
+    until: Option<String>,
     #[command(flatten)]
     rules: RuleArgs,
     #[command(flatten)]
     show: ShowArgs,
+    #[command(flatten)]
+    suite: all::SuiteArgs,
     /// Write evidence, verdicts and logs below this directory, which holds no other run's
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -99,6 +109,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         None => lab,
     };
     let flows = flows(args, &lab)?;
+    let script = script(args, &lab);
     let Ruled {
         file,
         families,
@@ -137,7 +148,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         supervisor,
         file.clone(),
         options,
-        &flows,
+        (&script, &flows),
         recording.as_mut(),
     );
     let (lab, evidence) = match (observed, interrupt.exit_code()) {
@@ -200,19 +211,6 @@ fn judge_while_it_goes_down(
     })
 }
 
-/// Held connections and rules of then need every flow and step before.
-fn with_whole_script(args: &Args, file: &LabFile) -> Result<(), Failure> {
-    if args.flows.is_empty() || file.topology.steps.is_empty() {
-        return Ok(());
-    }
-    let what = format!(
-        "--flow does not go with lab `{}`, which has steps",
-        file.topology.name
-    );
-    Err(Failure::new(Class::Input, what)
-        .hint("leave --flow out: a flow stands on the steps before it"))
-}
-
 /// The variant to run.
 fn variant(args: &Args, lab: &LabFile) -> Result<Option<Variant>, Failure> {
     let Some(name) = &args.variant else {
@@ -264,7 +262,7 @@ fn observe(
     supervisor: Supervisor,
     file: LabFile,
     options: Options,
-    flows: &[String],
+    (script, flows): (&[Entry], &[String]),
     mut recording: Option<&mut Recording>,
 ) -> Result<(Lab, Evidence), Trouble> {
     let mut lab = Lab::up_in(supervisor, file, options.clone())?;
@@ -274,8 +272,8 @@ fn observe(
     };
     record(&|it| it.up(&lab))?;
     for family in options.families.iter() {
-        for entry in lab.file().topology.script.clone() {
-            match entry {
+        for entry in script {
+            match *entry {
                 Entry::Flow(at) => {
                     let flow = lab.file().topology.flows[at].name.clone();
                     if flows.contains(&flow) {
@@ -293,31 +291,6 @@ fn observe(
     let evidence = lab.observed()?;
     record(&|it| it.totals(&evidence.totals))?;
     Ok((lab, evidence))
-}
-
-fn flows(args: &Args, file: &LabFile) -> Result<Vec<String>, Failure> {
-    let known: Vec<String> = file.topology.flows.iter().map(|f| f.name.clone()).collect();
-    if known.is_empty() {
-        return Err(Failure::new(
-            Class::Input,
-            format!("lab `{}` has no flow to send", file.topology.name),
-        )
-        .hint("add a [[flow]] to the lab file"));
-    }
-    for flow in &args.flows {
-        if !known.contains(flow) {
-            let near = did_you_mean(flow, known.iter().map(String::as_str));
-            let hint = near.unwrap_or_else(|| format!("flows: {}", known.join(", ")));
-            return Err(Failure::new(
-                Class::Input,
-                format!("lab `{}` has no flow `{flow}`", file.topology.name),
-            )
-            .hint(hint));
-        }
-    }
-    // In the order of the file, whatever the order of the flags: what a flow meets depends on those before it.
-    let wanted = |it: &String| args.flows.is_empty() || args.flows.contains(it);
-    Ok(known.into_iter().filter(wanted).collect())
 }
 
 /// The evidence file, if there is to be one.

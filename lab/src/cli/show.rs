@@ -51,6 +51,18 @@ impl ShowArgs {
         self.json
     }
 
+    /// Whether only what is wrong is to be shown.
+    #[cfg_attr(not(all(feature = "kernel", target_os = "linux")), expect(dead_code))]
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// Where the verdicts go as JUnit XML.
+    #[cfg_attr(not(all(feature = "kernel", target_os = "linux")), expect(dead_code))]
+    pub fn junit(&self) -> Option<&Path> {
+        self.junit.as_deref()
+    }
+
     /// Prints a run.
     pub fn print(&self, run: &Run) -> Result<(), Failure> {
         if self.json {

@@ -11,6 +11,7 @@ pub mod ambient;
 pub mod annotations;
 mod cidr;
 mod config;
+mod configurations;
 mod dns;
 mod emit;
 mod error;
@@ -30,6 +31,7 @@ mod warning;
 
 pub use cidr::{Cidr, NoCidr};
 pub use config::{Config, Host, InboundPorts, InterceptionMode};
+pub use configurations::Configuration;
 pub use dns::{DnsCapture, DnsServers};
 pub use emit::{Emitted, Position};
 pub use error::BadValue;

@@ -1,52 +1,63 @@
 //! Whether a run came out as its lab file says: everything holds, or exactly the flows a variant names are refuted.
 
-use std::collections::BTreeSet;
-
 use super::{Finding, FlowVerdict, Judgement, Verdict};
 use crate::topology::Variant;
 
 /// What came out otherwise, in words; empty when everything is as expected. Without a variant everything must hold.
 pub fn unexpected(variant: Option<&Variant>, judgement: &Judgement) -> Vec<String> {
-    let Some(variant) = variant.filter(|it| !it.holds) else {
-        return must_hold(judgement);
-    };
-    let wanted: BTreeSet<&str> = variant.flows.iter().map(String::as_str).collect();
-    let mut words = Vec::new();
-    for flow in &judgement.flows {
-        let meant = match wanted.contains(flow.flow.as_str()) {
-            true => Verdict::Refuted,
-            false => Verdict::Holds,
-        };
-        if flow.verdict != meant {
-            let name = judgement.name_of(flow);
-            words.push(format!(
-                "flow {name}: {}, and {meant} was expected",
-                flow.verdict
-            ));
-        }
-    }
-    if let Some(rule) = &variant.rule {
-        let mut refuted = judgement
-            .flows
-            .iter()
-            .filter(|it| it.verdict == Verdict::Refuted);
-        if !refuted.any(|flow| names(flow, rule)) {
-            words.push(format!("no refuted flow names the rule {rule}"));
-        }
-    }
+    let flows = judgement.flows.iter();
+    let surprises = flows.filter(|flow| flow.verdict != wanted(variant, &flow.flow));
+    let mut words: Vec<String> = surprises
+        .map(|flow| surprise(variant, judgement, flow))
+        .collect();
+    words.extend(unexpected_of_run(variant, judgement));
     words
 }
 
-fn must_hold(judgement: &Judgement) -> Vec<String> {
-    let flows = judgement.flows.iter();
-    let bad = flows.filter(|flow| flow.verdict != Verdict::Holds);
-    let mut words: Vec<String> = bad
-        .map(|flow| format!("flow {}: {}", judgement.name_of(flow), flow.verdict))
-        .collect();
-    if words.is_empty() && judgement.verdict != Verdict::Holds {
-        words.push(format!("the run: {}", judgement.verdict));
+/// What the verdict on a flow is to be.
+pub fn wanted(variant: Option<&Variant>, flow: &str) -> Verdict {
+    let refuted = variant.filter(|it| !it.holds);
+    match refuted.is_some_and(|it| it.flows.iter().any(|name| name == flow)) {
+        true => Verdict::Refuted,
+        false => Verdict::Holds,
     }
-    words
+}
+
+fn surprise(variant: Option<&Variant>, judgement: &Judgement, flow: &FlowVerdict) -> String {
+    let (name, verdict) = (judgement.name_of(flow), flow.verdict);
+    match variant.filter(|it| !it.holds) {
+        None => format!("flow {name}: {verdict}"),
+        Some(_) => {
+            let meant = wanted(variant, &flow.flow);
+            format!("flow {name}: {verdict}, and {meant} was expected")
+        }
+    }
+}
+
+/// The part of [`unexpected`] that is about no flow of its own.
+pub fn unexpected_of_run(variant: Option<&Variant>, judgement: &Judgement) -> Vec<String> {
+    let Some(variant) = variant.filter(|it| !it.holds) else {
+        let flows_hold = judgement
+            .flows
+            .iter()
+            .all(|it| it.verdict == Verdict::Holds);
+        return match flows_hold && judgement.verdict != Verdict::Holds {
+            true => vec![format!("the run: {}", judgement.verdict)],
+            false => Vec::new(),
+        };
+    };
+    let sent = |it: &&FlowVerdict| wanted(Some(variant), &it.flow) == Verdict::Refuted;
+    // Where none of the flows it is about was sent, no flow can name it.
+    let is_about_sent = judgement.flows.iter().any(|it| sent(&it));
+    let Some(rule) = variant.rule.as_ref().filter(|_| is_about_sent) else {
+        return Vec::new();
+    };
+    let flows = judgement.flows.iter();
+    let mut refuted = flows.filter(|it| it.verdict == Verdict::Refuted);
+    match refuted.any(|flow| names(flow, rule)) {
+        true => Vec::new(),
+        false => vec![format!("no refuted flow names the rule {rule}")],
+    }
 }
 
 /// Whether a witness contradicts in words that name a rule: `ISTIO_OUTPUT 4`.

@@ -20,7 +20,7 @@ mod pods;
 mod resumed;
 mod rule_sets;
 mod seen;
-mod steps;
+pub(crate) mod steps;
 mod totals;
 pub(crate) mod traces;
 mod tracing;
@@ -31,14 +31,14 @@ use serde::Serialize;
 
 pub use agreement::Agreement;
 pub use claim::{Check, Claim, Finding, Verdict, Witness};
-pub use expected::unexpected;
+pub use expected::{unexpected, unexpected_of_run, wanted};
 pub use flow::FlowVerdict;
 pub(crate) use flow::answer_words;
 pub use hops::Hops;
 pub use notes::{NotesVerdict, Part, Reading, Step, TableRow};
 
 use agreement::Predicted;
-pub(crate) use rule_sets::RuleSets;
+pub(crate) use rule_sets::{RuleSets, held_by_pod};
 
 use crate::{
     evidence::{Cut, Evidence},

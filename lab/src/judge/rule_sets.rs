@@ -1,8 +1,10 @@
 //! The rules of a pod twice: those that were meant, which expectations name, and those the kernel holds.
 
+use std::collections::BTreeMap;
+
 use super::pods::rule_name;
 use crate::{
-    evidence::PodUp,
+    evidence::{Evidence, PodUp},
     failure::{Class, Failure},
     rules::{self, Alignment, Difference, Family, RuleId, RuleSet, Table, spec_text},
 };
@@ -56,4 +58,18 @@ pub(super) fn held(pod: Option<&PodUp>, family: Family) -> Result<RuleSet, Failu
     let held = held.transpose();
     let held = held.map_err(|e| Failure::new(Class::Input, e.to_string()))?;
     Ok(held.flatten().unwrap_or_else(|| RuleSet::empty(family)))
+}
+
+/// The rules of a family as the kernel holds them in each pod that has some.
+///
+/// # Errors
+/// Rules that can't be read.
+pub(crate) fn held_by_pod(
+    evidence: &Evidence,
+    family: Family,
+) -> Result<BTreeMap<String, RuleSet>, Failure> {
+    let pods = evidence.up.pods.iter();
+    let pods = pods.filter(|pod| !pod.rules.is_empty());
+    pods.map(|pod| Ok((pod.name.clone(), held(Some(pod), family)?)))
+        .collect()
 }

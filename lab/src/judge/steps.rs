@@ -160,7 +160,7 @@ impl Judgement {
 }
 
 /// The parts of a run, each with the lab as it stood.
-pub(super) fn stretches(
+pub(crate) fn stretches(
     file: &LabFile,
     evidence: &Evidence,
 ) -> Result<Vec<(LabFile, Evidence)>, Failure> {

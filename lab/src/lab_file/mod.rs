@@ -1,9 +1,11 @@
 //! A lab file with its rules: read, checked against each other, ready to be brought up or judged by.
 
 mod after;
+mod configured;
 mod families;
 mod given;
 mod own;
+mod places;
 mod profiled;
 mod saved;
 mod source;

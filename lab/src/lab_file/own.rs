@@ -9,7 +9,7 @@ use crate::{
     failure::{Class, Failure},
     interception::Interception,
     istio::routes::{self, Step},
-    plan::RuleTexts,
+    plan::{PodRules, RuleTexts},
     rules::{Edit, Family, RuleSet, Written},
     topology::RuleSource,
 };
@@ -133,6 +133,19 @@ impl LabFile {
         };
         let set = parse_rules(own.applied(), family)?;
         Ok(set.map(|set| self.names().resolve(&set)))
+    }
+
+    /// What the plan needs of the pods that have rules of their own.
+    ///
+    /// # Errors
+    /// As [`Self::own_texts`].
+    pub fn pod_rules(&self, families: Families) -> Result<PodRules, Failure> {
+        let mut texts = self.own_texts(families)?;
+        let all = self.own.iter().filter_map(|(pod, own)| {
+            let texts = texts.remove(pod)?;
+            Some((pod.clone(), (own.interception.clone(), texts)))
+        });
+        Ok(PodRules(all.collect()))
     }
 
     /// Texts to apply in the pods that have rules of their own.

@@ -69,7 +69,9 @@ fn places_of_a_pod_are_those_of_its_own_rules() {
     let text = LAB.replace("KUMA_MESH_INBOUND 1 >", "ISTIO_INBOUND 1 >");
     let failure = LabFile::parse(&text, "two.toml").expect_err("Kuma has no such chain");
     assert!(
-        failure.what.contains("two.toml:24:13: the lab's rules have no chain `ISTIO_INBOUND`"),
+        failure
+            .what
+            .contains("two.toml:24:13: the lab's rules have no chain `ISTIO_INBOUND`"),
         "{failure}"
     );
 }

@@ -26,7 +26,7 @@ pub struct Host {
     pub local_marks: Option<Vec<MarkValue>>,
     /// Addresses behind other interfaces, each with its interface.
     pub behind: Vec<(IpAddr, String)>,
-    /// Whether the kernel tracks connections here, see [`super::needs_conntrack`].
+    /// Whether the kernel tracks connections here, see [`RuleSet::wakes_conntrack`].
     pub conntrack: bool,
 }
 

@@ -4,7 +4,6 @@
 //! not match. What the model does not understand it calls unknown; it never guesses.
 
 mod condition;
-mod conntrack;
 mod evaluate;
 mod journey;
 mod kind;
@@ -17,7 +16,6 @@ mod question;
 mod space;
 mod traversal;
 
-pub use conntrack::needs_conntrack;
 pub use evaluate::evaluate;
 pub use journey::{Host, Journey, JourneyEnd, journey};
 pub use known::{Known, Turned, journey_of_known};

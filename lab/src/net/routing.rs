@@ -2,17 +2,21 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use futures_util::TryStreamExt;
 use netlink_packet_route::{
     route::{RouteProtocol, RouteScope, RouteType},
     rule::{RuleAction, RuleAttribute},
 };
-use rtnetlink::RouteMessageBuilder;
+use rtnetlink::{IpVersion, RouteMessageBuilder};
 
 use super::{
     NetError,
     links::{Netlink, index_of, refused},
 };
-use crate::rules::Family;
+use crate::{
+    istio::routes::{Mark, Step},
+    rules::Family,
+};
 
 /// A policy rule by mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +34,62 @@ pub struct MarkRule {
 }
 
 impl Netlink {
+    /// Adds what a mesh wants beside its rules: a policy rule, or a table in which all is local. An address of lo is set
+    /// with lo.
+    ///
+    /// # Errors
+    /// As [`Self::add_mark_rule`] and [`Self::add_local_route`].
+    pub fn add_beside_rules(&self, step: &Step) -> Result<(), NetError> {
+        match step {
+            Step::Rule {
+                family,
+                mark,
+                preference,
+                table,
+            } => {
+                let (mark, mask) = match mark {
+                    Mark::Whole(mark) => (*mark, None),
+                    Mark::Masked(mark, mask) => (*mark, Some(*mask)),
+                };
+                self.add_mark_rule(MarkRule {
+                    family: *family,
+                    mark,
+                    mask,
+                    preference: *preference,
+                    table: *table,
+                })
+            }
+            Step::LocalRoute { family, table } => self.add_local_route(*family, *table),
+            Step::LoopbackAddress(_) => Ok(()),
+        }
+    }
+
+    /// How many policy rules of both families ask for a mark.
+    ///
+    /// # Errors
+    /// The kernel refuses to tell.
+    pub fn mark_rules(&self) -> Result<usize, NetError> {
+        self.block_on(async |handle| {
+            let mut found = 0;
+            for version in [IpVersion::V4, IpVersion::V6] {
+                let mut rules = handle.rule().get(version).execute();
+                let next = rules.try_next();
+                let mut next = next
+                    .await
+                    .map_err(refused("list policy rules".to_owned()))?;
+                while let Some(rule) = next {
+                    let asks = |it: &RuleAttribute| matches!(it, RuleAttribute::FwMark(_));
+                    found += usize::from(rule.attributes.iter().any(asks));
+                    next = rules
+                        .try_next()
+                        .await
+                        .map_err(refused("list policy rules".to_owned()))?;
+                }
+            }
+            Ok(found)
+        })
+    }
+
     /// Adds a policy rule. Without a preference the kernel takes the same rule any number of times, each before the
     /// last one.
     ///

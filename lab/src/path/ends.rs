@@ -108,7 +108,7 @@ impl Walk<'_> {
                     hop.contradictions.push(format!(
                         "the model says that it is accepted, the log says {errno}"
                     ));
-                } else if observed.opened.is_none() {
+                } else if observed.opened.is_none() && !self.imagined {
                     return None;
                 }
                 return Some((pod.clone(), hop));

@@ -25,4 +25,4 @@ pub use kernel::{Known, Namespace, of_packet};
 pub use leg::{Leg, Path, Process, Source, Stretch, Way};
 pub use modelled::of_journey;
 pub use namespace::namespace_path;
-pub use recorded::of_window;
+pub use recorded::{meant, of_window};

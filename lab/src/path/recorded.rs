@@ -1,5 +1,7 @@
 //! The path of a flow from the evidence of its run.
 
+use std::collections::BTreeMap;
+
 use super::{Leg, Path, notes, observed::observed, walk::Walk, witnesses};
 use crate::{
     evidence::{Evidence, Quiet, Window},
@@ -37,6 +39,7 @@ pub fn of_window(
     let walk = Walk {
         world: &held,
         window,
+        imagined: false,
     };
     let seen = observed(&matching, window);
     let legs = seen.iter().zip(1..).map(|(observed, number)| {
@@ -65,4 +68,41 @@ pub fn of_window(
         notes::annotate(&mut path, &file.interception);
     }
     Ok(path)
+}
+
+/// The connections and hops that a flow would have under the rules that were meant, by the model alone: there and not
+/// back, with the endpoints that the proxies took in the window.
+///
+/// # Errors
+/// The evidence holds rules that can't be read.
+pub fn meant(
+    file: &LabFile,
+    evidence: &Evidence,
+    window: &Window,
+    flow: &Flow,
+) -> Result<Vec<Leg>, Failure> {
+    let case = Case::new(file, evidence, window.family)?;
+    let meant = case.meant();
+    let mut turns = Turns::default();
+    turns.follow(&meant, &window.records);
+    let predicted = predict(&meant, flow, &mut turns);
+    let blank = Window {
+        records: Vec::new(),
+        of_held: Vec::new(),
+        conntrack: BTreeMap::new(),
+        traces: BTreeMap::new(),
+        ..window.clone()
+    };
+    let matching = match_legs(&predicted, &[], &blank);
+    let walk = Walk {
+        world: &meant,
+        window: &blank,
+        imagined: true,
+    };
+    let legs = observed(&matching, &blank);
+    let legs = legs.iter().zip(1..).map(|(observed, number)| Leg {
+        number,
+        ..walk.leg(observed)
+    });
+    Ok(legs.collect())
 }

@@ -22,6 +22,8 @@ const ANY_PORT: u16 = 40_000;
 pub(super) struct Walk<'a> {
     pub world: &'a World<'a>,
     pub window: &'a Window,
+    /// Nothing was observed: ends are those that the model tells.
+    pub imagined: bool,
 }
 
 /// A connection within one pod with rules.

@@ -123,6 +123,7 @@ impl<'a> World<'a> {
         Host {
             local_marks: Some(local_marks),
             behind: behind.collect(),
+            conntrack: pod.is_some_and(|it| self.tracks(it)),
             ..Host::new(interface, addr.of(self.family()))
         }
     }

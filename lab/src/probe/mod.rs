@@ -52,13 +52,17 @@ pub struct ProbePlan {
 }
 
 impl ProbePlan {
-    /// Interfaces that flows come in by, beside the pod's own, with the numbers that [`Stage::beyond`] knows them by.
+    /// Interfaces that flows come in or leave by, beside the pod's own, with the numbers that [`Stage::beyond`] knows
+    /// them by.
     fn interfaces(&self) -> BTreeMap<String, u8> {
         let of = self.flows.iter().filter_map(|flow| match &flow.origin {
             Origin::Outside { interface } if interface != INTERFACE => {
                 Some((interface.clone(), Stage::number_beyond(flow.source)))
             }
-            _ => None,
+            _ => {
+                let leaves = flow.leaves.clone()?;
+                Some((leaves, Stage::number_beyond(flow.to.ip())))
+            }
         });
         of.collect()
     }

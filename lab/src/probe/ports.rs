@@ -1,14 +1,15 @@
 //! Ports of a probe: where sockets listen, the source port that names each flow, and which flows one scene can play.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use super::{ProbeError, ProbePlan};
-use crate::behaviour::Flow;
+use crate::{behaviour::Flow, rules::Protocol};
 
 /// Source ports start here, where kernels take theirs from too.
 const FIRST: u16 = 40_000;
 
-/// Flows that one scene plays: no two of them have the same addresses and ports, and none sends from a port that
+/// Flows that one scene plays: no two of them are one connection to conntrack, and none of TCP is sent from a port that
 /// something listens at.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Round {
@@ -52,13 +53,24 @@ pub(super) fn rounds(plan: &ProbePlan) -> Result<Vec<Round>, ProbeError> {
 
 fn fits(round: &Round, flow: &Flow, plan: &ProbePlan) -> bool {
     let mut others = round.flows.iter().map(|at| &plan.flows[*at]);
-    let ends = |it: &Flow| (it.protocol, it.source, it.source_port, it.to);
-    let sends_from = |port| flow.source_port == Some(port);
-    !round.listened.iter().any(|port| sends_from(*port))
-        && others.all(|it| {
-            it.source_port != Some(flow.to.port())
-                && (flow.source_port.is_none() || ends(it) != ends(flow))
-        })
+    // A datagram's socket shares its port with one that listens, a connection's can't.
+    let in_the_way = |port: Option<u16>, of: &Flow, listened: u16| {
+        port == Some(listened) && of.protocol != Protocol::Udp
+    };
+    let listens = |port: &u16| in_the_way(flow.source_port, flow, *port);
+    !round.listened.iter().any(listens)
+        && others.all(|it| !in_the_way(it.source_port, it, flow.to.port()) && !is_same(it, flow))
+}
+
+/// Whether conntrack takes both for one connection, whoever of it sends first.
+fn is_same(one: &Flow, other: &Flow) -> bool {
+    let from = |it: &Flow| it.source_port.map(|port| SocketAddr::new(it.source, port));
+    let (Some(a), Some(b)) = (from(one), from(other)) else {
+        return false;
+    };
+    let alike = a == b && one.to == other.to;
+    let turned = a == other.to && b == one.to;
+    one.protocol == other.protocol && (alike || turned)
 }
 
 /// One source port for each flow: its own, or one that no socket listens at and no flow has.
@@ -97,17 +109,19 @@ mod tests {
     #[test]
     fn flows_that_are_in_each_others_way_are_played_one_after_the_other() {
         let plan = plan(&[
-            "udp in=eth0 src=192.0.2.3:53 dst=192.0.2.2:9080",
+            "tcp in=eth0 src=192.0.2.3:53 dst=192.0.2.2:9080",
             "udp uid=0 gid=0 src=192.0.2.2 dst=192.0.2.3:53",
+            "tcp uid=0 gid=0 src=192.0.2.2:53 dst=192.0.2.3:9080",
+            "tcp uid=0 gid=0 mark=0x1 src=192.0.2.2:53 dst=192.0.2.3:9080",
             "udp uid=0 gid=0 src=192.0.2.2:53 dst=192.0.2.3:9080",
-            "udp uid=0 gid=0 mark=0x1 src=192.0.2.2:53 dst=192.0.2.3:9080",
+            "udp in=eth0 src=192.0.2.3:9080 dst=192.0.2.2:53",
         ]);
         let rounds = rounds(&plan).expect("room for all");
         let flows: Vec<&[usize]> = rounds.iter().map(|it| it.flows.as_slice()).collect();
-        // Something listens at 53 in the first; the last two have equal ends.
-        assert_eq!(flows, [&[1][..], &[0, 2], &[3]]);
+        // Something listens at 53 in the first; the third has the ends of another, the last answers one and goes to the others' port.
+        assert_eq!(flows, [&[1, 4][..], &[0, 2], &[3], &[5]]);
         assert_eq!(rounds[1].sources, [53, 53]);
-        assert_eq!(rounds[0].listened, [53, 15053].into());
+        assert_eq!(rounds[0].listened, [53, 9080, 15053].into());
         assert!(!rounds[0].listened.contains(&rounds[0].sources[0]));
     }
 }

@@ -106,10 +106,15 @@ fn play(
             each.collect::<Result<Vec<_>, _>>()
                 .map(|it| it.into_iter().flatten().collect())
         };
-        let (here, there) = (open.clone(), open);
+        let mut outside = Vec::new();
+        for there in std::iter::once(&scene.outside).chain(scene.beyond.values()) {
+            let open = open.clone();
+            let listeners: Vec<_> = there.job(move |_| open()).wait()??;
+            outside.extend(listeners);
+        }
         Ears {
-            pod: scene.pod.job(move |_| here()).wait()??,
-            outside: scene.outside.job(move |_| there()).wait()??,
+            pod: scene.pod.job(move |_| open()).wait()??,
+            outside,
         }
     };
     let mut told = Told::new(scene.rules.clone());

@@ -54,6 +54,8 @@ pub(super) fn listen(family: Family, ports: &[u16]) -> Result<Vec<Listener>, Pro
 fn listener(family: Family, protocol: Protocol, port: u16) -> io::Result<Socket> {
     let socket = socket(family, protocol)?;
     transparent(&socket, family)?;
+    // A flow may come from the port that its answer's proxy listens at.
+    socket.set_reuse_address(protocol == Protocol::Udp)?;
     match (protocol, family) {
         (Protocol::Udp, Family::V4) => setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?,
         (Protocol::Udp, Family::V6) => setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?,
@@ -129,6 +131,11 @@ pub(super) fn client(flow: &Flow, source_port: u16) -> Result<Socket, ProbeError
     // A source that is not of this namespace: of a proxy that sends with its client's address, and of a machine
     // outside, which is any.
     transparent(&socket, family).map_err(failed("free the source of a socket"))?;
+    // Flows from one port to several ends.
+    let shared = flow.source_port.is_some();
+    socket
+        .set_reuse_address(shared)
+        .map_err(failed("share the port of a socket"))?;
     let source = match flow.stray {
         // A raw socket has no port, and its segment has one.
         true => SocketAddr::new(flow.source, 0),
@@ -137,6 +144,12 @@ pub(super) fn client(flow: &Flow, source_port: u16) -> Result<Socket, ProbeError
     socket
         .bind(&source.into())
         .map_err(failed("bind a socket"))?;
+    if shared && flow.protocol == Protocol::Udp {
+        // Until it has its one peer it would take what others send to this port.
+        socket
+            .connect(&flow.to.into())
+            .map_err(failed("connect a socket"))?;
+    }
     Ok(socket)
 }
 

@@ -24,7 +24,7 @@ pub use files::write_run;
 pub use journey::{end_words, journey_json, journey_text, packet_words};
 pub use junit::junit;
 pub use moved::{Counted, counted_json, counted_text, moved_lines};
-pub use path::{Goldens, PathDifference, golden, path_text};
+pub use path::{Goldens, PathDifference, golden, hop_words, path_text};
 pub use style::Style;
 pub use text::{Detail, Run, ms, summary};
 pub use traced::{MatchedRule, Surroundings, TRACE_LINES, TraceLine, block_lines, block_text};

@@ -33,6 +33,7 @@ use std::{
     time::Duration,
 };
 
+use nix::sys::stat::{Mode, umask};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tracing_subscriber::EnvFilter;
 
@@ -91,6 +92,8 @@ pub(crate) fn phase(name: &str) {
 
 /// Runs until the lab is down.
 pub(crate) fn main() -> ExitCode {
+    // Users of pods read what the lab keeps in /run, whatever the mask of the one who brings it up.
+    umask(Mode::from_bits_truncate(0o022));
     let control = UnixStream::from(given(CONTROL_FD));
     let listens = std::env::args().nth(2).is_some_and(|arg| arg == LISTEN_ARG);
     let listener = listens.then(|| UnixListener::from(given(LISTENER_FD)));

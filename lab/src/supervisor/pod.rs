@@ -6,8 +6,7 @@ use super::{observers::PodWatch, phase};
 use crate::{
     evidence::PodUp,
     failure::Failure,
-    istio::routes::{Mark, Step},
-    net::{self, Inside, MarkRule, Namespace, NetError, Netlink, write_sysctls},
+    net::{self, Inside, Namespace, NetError, write_sysctls},
     netfilter::{self, Applied, ConntrackWatch, NetfilterError, RuleTool as Tool},
     plan::{PodPlan, RelayPlan, RuleTexts},
     process::{self, Input, Sink, Stub},
@@ -99,7 +98,7 @@ fn build_inside(
             Some(bytes) => ConntrackWatch::with_room(bytes)?,
         });
         for step in &plan.routes {
-            add_route(netlink, step)?;
+            netlink.add_beside_rules(step)?;
         }
     }
     phase("rules");
@@ -149,33 +148,6 @@ fn attach_to_pod(outer: &Inside, port: &str, relay: &RelayPlan) -> Result<(), Ne
     outer.netlink.add_neighbours(port, &relay.neighbours)?;
     let mut routes = relay.routes.iter();
     routes.try_for_each(|address| outer.netlink.add_route_to(*address, port))
-}
-
-/// What Istio sets beside the rules, once they are there.
-fn add_route(netlink: &Netlink, step: &Step) -> Result<(), NetError> {
-    match step {
-        Step::Rule {
-            family,
-            mark,
-            preference,
-            table,
-        } => {
-            let (mark, mask) = match mark {
-                Mark::Whole(mark) => (*mark, None),
-                Mark::Masked(mark, mask) => (*mark, Some(*mask)),
-            };
-            netlink.add_mark_rule(MarkRule {
-                family: *family,
-                mark,
-                mask,
-                preference: *preference,
-                table: *table,
-            })
-        }
-        Step::LocalRoute { family, table } => netlink.add_local_route(*family, *table),
-        // Set with lo, before the rules: the plan lists it there.
-        Step::LoopbackAddress(_) => Ok(()),
-    }
 }
 
 /// What there is to say of a pod, but for its processes.

@@ -4,10 +4,13 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use hoplab_proxies::record::Transport;
 
-use super::{Actor, Answer, Ask, Flow, Pod, Sender, Target, Topology, check::LAST_ID};
+use super::{
+    Actor, Answer, Ask, Flow, Pod, Sender, Target, Topology, check::LAST_ID, service_names,
+};
 use crate::{
     diagnostic::did_you_mean,
     failure::{Class, Failure},
+    rules::Family,
 };
 
 /// What a person asks for.
@@ -118,7 +121,14 @@ impl Topology {
             return Ok(Target::Address(address));
         }
         let (name, port) = text.rsplit_once(':').unwrap_or((text, ""));
-        let service = self.service(name);
+        // By any of its names in Kubernetes.
+        let named = |it: &&super::Service| service_names(&it.name).any(|its| its == name);
+        let service = self.services.iter().find(named);
+        let host = self.dns.as_ref().and_then(|dns| dns.hosts.get(name));
+        if let (Some(host), None, Ok(port @ 1..)) = (host, service, port.parse()) {
+            let address = host.of(Family::V4);
+            return Ok(Target::Address(SocketAddr::new(address, port)));
+        }
         let known = service.is_some() || self.pod(name).is_some() || name == "localhost";
         if !known {
             let names = self.pods.iter().map(|it| it.name.as_str());
@@ -145,7 +155,10 @@ impl Topology {
                 None => how.to_owned(),
             })
         })?;
-        let name = name.to_owned();
+        let name = match (service, self.pod(name)) {
+            (Some(service), None) => service.name.clone(),
+            _ => name.to_owned(),
+        };
         // A pod's own name first, as in the lab file.
         Ok(match (self.pod(&name), name.as_str()) {
             (Some(_), _) => Target::Pod { pod: name, port },

@@ -1,5 +1,7 @@
 //! Every complaint about a lab file: what, where, how to fix it.
 
+use rstest::rstest;
+
 use super::*;
 
 const GOOD: &str = r#"name = "small"
@@ -335,4 +337,32 @@ fn ports_that_nobody_can_serve_are_refused() {
 fn a_virtual_address_belongs_to_nobody() {
     let (what, _) = complaint("ipv4 = \"10.2.0.1\"", "ipv4 = \"10.1.0.9\"");
     assert_eq!(what, "16:8 10.1.0.9 is an address of the pod network");
+}
+
+#[rstest]
+#[case::short("reviews:9080")]
+#[case::long("reviews.default.svc.cluster.local:9080")]
+fn a_service_is_asked_by_any_of_its_names(#[case] to: &str) {
+    let (service, port) = ("reviews".to_owned(), 9080);
+    assert_eq!(asked_to(to), Target::Service { service, port });
+}
+
+#[test]
+fn a_host_outside_is_asked_by_the_address_that_dns_has_for_it() {
+    let address = "192.0.2.10:80".parse().expect("an address");
+    assert_eq!(asked_to("example.org:80"), Target::Address(address));
+}
+
+/// Where a person who names this in bookinfo sends to.
+fn asked_to(to: &str) -> Target {
+    let text = crate::builtin::lab_text("bookinfo").expect("it is in the binary");
+    let topology = Topology::parse(text, "bookinfo.toml").expect("it is right");
+    let asked = Asked {
+        from: "details-v1",
+        to,
+        sender: None,
+        path: "/",
+        lookup_over: hoplab_proxies::record::Transport::Udp,
+    };
+    topology.asked(&asked).expect("it is there").to
 }

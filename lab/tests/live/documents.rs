@@ -79,6 +79,7 @@ fn missing<'a>(printed: &str, wanted: &'a [String]) -> Option<&'a String> {
 /// Runs all commands of a document in one shell, in the root of the repository.
 #[rstest]
 #[case::tour("scenarios/TOUR.md")]
+#[case::readme("README.md")]
 fn every_command_of_a_document_prints_what_the_document_says(#[case] document: &str) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let text = fs::read_to_string(root.join(document)).expect("it is there");

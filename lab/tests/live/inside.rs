@@ -201,3 +201,59 @@ fn a_shell_shows_lab_pod_and_user_has_job_control_and_ends_with_its_last_code() 
     assert!(!screen.contains("no job control"), "{screen}");
     runtime.down("small");
 }
+
+/// What a shell in the pod `called` prints on a terminal for what is typed into it.
+fn typed(runtime: &Runtime, flags: &str, lines: &str) -> String {
+    let shell = format!("{} shell called {flags}", super::command::HOPLAB);
+    let mut terminal = Command::new("script");
+    terminal.args(["-qec", &shell, "/dev/null"]);
+    terminal.env("HOPLAB_RUNTIME_DIR", runtime.labs());
+    terminal.env("SHELL", "/bin/bash").env("TERM", "dumb");
+    let mut child = terminal
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("script is installed");
+    let mut stdin = child.stdin.take().expect("it is piped");
+    stdin.write_all(lines.as_bytes()).expect("it reads");
+    let output = child.wait_with_output().expect("it ends");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn a_shell_has_commands_that_say_what_its_pod_does() {
+    let runtime = Runtime::new();
+    small(&runtime);
+    // As the app's user, who may not look at rules.
+    let lines = "why http://caller:9080/a/b | cat\nnat | cat\nnat | cat\nct | cat\nhops | cat\n\
+        why https://caller/\necho code-$?\nexit\n";
+    let screen = typed(&runtime, "", lines);
+    assert!(screen.contains("called/app → caller:9080"), "{screen}");
+    assert!(screen.contains("ISTIO_OUTPUT"), "{screen}");
+    let moved = screen
+        .lines()
+        .filter(|it| it.contains("-j ISTIO_REDIRECT") && it.contains(" +1 "));
+    assert_eq!(
+        moved.count(),
+        1,
+        "the second `nat` has nothing to say\n{screen}"
+    );
+    assert!(
+        screen.contains("nothing moved since the last reading"),
+        "{screen}"
+    );
+    assert!(screen.contains("destination → 127.0.0.1:15001"), "{screen}");
+    assert!(screen.contains("sent to 10.77.0.10:9080"), "{screen}");
+    assert!(screen.contains("code-2"), "{screen}");
+    // The user decides: what the proxy's sends is not turned to the proxy.
+    let screen = typed(&runtime, "--as proxy", "why caller:9080 | cat\nexit\n");
+    assert!(screen.contains("called/proxy → caller:9080"), "{screen}");
+    assert!(
+        !screen.contains("destination 10.77.0.10:9080 →"),
+        "{screen}"
+    );
+    // Nothing of them is left in the lab.
+    let left = runtime.output(&["exec", "called", "--", "ls", "/run/hoplab"]);
+    assert!(!left.contains("shell-"), "{left}");
+    runtime.down("small");
+}

@@ -295,3 +295,57 @@ fn a_pod_that_is_not_there_is_answered_with_the_nearest(#[case] args: &[&str]) {
         .failed_with(4, &["did you mean `small`?"]);
     runtime.down("small");
 }
+
+/// The script builds what the supervisor would: it is run, in namespaces that end with it.
+#[rstest]
+#[case::nft("iptables-nft", &["--backend", "nft"])]
+#[case::legacy("iptables-legacy", &["--backend", "legacy"])]
+fn a_dry_run_prints_commands_that_build_the_pods(#[case] tool: &str, #[case] flags: &[&str]) {
+    let runtime = Runtime::new();
+    let file = runtime.file("small.toml", super::SMALL);
+    let up = [&["up", &file, "--dual-stack", "--name", "dry"], flags].concat();
+    let script = runtime.output(&[&up[..], &["--dry-run"]].concat());
+    runtime.assert_empty();
+    // Nobody listens: that this is said at once is the other pod's answer.
+    let reach = "ip netns exec small-caller timeout 20 bash -c '</dev/tcp/10.77.0.11/9080' 2>&1 | grep -o refused";
+    let look = format!(
+        "{script}\nip netns exec small-called {tool}-save\nip netns exec small-called ip6{}-save\n\
+         ip -n small-called -br addr show dev eth0\n{reach}",
+        tool.trim_start_matches("ip")
+    );
+    let script = runtime.file("build.sh", &look);
+    let own = "mount --make-rprivate / && mount -t tmpfs none /run && exec sh -e \"$0\"";
+    let mut command = Command::new("unshare");
+    command.args(["-n", "-m"]);
+    if !nix::unistd::Uid::effective().is_root() {
+        command.args(["-U", "-r"]);
+    }
+    let ran = command
+        .args(["sh", "-c", own, &script])
+        .output()
+        .expect("unshare is installed");
+    assert!(ran.status.success(), "{ran:#?}");
+    let built = String::from_utf8(ran.stdout).expect("text");
+    runtime.output(&up);
+    let rules = |tool: &str| {
+        let save = ["exec", "called", "--as", "root", "--lab", "dry", "--", tool];
+        runtime.output(&save)
+    };
+    for tool in [
+        format!("{tool}-save"),
+        format!("ip6{}-save", tool.trim_start_matches("ip")),
+    ] {
+        for rule in rules(&tool).lines().filter(|it| it.starts_with("-A")) {
+            assert!(
+                built.lines().any(|it| it == rule),
+                "{rule} is not in\n{built}"
+            );
+        }
+    }
+    assert!(
+        built.contains("10.77.0.11/24") && built.contains("fd77::11/64"),
+        "{built}"
+    );
+    assert!(built.ends_with("refused\n"), "{built}");
+    runtime.down("dry");
+}

@@ -268,7 +268,7 @@ fn a_lab_of_another_version_of_hoplab_can_be_seen_and_taken_down() {
     let traces = Traces::of(runtime.pid("small"));
     let state = runtime.labs().join("small/state.json");
     let text = fs::read_to_string(&state).expect("it is there");
-    let changed = text.replacen("\"schema\": 2", "\"schema\": 99", 1);
+    let changed = text.replacen("\"schema\": 3", "\"schema\": 99", 1);
     assert_ne!(changed, text);
     fs::write(&state, changed).expect("it is ours");
     assert!(runtime.output(&["ls"]).contains("other version"));

@@ -2,7 +2,7 @@
 
 use rstest::rstest;
 
-use crate::{command::Scratch, differing, ending, json, rendered, rules, says};
+use crate::{command::Scratch, differing, ending, json, patterns, rendered, rules, says};
 
 #[rstest]
 #[case::native_nft("istio istio-nft")]
@@ -59,7 +59,7 @@ fn linkerd_0_and_1_differ_in_one_flow() {
     says(&ended, "They differ in 1 flow (");
     says(
         &ended,
-        "\n1. IPv4 TCP from the pod to the pod, any port, sent by user 2102 and any group\n",
+        "\n1. IPv4 TCP from the pod to the pod, any port but 4190, 4191, 4567, 4568, sent by user 2102 and any group\n",
     );
 }
 
@@ -110,10 +110,10 @@ fn no_difference_is_claimed_where_no_flow_looks() {
     let text = |rule: &str| {
         format!("*nat\n{rule}-A PREROUTING -p tcp -j REDIRECT --to-ports 15006\nCOMMIT\n")
     };
-    let with = scratch.file("with", &text("-A OUTPUT -o net0 -j RETURN\n"));
+    let with = scratch.file("with", &text("-A OUTPUT -p icmp -j RETURN\n"));
     let without = scratch.file("without", &text(""));
     let ended = ending(5, "diff", &[&without, &with]);
-    says(&ended, "asks for another interface to leave by");
+    says(&ended, "asks for another protocol than TCP and UDP");
     ending(0, "diff", &[&with, &with]);
 }
 
@@ -125,6 +125,10 @@ fn no_difference_is_claimed_where_no_flow_looks() {
 #[case::a_state(
     "*mangle\n-A PREROUTING -m conntrack --ctstate INVALID -j DROP\nCOMMIT\n",
     "stray TCP from another machine to the pod, any port, come in by eth0"
+)]
+#[case::an_interface_to_leave_by(
+    "*mangle\n-A POSTROUTING -o net0 -p tcp -j DROP\nCOMMIT\n",
+    "TCP from the pod to 198.19.0.3, any port, sent out by net0 by any user and any group"
 )]
 #[case::a_source_of_links(
     "*mangle\n-A PREROUTING -s 169.254.7.127 -p tcp -j DROP\nCOMMIT\n",

@@ -12,7 +12,9 @@ fn the_proxy_of_linkerd_1_calling_its_own_pod_is_all_that_differs() {
     let found = compared(&profile("linkerd"), &profile("linkerd-1"));
     assert_eq!(
         patterns(&found),
-        ["IPv4 TCP from the pod to the pod, any port, sent by user 2102 and any group"]
+        [
+            "IPv4 TCP from the pod to the pod, any port but 4190, 4191, 4567, 4568, sent by user 2102 and any group"
+        ]
     );
     let decided = found.groups[0].shown.b.decided.as_ref().expect("a rule");
     assert_eq!(decided.rule.to_string(), "nat PROXY_INIT_OUTPUT 1");

@@ -152,8 +152,9 @@ fn a_mistake_in_rules_of_nft_is_made_in_its_words_and_in_both_families() {
     };
     let both = find("deleted `counter jump istio-redirect`");
     assert_eq!(both.families(), [Family::V4, Family::V6]);
+    // A rule for one family has its place among those of the other.
     let one = find("deleted `oifname \"lo\" ip6 saddr ::6/128 counter return`");
-    assert_eq!(one.families(), [Family::V6]);
+    assert_eq!(one.families(), [Family::V4, Family::V6]);
     // Without its owner the rule asks for no socket either, as no rule of nft could.
     find(
         "`oifname \"lo\" meta skuid != 1337 counter return` became `oifname \"lo\" counter return`",
@@ -182,6 +183,7 @@ fn a_set_that_can_not_be_written_for_nft_has_no_mutants() {
 #[case::an_interface_to_leave_by(
     "*nat\n-A OUTPUT -o lo -p tcp -j REDIRECT --to-ports 15001\nCOMMIT\n"
 )]
+#[case::another_interface_to_leave_by("*mangle\n-A POSTROUTING -o eth7 -p tcp -j DROP\nCOMMIT\n")]
 #[case::a_source_port("*raw\n-A PREROUTING -p udp --sport 53 -j CT --zone 1\nCOMMIT\n")]
 #[case::a_source_of_links("*mangle\n-A PREROUTING -s 169.254.7.127/32 -p tcp -j DROP\nCOMMIT\n")]
 fn no_mistake_in_the_one_rule_of_a_set_is_called_equivalent(#[case] text: &str) {

@@ -1,22 +1,16 @@
-//! `hoplab exec` and `hoplab shell`: a command, or a person, in a pod of a running lab.
+//! `hoplab exec`: a command in a pod of a running lab.
 
 use std::{
-    fs::File,
-    io::Write,
-    os::{
-        fd::{AsRawFd, OwnedFd},
-        unix::process::ExitStatusExt,
-    },
+    os::unix::process::ExitStatusExt,
     process::{Command, ExitCode},
     str::FromStr,
 };
 
 use hoplab_proxies::record::Role;
-use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::{Outcome, name};
 use crate::{
-    failure::{Class, Failure},
+    failure::Failure,
     live::{self, RunningLab},
 };
 
@@ -37,24 +31,11 @@ pub(in crate::cli) struct Args {
     argv: Vec<String>,
 }
 
-#[derive(clap::Args)]
-#[command(after_help = "\
-Examples:
-  hoplab shell reviews-v1
-  hoplab shell reviews-v1 --as proxy     what uid 1337 sends is not redirected
-
-The shell is $SHELL. The prompt shows lab, pod and user: the user decides what is intercepted. Names of services and
-pods resolve there. It ends when the lab goes down.")]
-pub(in crate::cli) struct ShellArgs {
-    #[command(flatten)]
-    place: Place,
-}
-
 // In which pod, and as whom.
 #[derive(clap::Args)]
-struct Place {
+pub(super) struct Place {
     /// Name of the pod, or `node`
-    pod: String,
+    pub pod: String,
     /// As whom: app, proxy, root or UID:GID [default: the app's user, root where there is none]
     #[arg(long = "as", value_name = "WHO")]
     who: Option<Who>,
@@ -65,7 +46,7 @@ struct Place {
 
 /// Who a command runs as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Who {
+pub(super) enum Who {
     Role(Role),
     Ids(u32, u32),
 }
@@ -88,7 +69,7 @@ impl FromStr for Who {
 }
 
 impl Place {
-    fn find(&self) -> Result<(RunningLab, (u32, u32)), Failure> {
+    pub fn find(&self) -> Result<(RunningLab, (u32, u32)), Failure> {
         let lab = live::find(self.lab.as_deref())?;
         let owner = match self.who {
             Some(Who::Ids(uid, gid)) => (uid, gid),
@@ -99,7 +80,7 @@ impl Place {
     }
 
     /// What a command there finds in its environment.
-    fn environment(&self, command: &mut Command, lab: &RunningLab, (uid, _): (u32, u32)) {
+    pub fn environment(&self, command: &mut Command, lab: &RunningLab, (uid, _): (u32, u32)) {
         command.env("HOPLAB_LAB", lab.name());
         command.env("HOPLAB_POD", &self.pod);
         if uid != 0 {
@@ -117,39 +98,12 @@ pub(super) fn run(args: &Args) -> Outcome {
     ended(&lab, &args.place, owner, command)
 }
 
-pub(super) fn shell(args: &ShellArgs) -> Outcome {
-    let (lab, owner) = args.place.find()?;
-    let shell = std::env::var("SHELL").unwrap_or_else(|_| "/bin/sh".to_owned());
-    let prompt = format!("[{}/{} uid={}]", lab.name(), args.place.pod, owner.0);
-    let mut command = Command::new(&shell);
-    args.place.environment(&mut command, &lab, owner);
-    // Bash takes a prompt from its own files only; others from the environment, unless theirs say otherwise.
-    let rcfile = match shell.ends_with("/bash") {
-        true => Some(rcfile(&prompt).map_err(|error| {
-            Failure::new(Class::Machine, "could not write the shell's prompt")
-                .cause(error.to_string())
-        })?),
-        false => None,
-    };
-    if let Some(file) = &rcfile {
-        command.arg("--rcfile");
-        command.arg(format!("/dev/fd/{}", file.as_raw_fd()));
-    }
-    command.arg("-i").env("PS1", format!("{prompt} $ "));
-    ended(&lab, &args.place, owner, command)
-}
-
-/// A file without a name, which the shell inherits.
-fn rcfile(prompt: &str) -> std::io::Result<OwnedFd> {
-    let mut file = File::from(memfd_create("hoplab-prompt", MFdFlags::empty())?);
-    writeln!(
-        file,
-        "[ -r ~/.bashrc ] && . ~/.bashrc\nPS1='{prompt} \\w\\$ '"
-    )?;
-    Ok(file.into())
-}
-
-fn ended(lab: &RunningLab, place: &Place, owner: (u32, u32), command: Command) -> Outcome {
+pub(super) fn ended(
+    lab: &RunningLab,
+    place: &Place,
+    owner: (u32, u32),
+    command: Command,
+) -> Outcome {
     let status = live::run_in(lab, &place.pod, owner, command)?;
     let code = status.code().or(status.signal().map(|signal| 128 + signal));
     // A code has eight bits.

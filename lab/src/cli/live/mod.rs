@@ -12,6 +12,7 @@ mod process;
 mod proxy_config;
 mod prune;
 mod send;
+mod shell;
 mod status;
 mod up;
 mod watch;
@@ -39,7 +40,11 @@ pub(super) enum Verb {
     /// Run a command in a pod of a lab that stays up
     Exec(exec::Args),
     /// Open a shell in a pod of a lab that stays up
-    Shell(exec::ShellArgs),
+    Shell(shell::Args),
+    #[command(name = "__desk", hide = true)]
+    Desk(shell::desk::Args),
+    #[command(name = "__ask", hide = true)]
+    Ask(shell::ask::Args),
     /// Write the packets of pods to a file for Wireshark, each with the rules it met
     Capture(capture::Args),
     /// Watch a pod on a terminal: rules with moving counters, connections with their paths
@@ -70,7 +75,9 @@ pub(super) fn dispatch(verb: &Verb) -> Outcome {
         Verb::Ls(args) => ls::run(args),
         Verb::Status(args) => status::run(args),
         Verb::Exec(args) => exec::run(args),
-        Verb::Shell(args) => exec::shell(args),
+        Verb::Shell(args) => shell::run(args),
+        Verb::Desk(args) => shell::desk::run(args),
+        Verb::Ask(args) => shell::ask::run(args),
         Verb::Capture(args) => capture::run(args),
         Verb::Watch(args) => watch::run(args),
         Verb::Logs(args) => logs::run(args),

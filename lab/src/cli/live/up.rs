@@ -14,7 +14,9 @@ use crate::{
     failure::{Class, Failure},
     live::{Claim, Registry, Standing, State, not_up},
     netfilter::{BackendChoice, Holder},
+    plan,
     sandbox::Supervisor,
+    traced::Tracing,
 };
 
 #[derive(clap::Args)]
@@ -23,6 +25,7 @@ Examples:
   hoplab up bookinfo                         up until `hoplab down`
   hoplab up bookinfo --name old --istio 1.24
   hoplab up ./my-lab.toml --rules my.rules
+  hoplab up bookinfo --dry-run               the shell commands that would build it
 
 Running labs are kept in HOPLAB_RUNTIME_DIR if it is set, else in /run/hoplab for root and in
 $XDG_RUNTIME_DIR/hoplab for other users.")]
@@ -33,12 +36,18 @@ pub(in crate::cli) struct Args {
     /// Name to find it by [default: the one in the lab file]
     #[arg(long, value_parser = name)]
     name: Option<String>,
+    /// Bring nothing up: print the namespaces, links, sysctls and rules as shell commands
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     rules: RuleArgs,
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
     let ruled = args.rules.choose(LabFile::open(&args.lab)?)?;
+    if args.dry_run {
+        return dry_run(&ruled);
+    }
     let name = args.name.as_ref().unwrap_or(&ruled.file.topology.name);
     let name = name.clone();
     let registry = Registry::of_user()?;
@@ -53,6 +62,29 @@ pub(super) fn run(args: &Args) -> Outcome {
         other => return Err(not_up(&registry, &name, Some(other))),
     }
     bring_up(claim, &name, ruled)
+}
+
+/// The plan that the supervisor would get, in words of a shell.
+fn dry_run(ruled: &Ruled) -> Outcome {
+    let file = &ruled.file;
+    file.allows(ruled.backend)?;
+    let texts = file.texts_to_apply(ruled.families)?;
+    let holder = match texts.written.is_nft() {
+        true => Holder::Nft,
+        false => ruled.backend.settle()?.backend.into(),
+    };
+    let (backend, tracing) = (ruled.backend, Tracing::default());
+    let own = file.pod_rules(ruled.families)?;
+    let plan = plan::plan(
+        &file.topology,
+        &file.interception,
+        texts,
+        &own,
+        backend,
+        tracing,
+    );
+    say(&plan::commands(&plan, holder))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn bring_up(mut claim: Claim, name: &str, ruled: Ruled) -> Outcome {

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::{
     cli::live::wait_for_turn,
     failure::{Class, Failure},
+    interception::Interception,
     live::RunningLab,
     rules::{self, Difference, Family, OwnerNames, RuleSet, Table, Written},
     sandbox::protocol::StepWhat,
@@ -56,14 +57,14 @@ pub(super) fn replace(
     };
     running.change(&mut lab, "rules apply", what, Some((pod, from.clone())))?;
     let after = held(&lab)?;
-    for family in meant.iter().map(|it| it.family) {
-        if !with_rules.contains(&family) {
-            anstream::eprintln!(
-                "note: the pods of lab `{}` have no {family} rules; those of {from} are left out",
-                running.name()
-            );
-        }
+    let left_out = meant.iter().map(|it| it.family);
+    for family in left_out.filter(|it| !new.is_nft() && !with_rules.contains(it)) {
+        anstream::eprintln!(
+            "note: the pods of lab `{}` have no {family} rules; those of {from} are left out",
+            running.name()
+        );
     }
+    tell_other_ports(&lab.file().interception, &meant, pod);
     let count = |sets: &[RuleSet]| sets.iter().map(RuleSet::len).sum();
     Ok(Replaced {
         lab: running.name().to_owned(),
@@ -73,6 +74,30 @@ pub(super) fn replace(
         after: count(&after),
         changes: changes(&before, &after),
     })
+}
+
+/// A proxy stays as it came up: what rules that were made for another one turn to its ports reaches nobody.
+fn tell_other_ports(proxy: &Interception, rules: &[RuleSet], pod: &str) {
+    let wanted = Interception::of_rules(rules);
+    let (has, wants) = (
+        (proxy.inbound, proxy.outbound),
+        (wanted.inbound, wanted.outbound),
+    );
+    if has != wants || proxy.tproxy.is_some() != wanted.tproxy.is_some() {
+        anstream::eprintln!(
+            "note: these rules are for a proxy on {} and {}{}; that of `{pod}` stays on {} and {}: hoplab up --rules brings \
+             up one that fits",
+            wants.0,
+            wants.1,
+            if wanted.tproxy.is_some() {
+                " with TPROXY"
+            } else {
+                ""
+            },
+            has.0,
+            has.1
+        );
+    }
 }
 
 /// Rules as they are given to iptables-restore, for some families; rules of nft as they are. And all of them as values.
@@ -89,7 +114,7 @@ fn numbered(
                 "rules of nft as JSON can't replace others in one transaction",
             )
             .hint("give them as text: nft list ruleset")),
-            _ => Ok((new.clone(), Vec::new())),
+            _ => Ok((new.clone(), all)),
         };
     }
     let wanted = all.iter().filter(|it| families.contains(&it.family));

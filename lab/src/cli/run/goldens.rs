@@ -34,10 +34,10 @@ pub(super) fn check(args: &Args, file: &LabFile) -> Result<(), Failure> {
         return Ok(());
     }
     let refuse = |what: &str, hint: &str| Err(Failure::new(Class::Input, what).hint(hint));
-    if !args.flows.is_empty() {
+    if !args.flows.is_empty() || args.until.is_some() {
         return refuse(
             "--record needs all flows",
-            "leave --flow out: which endpoint a proxy takes depends on the flows before",
+            "leave --flow and --until out: which endpoint a proxy takes depends on the flows before",
         );
     }
     if file.expect != Expect::File || args.rules.are_given_rules() {
@@ -81,7 +81,7 @@ fn name(lab: &str, family: Family) -> String {
 /// # Errors
 /// A file that can't be read or written, or evidence with rules that can't be read.
 pub(super) fn settle(args: &Args, file: &LabFile, evidence: &Evidence) -> Result<bool, Failure> {
-    let all_flows = args.flows.is_empty();
+    let all_flows = args.flows.is_empty() && args.until.is_none();
     let place = place(&args.lab, file).filter(|_| all_flows && file.expect == Expect::File);
     let Some(place) = place else { return Ok(false) };
     let lab = &file.topology.name;

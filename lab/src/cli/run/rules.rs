@@ -1,6 +1,8 @@
 //! Which rules a run applies: the lab's own, those of an Istio configuration, or those of a file; and what goes with
 //! them.
 
+use std::{fs, path::Path};
+
 use clap::ValueEnum;
 
 use crate::{
@@ -10,8 +12,9 @@ use crate::{
         istio::{IstioFlags, PodArgs, host, injected},
         source::{self, Given, Source},
     },
+    diagnostic::did_you_mean,
     failure::{Class, Failure},
-    istio::{Config, Release, Settings, Warning},
+    istio::{Config, Configuration, Release, Settings, Warning},
     netfilter::{Backend, BackendChoice},
     rules::{Family, OwnerNames},
 };
@@ -31,6 +34,9 @@ pub(in crate::cli) struct RuleArgs {
     /// Apply the rules of this Istio release, 1.12 to 1.32; flags, a pod or annotations alone mean the newest one
     #[arg(long, value_name = "RELEASE")]
     istio: Option<Release>,
+    /// Apply the rules that Istio writes for a configuration of a list: its file and its name there, to which flags add
+    #[arg(long, value_name = "FILE:NAME", conflicts_with_all = ["rules", "ambient"])]
+    configuration: Option<String>,
     /// Apply the rules of ambient mode, with ztunnel in place of the sidecars
     #[arg(long)]
     ambient: bool,
@@ -82,6 +88,11 @@ impl RuleArgs {
         self.rules.is_some()
     }
 
+    /// The first flag that asks for a configuration of Istio.
+    pub(in crate::cli) fn about_istio(&self) -> Option<String> {
+        about_istio(self)
+    }
+
     /// The backend that was asked for.
     pub(in crate::cli) fn backend(&self) -> BackendChoice {
         self.backend
@@ -127,6 +138,11 @@ impl RuleArgs {
 fn about_istio(args: &RuleArgs) -> Option<String> {
     let release = args.istio.map(|_| "--istio".to_owned());
     let ambient = args.ambient.then(|| "--ambient".to_owned());
+    let listed = || {
+        args.configuration
+            .as_ref()
+            .map(|_| "--configuration".to_owned())
+    };
     let pod = || {
         args.pod
             .are_given()
@@ -138,12 +154,19 @@ fn about_istio(args: &RuleArgs) -> Option<String> {
             .find(|name| *name != DUAL_STACK)
             .map(|name| format!("--{name}"))
     };
-    release.or(ambient).or_else(pod).or_else(flag)
+    release
+        .or(ambient)
+        .or_else(listed)
+        .or_else(pod)
+        .or_else(flag)
 }
 
 fn configured(args: &RuleArgs, lab: LabFile) -> Result<Ruled, Failure> {
     let mut warnings = Vec::new();
-    let settings = injected(&args.pod, &args.flags, &mut warnings)?;
+    let settings = match &args.configuration {
+        Some(listed) => Some(listed_settings(args, listed, &mut warnings)?),
+        None => injected(&args.pod, &args.flags, &mut warnings)?,
+    };
     let Some(settings) = settings else {
         let why = warnings.pop().as_ref().map(Warning::to_string);
         return Err(Failure::new(Class::Input, "there are no rules to apply")
@@ -175,6 +198,44 @@ fn configured(args: &RuleArgs, lab: LabFile) -> Result<Ruled, Failure> {
         families,
         backend,
     })
+}
+
+/// Settings of a configuration of a list; no pod is injected then.
+fn listed_settings(
+    args: &RuleArgs,
+    listed: &str,
+    warnings: &mut Vec<Warning>,
+) -> Result<Settings, Failure> {
+    let refused = |what: String, hint: &str| Err(Failure::new(Class::Input, what).hint(hint));
+    if args.pod.are_given() {
+        let what = "--configuration does not go with a pod or its annotations".to_owned();
+        return refused(what, "a configuration of a list is whole; flags add to it");
+    }
+    let Some((list, name)) = listed.rsplit_once(':') else {
+        let what = format!("`{listed}` is no configuration of a list");
+        return refused(what, "name the file and the configuration: FILE:NAME");
+    };
+    let all = configurations(Path::new(list))?;
+    let Some(found) = all.iter().find(|it| it.name == name) else {
+        let names: Vec<&str> = all.iter().map(|it| it.name.as_str()).collect();
+        let near = did_you_mean(name, names.iter().copied());
+        let hint = near.unwrap_or_else(|| format!("it has: {}", names.join(", ")));
+        return refused(format!("{list} has no configuration `{name}`"), &hint);
+    };
+    Ok(found.settings(args.flags.pairs(), warnings)?)
+}
+
+/// The configurations of a list.
+///
+/// # Errors
+/// It can't be read, or a line of it is wrong.
+pub(in crate::cli) fn configurations(path: &Path) -> Result<Vec<Configuration>, Failure> {
+    let origin = path.display().to_string();
+    let text = fs::read_to_string(path).map_err(|error| {
+        Failure::new(Class::Input, format!("could not read {origin}")).cause(error.to_string())
+    })?;
+    let list = Configuration::list(&text, &origin);
+    list.map_err(|complaint| Failure::new(Class::Input, complaint.to_string()))
 }
 
 fn ambient(args: &RuleArgs, lab: LabFile) -> Result<Ruled, Failure> {

@@ -42,7 +42,7 @@ use crate::lab_file::LabFile;
 pub use error::ReadError;
 pub use line::{Header, Planned};
 pub use read::{MAX_FILE, MAX_LINE, read};
-pub use write::Writer;
+pub use write::{Writer, write_whole};
 
 /// Everything an evidence file says.
 #[derive(Debug, Clone)]

@@ -10,7 +10,7 @@ use super::{
     line::{Line, Planned},
 };
 use crate::{
-    evidence::{Down, Machine, SCHEMA, Taken, Up, Window},
+    evidence::{Down, Evidence, Machine, SCHEMA, Taken, Up, Window},
     lab_file::LabFile,
     rules::{CounterSnapshot, Family},
 };
@@ -173,6 +173,33 @@ impl<W: Write> Writer<W> {
         self.out.write_all(&text)?;
         self.out.flush()
     }
+}
+
+/// Writes the file of a run that is over, as if it had been written as the run went on.
+///
+/// # Errors
+/// `out` can't be written to.
+pub fn write_whole<W: Write>(
+    out: W,
+    header: Header,
+    file: &LabFile,
+    evidence: &Evidence,
+    (down, took_us): (&Down, u64),
+) -> io::Result<()> {
+    let mut writer = Writer::begin(out, header, file)?;
+    writer.up(&evidence.machine, &evidence.up)?;
+    let mut steps = evidence.steps.iter().peekable();
+    for (sent, window) in evidence.windows.iter().enumerate() {
+        while let Some(step) = steps.next_if(|it| it.after_flows <= sent) {
+            writer.step(step)?;
+        }
+        writer.window(window)?;
+    }
+    for step in steps {
+        writer.step(step)?;
+    }
+    writer.totals(&evidence.totals)?;
+    writer.end(Some(down), took_us)
 }
 
 fn reading(pod: &str, read: &CounterSnapshot) -> Line {

@@ -22,14 +22,15 @@ pub fn golden(path: &Path) -> String {
         let _ = writeln!(out, "  {back}{}", words::stable_leg(leg));
         for stretch in leg.way(way) {
             for hop in stretch.hops.iter().filter(told) {
-                let _ = writeln!(out, "    {:16}{}", stretch.pod, line(leg, hop));
+                let _ = writeln!(out, "    {:16}{}", stretch.pod, hop_words(leg, hop));
             }
         }
     }
     out
 }
 
-fn line(leg: &Leg, hop: &Hop) -> String {
+/// One hop as golden texts have it.
+pub fn hop_words(leg: &Leg, hop: &Hop) -> String {
     let hook = hop.hook.map_or("", |it| it.chain());
     let words = match &hop.event {
         Event::Connect { failed, .. } => match failed {

@@ -8,7 +8,7 @@ mod words;
 
 use std::fmt::Write as _;
 
-pub use golden::golden;
+pub use golden::{golden, hop_words};
 pub use goldens::{Goldens, PathDifference};
 
 use super::{Detail, Style};
