@@ -93,7 +93,7 @@ pub(crate) struct Case<'a> {
     pub expect: Expect,
     /// The lab's rules.
     pub rules: RuleSets,
-    /// Those of the pods that have rules of their own, and how these intercept.
+    /// Those of the pods that have rules of their own, or hold others than the rest, and how these intercept.
     pub own: BTreeMap<&'a str, (RuleSets, &'a Interception)>,
     pub family: Family,
     /// What was traced in the pods.
@@ -226,9 +226,21 @@ impl<'a> Case<'a> {
             let sets = RuleSets::new(reference, rule_sets::held(held, family)?);
             own.insert(pod.as_str(), (sets, &rules.interception));
         }
-        let mut pods = evidence.up.pods.iter();
-        let held = pods.find(|pod| !pod.rules.is_empty() && !own.contains_key(pod.name.as_str()));
-        let rules = RuleSets::new(file.reference(family)?, rule_sets::held(held, family)?);
+        let pods = evidence.up.pods.iter();
+        let mut others =
+            pods.filter(|pod| !pod.rules.is_empty() && !file.own().contains_key(&pod.name));
+        let usual = rule_sets::held(others.next(), family)?;
+        let print = usual.fingerprint();
+        let rules = RuleSets::new(file.reference(family)?, usual);
+        // A command may have given one of them other rules since.
+        for pod in others {
+            let held = rule_sets::held(Some(pod), family)?;
+            let known = file.topology.pod(&pod.name);
+            if let Some(known) = known.filter(|_| held.fingerprint() != print) {
+                let sets = RuleSets::new(rules.reference.clone(), held);
+                own.insert(known.name.as_str(), (sets, &file.interception));
+            }
+        }
         Ok(Self {
             topology: &file.topology,
             interception: &file.interception,

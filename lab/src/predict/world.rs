@@ -19,12 +19,12 @@ use crate::{
 /// Pod name of the node in connection logs.
 pub const NODE: &str = "node";
 
-/// A lab whose sidecar pods all carry one rule set.
+/// A lab: its sidecar pods carry one rule set, but for those with rules of their own.
 #[derive(Debug, Clone)]
 pub struct World<'a> {
     /// The lab.
     pub topology: &'a Topology,
-    /// Rules of every sidecar pod; their family is that of the flows.
+    /// Rules of every other sidecar pod; their family is that of the flows.
     pub rules: &'a RuleSet,
     /// Proxy, routes and marks that go with the rules.
     pub interception: &'a Interception,
