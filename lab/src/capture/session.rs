@@ -57,13 +57,9 @@ impl Capture {
     /// There is no such pod, it can't be entered, or the kernel refuses a socket or the observers.
     pub fn open(lab: &RunningLab, pods: &[String], rules: bool) -> Result<Self, Failure> {
         let supervisor = ProcessNamespace::open(lab.pid().unsigned_abs())?;
-        let opened = pods.iter().map(|pod| {
-            let pid = match pod.as_str() {
-                "node" => lab.pid().unsigned_abs(),
-                pod => lab.pid_in(pod)?,
-            };
-            Ok((pod.clone(), ProcessNamespace::open(pid)?))
-        });
+        let opened = pods
+            .iter()
+            .map(|pod| Ok((pod.clone(), lab.namespace_of(pod)?)));
         let opened = opened.collect::<Result<Vec<_>, Failure>>()?;
         // While there is one thread.
         supervisor.enter_user_namespace()?;

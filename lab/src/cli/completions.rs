@@ -104,8 +104,9 @@ fn offer(verb: &str, arg: &Arg) -> Option<Offer> {
         ("run" | "up", "lab") => Some(lab_files),
         ("down" | "status" | "prune", "name") | (_, "lab") => Some(running_labs),
         ("trace", "rule") => Some(rules),
-        ("explain", "flow") | ("send", "from" | "to") => Some(pods),
-        _ if arg.is_positional() && value.eq_ignore_ascii_case("POD") => Some(pods),
+        ("explain" | "send", "flow") => Some(pods),
+        // `POD/PROCESS` begins with a pod, too.
+        _ if value == "POD" || value.starts_with("POD[/") => Some(pods),
         _ => None,
     }
 }

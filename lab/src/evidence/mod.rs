@@ -27,7 +27,7 @@ use crate::{
 
 /// Version of the evidence file; a change of shape is a new version. 1 was one JSON value per run, which nothing read;
 /// 2 knew no UDP and no zones, 3 no traces, 4 no rules of nft, no ambient mode, and not whose observations were lost.
-pub const SCHEMA: u32 = 5;
+pub const SCHEMA: u32 = 6;
 
 /// Everything one run observed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -229,11 +229,13 @@ impl<'a> Case<'a> {
         let pods = evidence.up.pods.iter();
         let mut others =
             pods.filter(|pod| !pod.rules.is_empty() && !file.own().contains_key(&pod.name));
-        let usual = rule_sets::held(others.next(), family)?;
+        let first = others.next();
+        let usual = rule_sets::held(first, family)?;
         let print = usual.fingerprint();
         let rules = RuleSets::new(file.reference(family)?, usual);
         // A command may have given one of them other rules since.
-        for pod in others {
+        // The same text is the same rules; a listing of nft has counters in it, too.
+        for pod in others.filter(|pod| first.is_some_and(|first| first.rules != pod.rules)) {
             let held = rule_sets::held(Some(pod), family)?;
             let known = file.topology.pod(&pod.name);
             if let Some(known) = known.filter(|_| held.fingerprint() != print) {

@@ -1,6 +1,6 @@
 //! Changes to a running lab: made by its supervisor, then written down for later commands.
 
-use super::{LiveError, RunningLab, State, state::PodState};
+use super::{Claim, LiveError, RunningLab, Standing, State, registry::failed, state::PodState};
 use crate::{Lab, evidence::Up, failure::Failure, sandbox::protocol::StepWhat};
 
 impl RunningLab {
@@ -39,5 +39,25 @@ impl RunningLab {
         }
         claim.rewrite(&state)?;
         Ok(state)
+    }
+}
+
+impl Claim {
+    /// What is written down of the lab here, if it is up.
+    fn state(&self) -> Option<State> {
+        match self.standing() {
+            Standing::Up(state) => Some(*state),
+            _ => None,
+        }
+    }
+
+    /// Writes down anew what runs in a lab that is up.
+    ///
+    /// # Errors
+    /// The state can't be written.
+    fn rewrite(&self, state: &State) -> Result<(), LiveError> {
+        state
+            .write(&self.dir)
+            .map_err(failed("write the state to", &self.dir))
     }
 }

@@ -65,7 +65,7 @@ pub enum Standing {
 /// A lab's place in the registry, held by this command alone.
 #[derive(Debug)]
 pub struct Claim {
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
     lock: Flock<File>,
     /// Not up yet: nothing may stay when it does not get there.
     unfinished: bool,
@@ -252,24 +252,6 @@ impl Claim {
         Ok(())
     }
 
-    /// What is written down of the lab here, if it is up.
-    pub(super) fn state(&self) -> Option<State> {
-        match self.standing() {
-            Standing::Up(state) => Some(*state),
-            _ => None,
-        }
-    }
-
-    /// Writes down anew what runs in a lab that is up.
-    ///
-    /// # Errors
-    /// The state can't be written.
-    pub(super) fn rewrite(&self, state: &State) -> Result<(), LiveError> {
-        state
-            .write(&self.dir)
-            .map_err(failed("write the state to", &self.dir))
-    }
-
     /// Gives up the place of a lab that is gone. Only what is ours is removed.
     ///
     /// # Errors
@@ -366,7 +348,10 @@ fn is_locked(dir: &Path) -> bool {
     )
 }
 
-fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LiveError + use<> {
+pub(super) fn failed(
+    what: &'static str,
+    path: &Path,
+) -> impl FnOnce(io::Error) -> LiveError + use<> {
     let path = path.to_path_buf();
     move |source| LiveError::File { what, path, source }
 }

@@ -111,7 +111,10 @@ impl Batch<'_> {
             (Ok(()), _) if flow.stray => {
                 self.spoken[at] = true;
                 let from = SocketAddr::new(flow.source, sender.port);
-                sender.socket.send(&segment(from, flow.to)).map(|_| ())
+                sender
+                    .socket
+                    .send(&segment(from, flow.to, sender.number))
+                    .map(|_| ())
             }
             (Ok(()), Protocol::Udp) => {
                 self.spoken[at] = true;

@@ -9,10 +9,13 @@ const HEADER: usize = 20;
 
 /// The segment, for a raw socket, which puts the IP header before it. Its checksum has to be right: conntrack calls a
 /// packet with a wrong one INVALID too, and for another reason.
-pub(super) fn segment(from: SocketAddr, to: SocketAddr) -> [u8; HEADER] {
+///
+/// `number` makes it another segment than others are: the trace of legacy iptables knows packets by their sequence number.
+pub(super) fn segment(from: SocketAddr, to: SocketAddr, number: u32) -> [u8; HEADER] {
     let mut segment = [0; HEADER];
     segment[0..2].copy_from_slice(&from.port().to_be_bytes());
     segment[2..4].copy_from_slice(&to.port().to_be_bytes());
+    segment[4..8].copy_from_slice(&number.wrapping_add(1).to_be_bytes());
     // Five words of header.
     segment[12] = 5 << 4;
     segment[13] = STRAY;
@@ -46,18 +49,19 @@ fn checksum(from: IpAddr, to: IpAddr, segment: &[u8]) -> u16 {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::{checksum, segment};
 
     #[test]
     fn the_checksum_of_a_segment_with_its_checksum_is_nothing() {
-        for (from, to) in [
-            ("192.0.2.3:40000", "192.0.2.2:9080"),
-            ("[2001:db8::3]:40000", "[2001:db8::2]:9080"),
-        ] {
-            let (from, to) = (from.parse().expect("an end"), to.parse().expect("an end"));
-            let segment: [u8; 20] = segment(from, to);
-            let (from, to): (std::net::SocketAddr, std::net::SocketAddr) = (from, to);
-            assert_eq!(checksum(from.ip(), to.ip(), &segment), 0);
+        let both = [
+            ["192.0.2.3:40000", "192.0.2.2:9080"],
+            ["[2001:db8::3]:40000", "[2001:db8::2]:9080"],
+        ];
+        for ends in both {
+            let [from, to] = ends.map(|it| it.parse::<SocketAddr>().expect("an end"));
+            assert_eq!(checksum(from.ip(), to.ip(), &segment(from, to, 7)), 0);
         }
     }
 }

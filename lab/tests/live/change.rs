@@ -256,3 +256,28 @@ fn rules_are_edited_and_what_that_changes_is_shown_before_it_does() {
     failed.failed_with(2, &["the editor `false` did not end well"]);
     runtime.down("small");
 }
+
+/// The model goes by what each pod has: no witness contradicts it, in neither pod.
+#[test]
+fn rules_that_one_pod_has_for_itself_explain_its_own_connections_only() {
+    let runtime = Runtime::new();
+    runtime.output(&["up", "bookinfo"]);
+    let rules = without_probes(&runtime, &["profiles", "istio-1.13"]);
+    let apply = ["rules", "apply", "--to", "reviews-v2", "--rules", &rules];
+    runtime.output(&apply);
+    let redirected = runtime.output(&["send", "node", "reviews-v2:15021"]);
+    assert!(
+        redirected.contains("destination 10.77.0.14:15021 → 10.77.0.14:15006"),
+        "{redirected}"
+    );
+    assert!(
+        redirected.contains("4 -p tcp -j ISTIO_IN_REDIRECT"),
+        "{redirected}"
+    );
+    let as_before = runtime.output(&["send", "node", "reviews-v1:15021"]);
+    assert!(
+        as_before.contains("3 -p tcp -m tcp --dport 15021 -j RETURN"),
+        "{as_before}"
+    );
+    runtime.down("bookinfo");
+}

@@ -4,15 +4,26 @@ use clap::{Arg, ArgMatches, Command, Error, parser::ValueSource};
 
 use crate::istio::{FLAGS, Flag, Kind};
 
+/// Istio's flag that changes no rule, and that `hoplab up` takes at its word.
+const DRY_RUN: &str = "dry-run";
+
 /// Flags that were given, with their values. `SHORT`: the short forms are taken too; a verb that has short flags of
 /// its own takes the long ones only.
 #[derive(Debug, Default)]
 pub(in crate::cli) struct IstioFlags<const SHORT: bool>(Vec<(&'static Flag, String)>);
 
 impl<const SHORT: bool> IstioFlags<SHORT> {
-    /// What was given, in Istio's order of flags.
+    /// What was given, in Istio's order of flags. `--dry-run` is no part of a configuration where the verb has a meaning
+    /// of its own for it.
     pub(in crate::cli) fn pairs(&self) -> impl Iterator<Item = (&'static Flag, &str)> {
-        self.0.iter().map(|(flag, value)| (*flag, value.as_str()))
+        let all = self.0.iter().map(|(flag, value)| (*flag, value.as_str()));
+        all.filter(|(flag, _)| SHORT || flag.name != DRY_RUN)
+    }
+
+    /// Whether `--dry-run` was given.
+    pub(in crate::cli) fn is_dry_run(&self) -> bool {
+        let mut all = self.0.iter();
+        all.any(|(flag, value)| flag.name == DRY_RUN && value != "false")
     }
 }
 

@@ -155,7 +155,7 @@ fn wait(ends: &Ends, namespace: &ProcessNamespace) -> Result<(), Failure> {
 }
 
 /// What the pod's rules have counted, against an earlier reading.
-fn counted(
+pub(super) fn counted(
     pod: &str,
     namespace: &ProcessNamespace,
     earlier: Option<&Reading>,

@@ -25,7 +25,7 @@ Examples:
   hoplab up bookinfo                         up until `hoplab down`
   hoplab up bookinfo --name old --istio 1.24
   hoplab up ./my-lab.toml --rules my.rules
-  hoplab up bookinfo --dry-run               the shell commands that would build it
+  hoplab up bookinfo --dry-run               the shell commands that would build it, and nothing else
 
 Running labs are kept in HOPLAB_RUNTIME_DIR if it is set, else in /run/hoplab for root and in
 $XDG_RUNTIME_DIR/hoplab for other users.")]
@@ -36,16 +36,13 @@ pub(in crate::cli) struct Args {
     /// Name to find it by [default: the one in the lab file]
     #[arg(long, value_parser = name)]
     name: Option<String>,
-    /// Bring nothing up: print the namespaces, links, sysctls and rules as shell commands
-    #[arg(long)]
-    dry_run: bool,
     #[command(flatten)]
     rules: RuleArgs,
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
     let ruled = args.rules.choose(LabFile::open(&args.lab)?)?;
-    if args.dry_run {
+    if args.rules.is_dry_run() {
         return dry_run(&ruled);
     }
     let name = args.name.as_ref().unwrap_or(&ruled.file.topology.name);

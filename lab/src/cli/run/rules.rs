@@ -83,6 +83,11 @@ impl RuleArgs {
             || self.pod.are_given()
     }
 
+    /// Whether nothing is to be brought up.
+    pub(in crate::cli) fn is_dry_run(&self) -> bool {
+        self.flags.is_dry_run()
+    }
+
     /// Whether they ask for other rules than the lab's own.
     pub(in crate::cli) fn are_given_rules(&self) -> bool {
         self.rules.is_some()

@@ -2,28 +2,30 @@
 
 use std::{os::fd::BorrowedFd, time::Instant};
 
-use super::view::{Connection, Counted};
+use super::{
+    super::counters::counted,
+    view::{Connection, Counted},
+};
 use crate::{
     failure::Failure,
     live::RunningLab,
-    net::ProcessNamespace,
-    netfilter::rules_here,
-    rules::{self, Family, spec_text},
+    rules::spec_text,
     trace::{NamespaceTrace, Selection},
-    traced::{Block, Blocks, Header},
+    traced::{Block, Blocks, Header, Ordinal},
 };
 
 /// The pod, with observers in it until this is dropped.
 pub(super) struct Watched {
+    pod: String,
     trace: NamespaceTrace,
     blocks: Blocks,
 }
 
 impl Watched {
     pub fn open(lab: &RunningLab, pod: &str) -> Result<Self, Failure> {
-        let namespace = ProcessNamespace::open(lab.pid_in(pod)?)?;
         Ok(Self {
-            trace: NamespaceTrace::open(namespace, Selection::default())?,
+            pod: pod.to_owned(),
+            trace: NamespaceTrace::open(lab.namespace_of(pod)?, Selection::default())?,
             blocks: Blocks::default(),
         })
     }
@@ -53,25 +55,23 @@ impl Watched {
 
     /// The rules, with what they counted.
     pub fn rules(&self) -> Result<Vec<Counted>, Failure> {
-        let namespace = self.trace.namespace();
-        let place = format!("process {}", namespace.pid());
-        let held = namespace.visit(|| rules_here(&place))??;
         let mut all = Vec::new();
-        for held in held {
-            // What can't be read was said of the lab when it came up, and has no counters to show.
-            let read = rules::read(&held.text, &place, Family::V4).and_then(|it| it.rules());
-            for set in read.unwrap_or_default() {
-                let rules = set.tables.keys().flat_map(|table| set.rules(*table));
-                all.extend(rules.map(|(id, rule)| {
-                    let text = spec_text(&id.chain, &rule.spec);
-                    let text = text.splitn(3, ' ').nth(2).unwrap_or_default().to_owned();
-                    Counted {
-                        text,
-                        packets: rule.counters.map(|it| it.packets),
-                        id,
-                    }
-                }));
-            }
+        for held in counted(&self.pod, self.trace.namespace(), None)? {
+            let tables = held.rules.tables.keys();
+            all.extend(
+                tables
+                    .flat_map(|table| held.rules.rules(*table))
+                    .map(|(id, rule)| {
+                        let text = spec_text(&id.chain, &rule.spec);
+                        Counted {
+                            // Without `-A CHAIN`.
+                            text: text.splitn(3, ' ').nth(2).unwrap_or_default().to_owned(),
+                            packets: rule.counters.map(|it| it.packets),
+                            by: held.by,
+                            id,
+                        }
+                    }),
+            );
         }
         Ok(all)
     }
@@ -82,8 +82,8 @@ fn connection(block: Block) -> Option<Connection> {
     let (_, first) = block.packets.into_iter().find(|(reply, _)| !reply)?;
     let (began, ended) = (first.first(), first.last());
     let rules = first.rules().map(|(_, place, _)| match &place.ordinal {
-        crate::traced::Ordinal::Known(ordinal) => format!("{} {ordinal}", place.chain.chain),
-        crate::traced::Ordinal::Unknown(_) => format!("{} ?", place.chain.chain),
+        Ordinal::Known(ordinal) => format!("{} {ordinal}", place.chain.chain),
+        Ordinal::Unknown(_) => format!("{} ?", place.chain.chain),
     });
     let path = rules.collect::<Vec<_>>().join(" > ");
     let became = match first.dropped() {

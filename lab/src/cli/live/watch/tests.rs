@@ -4,7 +4,7 @@ use super::{
     draw::draw,
     view::{Connection, Counted, Happening, Key, Pod, View, Wish},
 };
-use crate::rules::{Family, RuleId, Table};
+use crate::rules::{Family, Holder, RuleId, Table};
 
 fn pod(name: &str, proxy_is_there: bool) -> Pod {
     let processes = [("app", true), ("proxy", proxy_is_there)];
@@ -16,6 +16,7 @@ fn pod(name: &str, proxy_is_there: bool) -> Pod {
 
 fn rule(chain: &str, ordinal: u32, text: &str, packets: Option<u64>) -> Counted {
     Counted {
+        by: Holder::IptablesNft,
         id: RuleId::new(Family::V4, Table::Nat, chain.to_owned(), ordinal),
         text: text.to_owned(),
         packets,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::rules::{Family, RuleId};
+use crate::rules::{Family, Holder, RuleId};
 
 /// Connections that are remembered.
 const MOST_CONNECTIONS: usize = 500;
@@ -10,6 +10,8 @@ const MOST_CONNECTIONS: usize = 500;
 /// A rule with what it counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Counted {
+    /// Who holds it: in one pod several may, each with rules at the same places.
+    pub by: Holder,
     /// Which.
     pub id: RuleId,
     /// What it says, without its chain.
@@ -94,6 +96,8 @@ pub(super) struct Row {
     pub newly: u64,
 }
 
+type Counts = BTreeMap<(Holder, RuleId), u64>;
+
 /// All that is shown.
 #[derive(Debug, Clone, Default)]
 pub(super) struct View {
@@ -111,8 +115,8 @@ pub(super) struct View {
     pub scrolled: [usize; 2],
     rules: Vec<Counted>,
     /// Counts of the reading before, and of the one all is counted from.
-    before: BTreeMap<RuleId, u64>,
-    zero: BTreeMap<RuleId, u64>,
+    before: Counts,
+    zero: Counts,
 }
 
 impl View {
@@ -214,8 +218,8 @@ impl View {
 
     /// The rules that are shown, in the order they are asked.
     pub fn rows(&self) -> Vec<Row> {
-        let since = |from: &BTreeMap<RuleId, u64>, rule: &Counted| {
-            let from = from.get(&rule.id).copied().unwrap_or(0);
+        let since = |from: &Counts, rule: &Counted| {
+            let from = from.get(&(rule.by, rule.id.clone())).copied().unwrap_or(0);
             rule.packets
                 .map_or(0, |now| now.checked_sub(from).unwrap_or(now))
         };
@@ -235,9 +239,9 @@ impl View {
     }
 }
 
-fn counts(rules: &[Counted]) -> BTreeMap<RuleId, u64> {
+fn counts(rules: &[Counted]) -> Counts {
     let counted = rules
         .iter()
-        .filter_map(|it| Some((it.id.clone(), it.packets?)));
+        .filter_map(|it| Some(((it.by, it.id.clone()), it.packets?)));
     counted.collect()
 }

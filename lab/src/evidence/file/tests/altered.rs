@@ -207,7 +207,7 @@ fn a_line_that_is_there_twice_is_refused_or_judged_as_such() {
 #[test]
 fn evidence_of_another_schema_is_refused_by_name_and_with_the_way_out() {
     let other = SHOP.replacen(
-        "\"schema\":5,\"hoplab\":\"",
+        "\"schema\":6,\"hoplab\":\"",
         "\"schema\":9,\"hoplab\":\"7.",
         1,
     );
@@ -216,7 +216,7 @@ fn evidence_of_another_schema_is_refused_by_name_and_with_the_way_out() {
         said.contains("evidence of schema 9, written by hoplab 7."),
         "{said}"
     );
-    assert!(said.contains("reads schema 5"), "{said}");
+    assert!(said.contains("reads schema 6"), "{said}");
     assert!(said.contains("help: judge it with hoplab 7."), "{said}");
 }
 
