@@ -98,10 +98,12 @@ impl Lab {
     ) -> Result<Self, Failure> {
         file.allows(options.backend)?;
         let texts = file.texts_to_apply(options.families)?;
+        let own = file.pod_rules(options.families)?;
         let mut plan = plan::plan(
             &file.topology,
             &file.interception,
             texts,
+            &own,
             options.backend,
             options.tracing,
         );

@@ -1,6 +1,7 @@
 //! The plan of a lab: everything the supervisor needs to build it, computed from the lab file and the rules. Pure.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     net::{IpAddr, Ipv4Addr},
 };
@@ -185,6 +186,9 @@ pub struct PodPlan {
     pub conntrack_sysctls: Vec<(String, String)>,
     /// True when the rules are applied here.
     pub intercepted: bool,
+    /// Rules of its own, in place of the lab's.
+    #[serde(default)]
+    pub rules: Option<RuleTexts>,
     /// Processes, in the order they start.
     pub processes: Vec<ProcessPlan>,
 }
@@ -205,11 +209,16 @@ pub struct ProcessPlan {
     pub config: StubConfig,
 }
 
+/// What pods have that have rules of their own.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PodRules(pub BTreeMap<String, (Interception, RuleTexts)>);
+
 /// Computes the plan of a topology.
 pub fn plan(
     topology: &Topology,
     interception: &Interception,
     rules: RuleTexts,
+    of_pods: &PodRules,
     backend: BackendChoice,
     tracing: Tracing,
 ) -> Plan {
@@ -251,18 +260,22 @@ pub fn plan(
         pods: topology
             .pods
             .iter()
-            .map(|pod| PodPlan {
+            .map(|pod| (pod, of_pods.0.get(&pod.name)))
+            .map(|(pod, mine)| PodPlan {
                 name: pod.name.clone(),
                 link: link::link(topology, pod),
-                loopback: beside(&rules, pod).filter_map(loopback_address).collect(),
-                routes: beside(&rules, pod)
+                loopback: beside(mine.map_or(&rules, |it| &it.1), pod)
+                    .filter_map(loopback_address)
+                    .collect(),
+                routes: beside(mine.map_or(&rules, |it| &it.1), pod)
                     .filter(|step| loopback_address(step).is_none())
                     .cloned()
                     .collect(),
                 sysctls: sysctls(&[]),
                 conntrack_sysctls: own(CONNTRACK_SYSCTLS),
                 intercepted: pod.is_sidecar(),
-                processes: processes(topology, interception, pod),
+                rules: mine.map(|it| it.1.clone()),
+                processes: processes(topology, mine.map_or(interception, |it| &it.0), pod),
             })
             .collect(),
         rules,

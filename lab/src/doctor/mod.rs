@@ -147,6 +147,7 @@ fn scratch_plan() -> Plan {
         &topology,
         &interception,
         rules,
+        &plan::PodRules::default(),
         BackendChoice::Auto,
         Tracing::Off,
     )

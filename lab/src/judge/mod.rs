@@ -18,6 +18,7 @@ mod notes;
 mod packets;
 mod pods;
 mod resumed;
+mod rule_sets;
 mod seen;
 pub(crate) mod steps;
 mod totals;
@@ -37,14 +38,15 @@ pub use hops::Hops;
 pub use notes::{NotesVerdict, Part, Reading, Step, TableRow};
 
 use agreement::Predicted;
+pub(crate) use rule_sets::{RuleSets, held_by_pod};
 
 use crate::{
-    evidence::{Cut, Evidence, PodUp},
+    evidence::{Cut, Evidence},
     failure::{Class, Failure},
     interception::Interception,
     lab_file::{Expect, LabFile},
     predict::{Memory, Turns, World},
-    rules::{self, Alignment, Family, RuleSet, Table},
+    rules::{Family, RuleSet},
     topology::Topology,
     traced::Tracing,
 };
@@ -89,13 +91,10 @@ pub(crate) struct Case<'a> {
     pub topology: &'a Topology,
     pub interception: &'a Interception,
     pub expect: Expect,
-    /// The rules that were meant, which expectations name.
-    pub reference: RuleSet,
-    /// The rules the kernel holds.
-    pub applied: RuleSet,
-    /// Those it holds in pods that have other ones: a person replaced them in a running lab.
-    others: BTreeMap<String, RuleSet>,
-    pub alignment: Alignment,
+    /// The lab's rules.
+    pub rules: RuleSets,
+    /// Those of the pods that have rules of their own, or hold others than the rest, and how these intercept.
+    pub own: BTreeMap<&'a str, (RuleSets, &'a Interception)>,
     pub family: Family,
     /// What was traced in the pods.
     pub tracing: Tracing,
@@ -176,10 +175,18 @@ fn judge_stretch(
         // A stretch without flows and rules has nothing to say; a run without flows is refused before.
         .unwrap_or(Verdict::Holds);
     let differences = cases.iter().flat_map(|case| {
-        let found = rules::diff(&case.reference, &case.applied, &Table::ALL);
         let family = (cases.len() > 1).then(|| format!("{}: ", case.family));
-        let words = move |change| format!("{}{change}", family.clone().unwrap_or_default());
-        found.into_iter().map(words)
+        let family = family.unwrap_or_default();
+        let mut words = Vec::new();
+        for change in case.rules.changes() {
+            words.push(format!("{family}{change}"));
+        }
+        for (pod, (sets, _)) in &case.own {
+            for change in sets.changes() {
+                words.push(format!("{family}{pod}: {change}"));
+            }
+        }
+        words
     });
     let rule_changes = differences.collect();
     Ok(Judgement {
@@ -202,33 +209,6 @@ fn cut_claim(cut: &Cut) -> Claim {
     Claim::new("the evidence goes to the end of the run", vec![missing])
 }
 
-/// The rules of a family as the kernel holds them: those of the first pod with rules, none in a lab without one; and those
-/// of pods that have other ones.
-pub(crate) fn held_rules(
-    evidence: &Evidence,
-    family: Family,
-) -> Result<(RuleSet, BTreeMap<String, RuleSet>), Failure> {
-    let mut pods = evidence.up.pods.iter().filter(|pod| !pod.rules.is_empty());
-    let read = |pod: &PodUp| {
-        let held = pod.rules.rules(family, "the rules in the evidence");
-        let held = held.map_err(|e| Failure::new(Class::Input, e.to_string()))?;
-        Ok::<_, Failure>(held.unwrap_or_else(|| RuleSet::empty(family)))
-    };
-    let Some(first) = pods.next() else {
-        return Ok((RuleSet::empty(family), BTreeMap::new()));
-    };
-    let usual = read(first)?;
-    let mut others = BTreeMap::new();
-    // The same text is the same rules; a listing of nft has counters in it, too.
-    for pod in pods.filter(|pod| pod.rules != first.rules) {
-        let held = read(pod)?;
-        if held.fingerprint() != usual.fingerprint() {
-            others.insert(pod.name.clone(), held);
-        }
-    }
-    Ok((usual, others))
-}
-
 impl<'a> Case<'a> {
     /// The rules of a family: those that were meant, and those the evidence says the pods held.
     ///
@@ -239,28 +219,64 @@ impl<'a> Case<'a> {
         evidence: &Evidence,
         family: Family,
     ) -> Result<Self, Failure> {
-        let reference = file.reference(family)?;
-        let (applied, others) = held_rules(evidence, family)?;
+        let mut own = BTreeMap::new();
+        for (pod, rules) in file.own() {
+            let held = evidence.up.pods.iter().find(|it| it.name == *pod);
+            let reference = file.reference_of(rules, family)?;
+            let sets = RuleSets::new(reference, rule_sets::held(held, family)?);
+            own.insert(pod.as_str(), (sets, &rules.interception));
+        }
+        let pods = evidence.up.pods.iter();
+        let mut others =
+            pods.filter(|pod| !pod.rules.is_empty() && !file.own().contains_key(&pod.name));
+        let first = others.next();
+        let usual = rule_sets::held(first, family)?;
+        let print = usual.fingerprint();
+        let rules = RuleSets::new(file.reference(family)?, usual);
+        // A command may have given one of them other rules since.
+        // The same text is the same rules; a listing of nft has counters in it, too.
+        for pod in others.filter(|pod| first.is_some_and(|first| first.rules != pod.rules)) {
+            let held = rule_sets::held(Some(pod), family)?;
+            let known = file.topology.pod(&pod.name);
+            if let Some(known) = known.filter(|_| held.fingerprint() != print) {
+                let sets = RuleSets::new(rules.reference.clone(), held);
+                own.insert(known.name.as_str(), (sets, &file.interception));
+            }
+        }
         Ok(Self {
             topology: &file.topology,
             interception: &file.interception,
             expect: file.expect,
-            alignment: rules::align(&reference, &applied),
-            reference,
-            applied,
-            others,
+            rules,
+            own,
             family,
             tracing: evidence.up.tracing,
         })
     }
 
+    /// The rules of a pod.
+    pub(crate) fn rules_of(&self, pod: &str) -> &RuleSets {
+        self.own.get(pod).map_or(&self.rules, |(sets, _)| sets)
+    }
+
+    /// How the sidecar of a pod intercepts.
+    pub(crate) fn interception_of(&self, pod: &str) -> &Interception {
+        self.own.get(pod).map_or(self.interception, |(_, it)| it)
+    }
+
     /// The lab under the rules that were meant.
     pub(crate) fn meant(&self) -> World<'_> {
-        World::new(self.topology, &self.reference, self.interception)
+        self.world(|sets| &sets.reference)
     }
 
     /// The lab under the rules the kernel holds.
     pub(crate) fn held(&self) -> World<'_> {
-        World::new(self.topology, &self.applied, self.interception).with_others(&self.others)
+        self.world(|sets| &sets.applied)
+    }
+
+    fn world(&self, of: impl Fn(&RuleSets) -> &RuleSet) -> World<'_> {
+        let own = self.own.iter();
+        World::new(self.topology, of(&self.rules), self.interception)
+            .with_own(own.map(|(pod, (sets, it))| (*pod, of(sets), *it)))
     }
 }

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Agreement, Case, Check, Claim, Witness, agreement,
+    Agreement, Case, Check, Claim, RuleSets, Witness, agreement,
     matching::{Matched, Matching},
 };
 use crate::{
     evidence::Window,
     lab_file::Expect,
     predict::{Crossing, Moves, Range},
-    rules::{self, CounterDelta, RuleId, Table, conservation, spec_text},
+    rules::{self, CounterDelta, RuleId, Table, conservation},
     topology::{Flow, path_words},
 };
 
@@ -119,32 +119,6 @@ impl Case<'_> {
         moves
     }
 
-    /// The rule, with its text.
-    pub(super) fn rule_words(&self, rule: &RuleId) -> String {
-        match self.reference.rule(rule) {
-            Some(found) => format!(
-                "{} `{}`",
-                rule_name(rule),
-                spec_text(&rule.chain, &found.spec)
-            ),
-            None => format!(
-                "{} (the lab's own rules have no such rule)",
-                rule_name(rule)
-            ),
-        }
-    }
-
-    fn applied_words(&self, rule: &RuleId) -> String {
-        match self.applied.rule(rule) {
-            Some(found) => format!(
-                "{} `{}`",
-                rule_name(rule),
-                spec_text(&rule.chain, &found.spec)
-            ),
-            None => rule_name(rule),
-        }
-    }
-
     /// Do the counters show a connection? Each rule on its way must have moved by what the whole flow explains.
     pub(super) fn counter_checks(
         &self,
@@ -160,14 +134,15 @@ impl Case<'_> {
                 format!("counters of {pod} around the flow"),
             )];
         };
+        let sets = self.rules_of(pod);
         let on_its_way = crossing.moves(matched.counted(crossing)).0;
         let wanted = |rule| of_pod.expected.of(rule);
         let found = on_its_way
             .keys()
-            .filter_map(|rule| self.compare(&witness, rule, wanted(rule), of_pod));
+            .filter_map(|rule| compare(sets, &witness, rule, wanted(rule), of_pod));
         let mut checks: Vec<Check> = found.collect();
         let counts = |rule: &RuleId| {
-            let applied = self.alignment.applied(rule);
+            let applied = sets.alignment.applied(rule);
             applied.is_none_or(|applied| of_pod.packets(applied).is_some())
         };
         // A connection that moves no rule, or none that counts, leaves counters nothing to say.
@@ -175,34 +150,6 @@ impl Case<'_> {
             checks.push(Check::agrees(witness));
         }
         checks
-    }
-
-    /// None when a rule moved as wanted.
-    fn compare(
-        &self,
-        witness: &Witness,
-        rule: &RuleId,
-        wanted: Range,
-        pod: &PodMoves,
-    ) -> Option<Check> {
-        let witness = witness.clone();
-        let wanted_words = format!("{} {wanted}", self.rule_words(rule));
-        if let Err(why) = &pod.observed {
-            return Some(Check::missing(witness, why.clone()));
-        }
-        match self.alignment.applied(rule) {
-            None if wanted.contains(0) => None,
-            None => {
-                let had = "no such rule in the pod".to_string();
-                Some(Check::contradicts(witness, wanted_words, had))
-            }
-            Some(applied) => {
-                // A rule without a counter is no witness.
-                let had = pod.packets(applied)?;
-                (!wanted.contains(had))
-                    .then(|| Check::contradicts(witness, wanted_words, format!("+{had}")))
-            }
-        }
     }
 
     /// The closed world of one pod: nothing but what the flow explains.
@@ -216,21 +163,22 @@ impl Case<'_> {
         let counters = Witness::Counters {
             pod: name.to_string(),
         };
+        let sets = self.rules_of(name);
         let rules = Table::ALL
             .iter()
-            .flat_map(|table| self.reference.rules(*table));
+            .flat_map(|table| sets.reference.rules(*table));
         let mut checks: Vec<Check> = rules
-            .filter_map(|(rule, _)| self.compare(&counters, &rule, pod.expected.of(&rule), pod))
+            .filter_map(|(rule, _)| compare(sets, &counters, &rule, pod.expected.of(&rule), pod))
             .collect();
         if let Ok(delta) = &pod.observed {
             for (rule, counter) in delta.moved() {
-                if self.alignment.reference(rule).is_none() {
-                    let had = format!("{} +{}", self.applied_words(rule), counter.packets);
+                if sets.alignment.reference(rule).is_none() {
+                    let had = format!("{} +{}", sets.applied_words(rule), counter.packets);
                     let wanted = "only rules of the lab's own set to move";
                     checks.push(Check::contradicts(counters.clone(), wanted, had));
                 }
             }
-            for imbalance in conservation(&self.applied, delta) {
+            for imbalance in conservation(&sets.applied, delta) {
                 let wanted = "what enters a chain to come out of it";
                 checks.push(Check::contradicts(
                     counters.clone(),
@@ -248,6 +196,34 @@ impl Case<'_> {
         }
         checks.extend(logs_and_entries);
         Claim::new(claim_text(name, &pod.expected), checks)
+    }
+}
+
+/// None when a rule moved as wanted.
+fn compare(
+    sets: &RuleSets,
+    witness: &Witness,
+    rule: &RuleId,
+    wanted: Range,
+    pod: &PodMoves,
+) -> Option<Check> {
+    let witness = witness.clone();
+    let wanted_words = format!("{} {wanted}", sets.rule_words(rule));
+    if let Err(why) = &pod.observed {
+        return Some(Check::missing(witness, why.clone()));
+    }
+    match sets.alignment.applied(rule) {
+        None if wanted.contains(0) => None,
+        None => {
+            let had = "no such rule in the pod".to_string();
+            Some(Check::contradicts(witness, wanted_words, had))
+        }
+        Some(applied) => {
+            // A rule without a counter is no witness.
+            let had = pod.packets(applied)?;
+            (!wanted.contains(had))
+                .then(|| Check::contradicts(witness, wanted_words, format!("+{had}")))
+        }
     }
 }
 

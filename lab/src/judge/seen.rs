@@ -85,9 +85,10 @@ impl Case<'_> {
 
     /// Whether a connection was handed to a listener that is there for what rules redirect.
     fn way_of(&self, accepter: &End) -> Way {
-        let of_rules = [self.interception.inbound, self.interception.outbound];
+        let interception = self.interception_of(&accepter.pod);
+        let of_rules = [interception.inbound, interception.outbound];
         let port = accepter.accepted().map(|it| it.listener.port());
-        let is_dns = self.interception.dns.is_some() && port == self.interception.dns;
+        let is_dns = interception.dns.is_some() && port == interception.dns;
         let is_meant = port.is_some_and(|port| of_rules.contains(&port)) || is_dns;
         match accepter.role == Role::Proxy && is_meant {
             true => Way::Proxied,

@@ -33,7 +33,10 @@ pub(super) fn claims(
         _ => return Ok(Vec::new()),
     };
     let mut claims = Vec::new();
-    for pod in taken.pods.iter().filter(|pod| !pod.rules.is_empty()) {
+    // A step leaves alone the pods that have rules of their own.
+    let own = now.own();
+    let with_rules = taken.pods.iter().filter(|pod| !pod.rules.is_empty());
+    for pod in with_rules.filter(|pod| !own.contains_key(&pod.name)) {
         let text = match (&step.action, refused) {
             (Action::Init { .. }, true) => "init is refused, and changes no rule",
             (Action::Init { .. }, false) => "init runs again, and changes no rule",
@@ -66,7 +69,7 @@ pub(super) fn claims(
                         .transpose()?
                         .flatten()
                 }
-                _ => now.meant_in_pods(family)?,
+                _ => now.meant_in(&pod.name, family)?,
             };
             let witness = Witness::Rules {
                 pod: pod.name.clone(),

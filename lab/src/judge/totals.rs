@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Check, Claim, Witness, agreement, agreement::Predicted, held_rules};
+use super::{Check, Claim, Witness, agreement, agreement::Predicted, rule_sets::held};
 use crate::{
     evidence::{Evidence, Window},
     failure::Failure,
@@ -53,22 +53,18 @@ pub(super) fn predicted_alone(all: &[Predicted], family: Family, pod: &str) -> M
 /// # Errors
 /// The evidence holds rules that can't be read.
 pub(super) fn claims(evidence: &Evidence, all: &[Predicted]) -> Result<Vec<Claim>, Failure> {
-    let mut both = Vec::new();
-    for family in [Family::V4, Family::V6] {
-        let (rules, _) = held_rules(evidence, family)?;
-        both.push(Counted { family, rules });
-    }
     let mut claims = Vec::new();
     for pod in &evidence.up.pods {
         for first in &pod.counters {
-            let Some(counted) = both.iter().find(|it| it.family == first.family) else {
-                continue;
+            let counted = Counted {
+                family: first.family,
+                rules: held(Some(pod), first.family)?,
             };
-            let model = predicted(all, counted, &pod.name);
+            let model = predicted(all, &counted, &pod.name);
             let totals = evidence.totals.get(&pod.name);
             let last = totals.and_then(|t| t.iter().find(|c| c.family == first.family));
             let windows = &evidence.windows;
-            claims.push(claim(&pod.name, (first, last), windows, counted, &model));
+            claims.push(claim(&pod.name, (first, last), windows, &counted, &model));
         }
     }
     Ok(claims)

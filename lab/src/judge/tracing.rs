@@ -46,7 +46,7 @@ impl Case<'_> {
     ) -> Vec<Check> {
         let leg = matched.leg;
         let mut checks: Vec<Check> = self
-            .ways(&self.names_of_meant(), leg, crossing, packets)
+            .ways(&self.names_of_meant(packets.pod), leg, crossing, packets)
             .into_iter()
             .map(|(what, difference)| match difference {
                 Difference::Untold(why) => {
@@ -79,11 +79,12 @@ impl Case<'_> {
         checks
     }
 
-    fn names_of_meant(&self) -> Names<'_> {
+    fn names_of_meant(&self, pod: &str) -> Names<'_> {
+        let sets = self.rules_of(pod);
         Names {
-            told: &self.reference,
-            alignment: Some(&self.alignment),
-            applied: &self.applied,
+            told: &sets.reference,
+            alignment: Some(&sets.alignment),
+            applied: &sets.applied,
         }
     }
 
@@ -146,10 +147,11 @@ impl Case<'_> {
         let Some(trace) = window.traces.get(pod) else {
             return vec![Check::missing(witness, format!("the trace of {pod}"))];
         };
+        let applied = &self.rules_of(pod).applied;
         let names = Names {
-            told: &self.applied,
+            told: applied,
             alignment: None,
-            applied: &self.applied,
+            applied,
         };
         let mut checks: Vec<Check> = Vec::new();
         for matched in &held.legs {
@@ -172,7 +174,7 @@ impl Case<'_> {
                 });
             }
         }
-        let named = (&self.applied, &trace.packets[..]);
+        let named = (applied, &trace.packets[..]);
         checks.extend(
             counted
                 .into_iter()

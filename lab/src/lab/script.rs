@@ -73,6 +73,7 @@ impl Lab {
             Action::Edit(edits) => StepWhat::Restore {
                 texts: self.texts(|family| Ok(Edit::restore_text(&edits, family)))?,
                 flush: false,
+                but: self.pods_with_own_rules(),
             },
             Action::Apply { .. } => {
                 let (before, after) = (self.file.after(at)?, self.file.after(at + 1)?);
@@ -89,6 +90,7 @@ impl Lab {
                 StepWhat::Restore {
                     texts: self.texts(text)?,
                     flush: true,
+                    but: self.pods_with_own_rules(),
                 }
             }
             Action::Init { .. } => {
@@ -97,6 +99,7 @@ impl Lab {
                 StepWhat::Restore {
                     texts: self.texts(|family| Ok(texts.written.of(family).cloned()))?,
                     flush: false,
+                    but: self.pods_with_own_rules(),
                 }
             }
             Action::Stop(process) => StepWhat::Stop(process),
@@ -106,6 +109,11 @@ impl Lab {
             Action::Release { held } => StepWhat::Release { held },
             Action::Invalid { held } => StepWhat::Invalid { held },
         })
+    }
+
+    /// Steps are about the lab's rules.
+    fn pods_with_own_rules(&self) -> Vec<String> {
+        self.file.own().keys().cloned().collect()
     }
 
     /// A text for each family that the pods have rules of.

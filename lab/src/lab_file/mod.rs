@@ -4,6 +4,7 @@ mod after;
 mod configured;
 mod families;
 mod given;
+mod own;
 mod places;
 mod profiled;
 mod saved;
@@ -11,7 +12,7 @@ mod source;
 mod texts;
 mod variant;
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +36,7 @@ pub const SCHEMA: &str = include_str!("../../../scenarios/lab.schema.json");
 
 pub use families::Families;
 pub use given::GivenRules;
+pub use own::OwnRules;
 pub use saved::SavedLab;
 
 /// A text of rules and where it comes from.
@@ -71,6 +73,8 @@ pub struct LabFile {
     texts: Written<RuleText>,
     /// Applied in place of those; none where it is empty.
     given: Written<RuleText>,
+    /// Pods with rules of their own: the others have those above.
+    own: BTreeMap<String, OwnRules>,
     /// What ambient mode sets on the host; else empty.
     host: Written,
     /// What a mesh sets beside the rules of a configuration or profile; none: what goes with rules as such.
@@ -138,25 +142,28 @@ impl LabFile {
             rules_from: String::new(),
             texts: Written::default(),
             given: Written::default(),
+            own: BTreeMap::new(),
             host: Written::default(),
             routes: None,
             own_rules: true,
             variables: None,
             variant: None,
         };
-        let lab = bare.ruled(&rules)?.edited(&edit)?;
+        let lab = bare.ruled(&rules)?.edited(&edit)?.with_rules_of_pods()?;
         let before = lab.steps_before_flows();
         for steps in 0..=lab.topology.steps.len() {
             let now = lab.after(steps)?;
             let flows = lab.topology.flows.iter().zip(&before);
             let flows = flows.filter(|(_, before)| **before == steps);
-            let paths: Vec<&Expected> = flows.flat_map(|(f, _)| f.nat.values().flatten()).collect();
+            let paths: Vec<(&String, &Expected)> = flows
+                .flat_map(|(flow, _)| &flow.nat)
+                .flat_map(|(pod, paths)| paths.iter().map(move |it| (pod, it)))
+                .collect();
             for family in [Family::V4, Family::V6] {
-                let Some(own) = parse_rules(&now.texts, family)? else {
-                    continue;
-                };
-                for traversal in &paths {
-                    known_places(traversal, &own, text, origin)?;
+                for (pod, traversal) in &paths {
+                    if let Some(rules) = parse_rules(now.texts_of(pod), family)? {
+                        known_places(traversal, &rules, text, origin)?;
+                    }
                 }
             }
         }
@@ -284,7 +291,9 @@ impl LabFile {
     /// What users and groups that the rules name are in the pods, whatever the machine calls them.
     pub fn names(&self) -> OwnerNames {
         let families = [Family::V4, Family::V6].into_iter();
-        let both = families.flat_map(|family| [(&self.texts, family), (&self.given, family)]);
+        let own = self.own.values().flat_map(|it| [&it.texts, &it.given]);
+        let all: Vec<_> = [&self.texts, &self.given].into_iter().chain(own).collect();
+        let both = families.flat_map(|family| all.iter().map(move |texts| (*texts, family)));
         // A text that does not parse is told where it is read.
         let sets = both.filter_map(|(texts, family)| parse_rules(texts, family).ok().flatten());
         OwnerNames::of(&sets.collect::<Vec<_>>(), FIRST_NAMED_ID)
@@ -383,3 +392,6 @@ fn read(path: &Path) -> Result<String, Failure> {
             .cause(error.to_string())
     })
 }
+
+#[cfg(test)]
+mod own_tests;

@@ -1,8 +1,10 @@
 //! A lab with its rules as one value that needs no other file: what an evidence file says of it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Expect, LabFile, RuleText, complaint, parse_rules, variant::Owners};
+use super::{Expect, LabFile, OwnRules, RuleText, complaint, parse_rules, variant::Owners};
 use crate::{
     failure::Failure,
     interception::Interception,
@@ -22,6 +24,9 @@ pub struct SavedLab {
     rules: Written<RuleText>,
     /// Rules that were applied in place of those.
     given: Written<RuleText>,
+    /// Pods with rules of their own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    own: BTreeMap<String, OwnRules>,
     /// What ambient mode sets on the host.
     #[serde(default, skip_serializing_if = "Written::is_empty")]
     host: Written,
@@ -85,6 +90,9 @@ impl SavedLab {
                 lab.variables.clone(),
             )
         };
+        if found.is_empty() && self.own != running.own {
+            found.push("the rules of a pod of its own differ".to_owned());
+        }
         if found.is_empty() && beside(self) != beside(running) {
             found.push("what goes with its rules differs".to_owned());
         }
@@ -112,6 +120,7 @@ impl LabFile {
             text: self.text.clone(),
             rules: self.texts.clone(),
             given: self.given.clone(),
+            own: self.own.clone(),
             host: self.host.clone(),
             rules_from: self.rules_from.clone(),
             interception: self.interception.clone(),
@@ -139,6 +148,10 @@ impl LabFile {
         for family in [Family::V4, Family::V6] {
             parse_rules(&saved.rules, family)?;
             parse_rules(&saved.given, family)?;
+            for own in saved.own.values() {
+                parse_rules(&own.texts, family)?;
+                parse_rules(&own.given, family)?;
+            }
         }
         Ok(Self {
             origin: saved.origin,
@@ -149,6 +162,7 @@ impl LabFile {
             rules_from: saved.rules_from,
             texts: saved.rules,
             given: saved.given,
+            own: saved.own,
             host: saved.host,
             routes: saved.routes,
             own_rules: saved.own_rules,

@@ -8,7 +8,7 @@ use super::{Expect, LabFile, texts::without_leftovers};
 use crate::{
     diagnostic::did_you_mean,
     failure::{Class, Failure},
-    rules::{Family, Written},
+    rules::{Edit, Family, Written},
     topology::{Proxy, Topology},
 };
 
@@ -60,7 +60,13 @@ impl LabFile {
             };
             return Err(Failure::new(Class::Input, what).hint(near.unwrap_or_else(all)));
         };
-        let other = match &variant.rules {
+        if let Some(pod) = &variant.pod {
+            self.changed_in_pod(pod, variant.rules.as_ref(), &variant.edit)?;
+        }
+        let of_lab = variant.pod.is_none();
+        let rules = variant.rules.as_ref().filter(|_| of_lab);
+        let edit: &[Edit] = if of_lab { &variant.edit } else { &[] };
+        let other = match rules {
             Some(source) => {
                 let mut bare = self.clone();
                 bare.texts = Written::default();
@@ -68,13 +74,13 @@ impl LabFile {
             }
             None => self.clone(),
         };
-        let other = other.edited(&variant.edit)?;
-        if variant.rules.is_some() || !variant.edit.is_empty() {
+        let other = other.edited(edit)?;
+        if rules.is_some() || !edit.is_empty() {
             let mut texts = other.texts;
             let origin = |family| format!("no {family} rules in variant {name}");
             without_leftovers(&self.texts, &mut texts, origin);
             // Other rules that are to do the same have other places.
-            if variant.rules.is_some() && variant.holds {
+            if rules.is_some() && variant.holds {
                 (self.texts, self.given) = (texts, Written::default());
                 self.expect = Expect::Outcome;
             } else {
@@ -109,7 +115,8 @@ impl LabFile {
     pub fn families(&self) -> Vec<Family> {
         let named = &self.topology.families;
         let has = |family: &Family| {
-            (named.is_empty() || named.contains(family)) && self.reference(*family).is_ok()
+            let own = || self.own.values().all(|it| it.texts.of(*family).is_some());
+            (named.is_empty() || named.contains(family)) && self.reference(*family).is_ok() && own()
         };
         [Family::V4, Family::V6].into_iter().filter(has).collect()
     }

@@ -25,8 +25,8 @@ pub(super) fn nearest(ways: &Ways<'_>, parting: Option<&Parting<'_>>) -> Option<
             text: text.clone(),
             why,
         };
-        let held = ways.others.get(pod).unwrap_or(ways.held);
-        if !is_held(held, table, chain, text) {
+        let held = ways.held.get(pod);
+        if !held.is_some_and(|it| is_held(it, table, chain, text)) {
             return Some(of("the pod does not hold it".to_owned()));
         }
         let asked = parting.leg.and_then(|leg| asked(leg, table, chain, text));

@@ -57,13 +57,11 @@ pub struct NearestRule {
     pub why: String,
 }
 
-/// The ways of a flow: as meant, as seen, and the rules that the pods held: the usual ones, and those of pods that hold
-/// others.
+/// The ways of a flow: as meant, as seen, and the rules that the pods held.
 pub(super) struct Ways<'a> {
     pub meant: &'a [Leg],
     pub seen: &'a [Leg],
-    pub held: &'a RuleSet,
-    pub others: &'a BTreeMap<String, RuleSet>,
+    pub held: &'a BTreeMap<String, RuleSet>,
 }
 
 /// What is known about a flow whose verdict is not the wanted one.

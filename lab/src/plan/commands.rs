@@ -82,7 +82,8 @@ impl Script {
             ));
         }
         if pod.intercepted {
-            self.rules(&ns, &plan.rules.written, holder);
+            let rules = pod.rules.as_ref().unwrap_or(&plan.rules);
+            self.rules(&ns, &rules.written, holder);
             self.sysctls(&ns, &pod.conntrack_sysctls);
             for step in &pod.routes {
                 // Displays as `ip -4 rule add ...`.

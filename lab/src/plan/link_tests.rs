@@ -32,7 +32,14 @@ fn small() -> Plan {
     let topology = Topology::parse(LAB, "small.toml").expect("valid");
     let (interception, texts) = (Interception::default(), RuleTexts::default());
     let backend = BackendChoice::Fixed(Backend::Nft);
-    plan(&topology, &interception, texts, backend, Default::default())
+    plan(
+        &topology,
+        &interception,
+        texts,
+        &Default::default(),
+        backend,
+        Default::default(),
+    )
 }
 
 fn pod<'p>(plan: &'p Plan, name: &str) -> &'p PodPlan {

@@ -25,6 +25,7 @@ fn bookinfo(v6: bool) -> Plan {
         &topology,
         &interception,
         texts,
+        &PodRules::default(),
         BackendChoice::Fixed(Backend::Nft),
         crate::traced::Tracing::default(),
     )

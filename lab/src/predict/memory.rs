@@ -4,6 +4,16 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use hoplab_proxies::record::Transport;
 
+use super::{
+    crossing::{established, zone_of},
+    walk::Walk,
+};
+use crate::{
+    model::{Journey, Known, Packet, Turned, journey_of_known},
+    rules::Hook,
+    topology::Pod,
+};
+
 /// A connection that conntrack of a pod knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Remembered {
@@ -46,5 +56,32 @@ impl Memory {
         let is =
             |it: &&Remembered| (it.transport, it.zone, (it.src, it.dst)) == (transport, zone, ends);
         known.rev().find(is).copied()
+    }
+}
+
+impl Walk<'_> {
+    /// The way of a packet whose connection conntrack knows from an earlier flow.
+    pub fn known(
+        &self,
+        pod: &Pod,
+        transport: Transport,
+        near: &Journey,
+        first: &Packet,
+    ) -> Option<Journey> {
+        let zone = zone_of(near).unwrap_or(0);
+        let ends = (first.src, first.dst);
+        let found = self.world.memory.of(&pod.name, transport, zone, ends)?;
+        let turned = (found.answers_from != found.dst).then_some(Turned {
+            at: Hook::Output,
+            from: found.dst,
+            to: found.answers_from,
+        });
+        let known = Known {
+            answers: false,
+            turned,
+        };
+        let packet = established(first.clone());
+        let (rules, host) = (self.world.rules_of(Some(pod)), self.world.host(Some(pod)));
+        Some(journey_of_known(rules, &host, packet, known))
     }
 }

@@ -5,6 +5,7 @@
 //! is a few lines here.
 
 mod answer;
+mod arrive;
 mod crossing;
 mod leg;
 mod listener;

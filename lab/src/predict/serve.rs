@@ -104,7 +104,7 @@ impl Walk<'_> {
     /// To the app: at loopback, or from 127.0.0.6 or `::6`, or from where the kernel picks, or in TPROXY and ambient mode from the
     /// client's own address, marked.
     fn pass_in(&mut self, served: &Served) {
-        let interception = self.world.interception;
+        let interception = self.world.interception_of(&served.pod.name);
         if interception.app_at_loopback {
             let remote = SocketAddr::new(self.world.localhost(), served.dst.port());
             return self.forward(served, Some(remote));

@@ -55,7 +55,9 @@ impl Turns {
                     original_dst,
                     ..
                 } => match listener.port() {
-                    port if port == world.interception.outbound => original_dst.addr(),
+                    port if port == world.interception_of(&record.pod).outbound => {
+                        original_dst.addr()
+                    }
                     port => gateway(topology, &record.pod, port, family),
                 },
                 Event::Connect {
@@ -87,7 +89,9 @@ impl Turns {
                     ..
                 } => {
                     let vip = match listener.port() {
-                        port if port == world.interception.outbound => original_dst.addr(),
+                        port if port == world.interception_of(&record.pod).outbound => {
+                            original_dst.addr()
+                        }
                         port => gateway(world.topology, &record.pod, port, world.family()),
                     };
                     vips.extend(vip.map(|vip| (of(record.conn), vip)));

@@ -6,13 +6,13 @@ use hoplab_proxies::record::{Role, Transport};
 
 use super::{
     Crossing, Leg, LegEnd, Listener, Opener, Turns, World,
-    crossing::{Packets, established, intercepted, turned, zone_of},
-    listener_at,
+    arrive::{gone, unknown},
+    crossing::{Packets, established, turned},
     world::NODE,
 };
 use crate::{
-    model::{Journey, JourneyEnd, Known, Outcome, Packet, Turned, journey, journey_of_known},
-    rules::{CtState, Family, Hook, Protocol, TcpFlags},
+    model::{Journey, JourneyEnd, Packet, journey},
+    rules::{CtState, Family, Protocol, TcpFlags},
     topology::{Ask, Flow, Pod, Sender, Target},
 };
 
@@ -165,7 +165,7 @@ impl Walk<'_> {
                     let end = match &way.end {
                         JourneyEnd::Delivered { at, .. } => self.arrive(Some(pod), &way, *at, call),
                         JourneyEnd::Sent { to } if pod.relays => self.beyond(pod, &way, *to, call),
-                        other => gone(pod, other),
+                        other => gone(pod, other, call.transport),
                     };
                     far = Some((pod, packet, way));
                     end
@@ -173,7 +173,7 @@ impl Walk<'_> {
                 None if world.is_node(to.ip()) => self.at_node(*to, call.transport),
                 None => LegEnd::Unreachable,
             },
-            other => here.map_or_else(|| unknown(other), |pod| gone(pod, other)),
+            other => here.map_or_else(|| unknown(other), |pod| gone(pod, other, call.transport)),
         };
         let mut leg = Leg {
             parent: call.parent,
@@ -197,31 +197,6 @@ impl Walk<'_> {
         }
         Self::settle(&mut leg, call.source_port.unwrap_or(ANY_PORT));
         leg
-    }
-
-    /// The way of a packet whose connection conntrack knows from an earlier flow.
-    fn known(
-        &self,
-        pod: &Pod,
-        transport: Transport,
-        near: &Journey,
-        first: &Packet,
-    ) -> Option<Journey> {
-        let zone = zone_of(near).unwrap_or(0);
-        let ends = (first.src, first.dst);
-        let found = self.world.memory.of(&pod.name, transport, zone, ends)?;
-        let turned = (found.answers_from != found.dst).then_some(Turned {
-            at: Hook::Output,
-            from: found.dst,
-            to: found.answers_from,
-        });
-        let known = Known {
-            answers: false,
-            turned,
-        };
-        let packet = established(first.clone());
-        let (rules, host) = (self.world.rules_of(Some(pod)), self.world.host(Some(pod)));
-        Some(journey_of_known(rules, &host, packet, known))
     }
 
     /// A connection in one of its pods; `answers_here` when the other end is in it.
@@ -299,7 +274,8 @@ impl Walk<'_> {
             comes_in(packet)
         });
         // Rules of nat alone know first packets only.
-        let first_only = world.only_nat() && world.interception.tproxy.is_none();
+        let tproxy = world.interception_of(&pod.name).tproxy;
+        let first_only = world.only_nat(pod) && tproxy.is_none();
         let packets = match first_only {
             true => Packets::of_first(first, answer),
             false => Packets {
@@ -343,93 +319,6 @@ impl Walk<'_> {
             _ => self.world.proxy_owner(pod),
         }
     }
-
-    /// At a local address of a pod.
-    fn arrive(&self, pod: Option<&Pod>, way: &Journey, at: SocketAddr, call: &Call) -> LegEnd {
-        let Some(pod) = pod else {
-            return LegEnd::Refused {
-                pod: NODE.to_string(),
-                local: at,
-            };
-        };
-        let local = match intercepted(way) {
-            true => call.remote,
-            false => at,
-        };
-        let name = pod.name.clone();
-        let interception = self.world.interception;
-        let Some(listener) = listener_at(pod, at, call.transport, interception) else {
-            return LegEnd::Refused { pod: name, local };
-        };
-        // Without conntrack the kernel has no other destination to tell (ENOENT).
-        let told = call.transport == Transport::Tcp && self.world.tracks(pod);
-        LegEnd::Accepted {
-            refused_as_loop: self.refused_as_loop(pod, listener, call),
-            pod: name,
-            listener,
-            port: at.port(),
-            local,
-            original_dst: told.then_some(call.remote),
-        }
-    }
-
-    /// Where a pod that forwards sends it on to.
-    fn beyond(&self, from: &Pod, way: &Journey, to: SocketAddr, call: &Call) -> LegEnd {
-        match self.world.topology.next_hop(Some(from), to.ip()) {
-            None if self.world.is_node(to.ip()) => self.at_node(to, call.transport),
-            None => LegEnd::Unreachable,
-            Some((pod, _)) if pod.is_sidecar() => LegEnd::Unknown {
-                why: format!(
-                    "{} sends it on to {}, and only one pod with rules is followed",
-                    from.name, pod.name
-                ),
-            },
-            Some((pod, _)) => self.arrive(Some(pod), way, to, call),
-        }
-    }
-
-    /// At the node, which turns nothing. With the host's rules of ambient mode conntrack runs there, and the kernel tells
-    /// where a connection was meant to go.
-    fn at_node(&self, local: SocketAddr, transport: Transport) -> LegEnd {
-        let ztunnel = self.world.interception.ztunnel;
-        let host_rules = ztunnel.is_some_and(|it| it.probes.is_some());
-        let told = host_rules && transport == Transport::Tcp;
-        let original_dst = told.then_some(local);
-        if self.world.dns() != Some(local) {
-            return LegEnd::Refused {
-                pod: NODE.to_string(),
-                local,
-            };
-        }
-        LegEnd::Accepted {
-            pod: NODE.to_string(),
-            listener: Listener::DnsServer,
-            port: local.port(),
-            local,
-            original_dst,
-            refused_as_loop: false,
-        }
-    }
-
-    /// The proxy's own rule: steps go gateway, outbound, inbound, never back, and never to its own ports.
-    fn refused_as_loop(&self, pod: &Pod, listener: Listener, call: &Call) -> bool {
-        if !matches!(listener, Listener::Inbound | Listener::Outbound) {
-            return false;
-        }
-        let interception = self.world.interception;
-        let dst = call.remote;
-        let own_port = [interception.inbound, interception.outbound].contains(&dst.port());
-        let own_address = pod.addr.contains(dst.ip()) || dst.ip().is_loopback();
-        let sources = &interception.inbound_source;
-        let own_source = listener == Listener::Inbound && sources.contains(&call.opener.source);
-        let own_upstream = call.opener.pod == pod.name
-            && match call.on_behalf_of {
-                Some(Listener::Inbound) => true,
-                Some(Listener::Outbound) => listener == Listener::Outbound,
-                _ => false,
-            };
-        (own_port && own_address) || own_source || own_upstream
-    }
 }
 
 fn first_packet(call: &Call) -> Packet {
@@ -442,24 +331,4 @@ fn first_packet(call: &Call) -> Packet {
     packet
         .owned_by(call.opener.owner.0, call.opener.owner.1)
         .marked(call.opener.mark)
-}
-
-/// Where a packet ends that reaches nobody in a pod.
-fn gone(pod: &Pod, end: &JourneyEnd) -> LegEnd {
-    match end {
-        JourneyEnd::Gone(Outcome::Dropped { .. }) => LegEnd::Dropped {
-            pod: pod.name.clone(),
-        },
-        other => unknown(other),
-    }
-}
-
-fn unknown(end: &JourneyEnd) -> LegEnd {
-    let why = match end {
-        JourneyEnd::Unknown(why) => why.clone(),
-        JourneyEnd::Gone(outcome) => outcome.to_string(),
-        JourneyEnd::Sent { to } => format!("the pod sends it on to {to}"),
-        JourneyEnd::Delivered { at, .. } => format!("it ends at {at}"),
-    };
-    LegEnd::Unknown { why }
 }

@@ -19,17 +19,17 @@ use crate::{
 /// Pod name of the node in connection logs.
 pub const NODE: &str = "node";
 
-/// A lab whose sidecar pods carry one rule set, unless a person gave some of them others.
+/// A lab: its sidecar pods carry one rule set, but for those with rules of their own.
 #[derive(Debug, Clone)]
 pub struct World<'a> {
     /// The lab.
     pub topology: &'a Topology,
-    /// Rules of every sidecar pod that is not among `others`; their family is that of the flows.
+    /// Rules of every other sidecar pod; their family is that of the flows.
     pub rules: &'a RuleSet,
-    /// Rules of sidecar pods that have other ones, by pod: a person replaced them in a running lab.
-    pub others: Option<&'a BTreeMap<String, RuleSet>>,
     /// Proxy, routes and marks that go with the rules.
     pub interception: &'a Interception,
+    /// Pods with rules of their own, and what goes with those.
+    own: BTreeMap<&'a str, (&'a RuleSet, &'a Interception)>,
     /// Connections of earlier flows that conntrack still knows.
     pub memory: Memory,
     /// Rules of every other pod.
@@ -42,19 +42,28 @@ impl<'a> World<'a> {
         Self {
             topology,
             rules,
-            others: None,
             interception,
+            own: BTreeMap::new(),
             memory: Memory::default(),
             none: RuleSet::empty(rules.family),
         }
     }
 
     /// The same, with pods that have rules of their own.
-    pub fn with_others(self, others: &'a BTreeMap<String, RuleSet>) -> Self {
+    pub fn with_own(
+        self,
+        own: impl Iterator<Item = (&'a str, &'a RuleSet, &'a Interception)>,
+    ) -> Self {
+        let own = own.map(|(pod, rules, interception)| (pod, (rules, interception)));
         Self {
-            others: Some(others),
+            own: own.collect(),
             ..self
         }
+    }
+
+    /// How the sidecar of a pod intercepts.
+    pub fn interception_of(&self, pod: &str) -> &'a Interception {
+        self.own.get(pod).map_or(self.interception, |(_, it)| it)
     }
 
     /// The same, with connections that conntrack knows from earlier.
@@ -82,8 +91,8 @@ impl<'a> World<'a> {
     pub(crate) fn rules_of(&self, pod: Option<&Pod>) -> &RuleSet {
         match pod {
             Some(pod) if pod.is_sidecar() => {
-                let own = self.others.and_then(|it| it.get(&pod.name));
-                own.unwrap_or(self.rules)
+                let own = self.own.get(pod.name.as_str());
+                own.map_or(self.rules, |(rules, _)| rules)
             }
             _ => &self.none,
         }
@@ -103,9 +112,9 @@ impl<'a> World<'a> {
                 self.topology.network.node,
             ),
         };
-        let local_marks = match pod.is_some_and(Pod::is_sidecar) {
-            true => self.interception.local_marks(),
-            false => Vec::new(),
+        let local_marks = match pod.filter(|it| it.is_sidecar()) {
+            Some(pod) => self.interception_of(&pod.name).local_marks(),
+            None => Vec::new(),
         };
         let behind = pod
             .into_iter()
@@ -132,7 +141,7 @@ impl<'a> World<'a> {
     /// User and group of a pod's proxy: a sidecar's is that of the interception, where it says so.
     pub(crate) fn proxy_owner(&self, pod: &Pod) -> (u32, u32) {
         let own = pod.proxy.as_ref().map_or((0, 0), Proxy::owner);
-        match self.interception.owner {
+        match self.interception_of(&pod.name).owner {
             Some(owner) if pod.is_sidecar() => owner,
             _ => own,
         }
@@ -142,7 +151,7 @@ impl<'a> World<'a> {
     pub(super) fn mark_of(&self, pod: &str, role: Role) -> u32 {
         let sidecar = self.topology.pod(pod).is_some_and(Pod::is_sidecar);
         match role == Role::Proxy && sidecar {
-            true => self.interception.upstream_mark(),
+            true => self.interception_of(pod).upstream_mark(),
             false => 0,
         }
     }
@@ -179,15 +188,13 @@ impl<'a> World<'a> {
 
     /// Whether the rules only know first packets of a connection: what raw, mangle and filter do to every packet,
     /// need not be asked then.
-    pub(super) fn only_nat(&self) -> bool {
+    pub(super) fn only_nat(&self, pod: &Pod) -> bool {
         let idle = |(table, rules): (&Table, &crate::rules::TableRules)| {
             let lets =
                 |c: &crate::rules::Chain| c.rules.is_empty() && c.policy != Some(Policy::Drop);
             *table == Table::Nat || rules.chains().iter().all(lets)
         };
-        let others = self.others.into_iter().flat_map(BTreeMap::values);
-        let mut all = others.chain([self.rules]);
-        all.all(|set| set.tables.iter().all(idle))
+        self.rules_of(Some(pod)).tables.iter().all(idle)
     }
 
     /// Endpoints behind a virtual address.

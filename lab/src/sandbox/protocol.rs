@@ -92,6 +92,8 @@ pub enum StepWhat {
         texts: BTreeMap<Family, String>,
         /// Whether the tables they name are emptied first.
         flush: bool,
+        /// Pods that keep their rules, which are their own.
+        but: Vec<String>,
     },
     /// Replaces what the tables of one pod hold.
     Replace {

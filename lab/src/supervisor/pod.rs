@@ -90,7 +90,8 @@ fn build_inside(
     phase("links");
     let (mut applied, mut conntrack) = (None, None);
     if plan.intercepted {
-        applied = Some(apply(shared, &inside.name)?);
+        let rules = plan.rules.as_ref().unwrap_or(&shared.rules);
+        applied = Some(apply(shared.tool, rules, &inside.name)?);
         write_sysctls(&plan.conntrack_sysctls)?;
         conntrack = Some(match shared.event_room {
             None => ConntrackWatch::open()?,
@@ -123,9 +124,8 @@ fn build_inside(
     })
 }
 
-fn apply(shared: &Shared, pod: &str) -> Result<Applied, NetfilterError> {
-    let rules = &shared.rules;
-    match (shared.tool, &rules.written) {
+fn apply(tool: Tool, rules: &RuleTexts, pod: &str) -> Result<Applied, NetfilterError> {
+    match (tool, &rules.written) {
         (Tool::Iptables(backend), _) => netfilter::apply(backend, rules, pod),
         (Tool::Nft, Written::Nft { nft }) => netfilter::apply_native(nft, rules, pod),
         (Tool::Nft, Written::Iptables(_)) => {

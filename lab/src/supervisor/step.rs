@@ -38,8 +38,8 @@ pub(super) fn step(
     tracing::debug!(step = order.step, "takes a step");
     let mut said = Vec::new();
     match order.what {
-        StepWhat::Restore { texts, flush } => {
-            said = restore(live, &texts, flush)?;
+        StepWhat::Restore { texts, flush, but } => {
+            said = restore(live, &texts, flush, &but)?;
             // They know rules of legacy iptables by their places: the next flow has new ones.
             live.stop_observing();
         }
@@ -79,6 +79,7 @@ fn restore(
     live: &Live,
     texts: &BTreeMap<Family, String>,
     flush: bool,
+    but: &[String],
 ) -> Result<Vec<Said>, Failure> {
     let RuleTool::Iptables(backend) = live.tool else {
         return Err(Failure::new(
@@ -88,6 +89,9 @@ fn restore(
     };
     let mut jobs = Vec::new();
     for (name, pod) in live.pods.iter().filter(|(_, pod)| pod.intercepted) {
+        if but.contains(name) {
+            continue;
+        }
         let (texts, pod_name) = (texts.clone(), name.clone());
         let run = move |_: &mut Inside| restore_here(backend, &texts, flush, &pod_name);
         jobs.push(pod.namespace.job(run));

@@ -185,6 +185,9 @@ pub struct Pod {
     pub app: Option<App>,
     /// What stands beside or in place of the workload.
     pub proxy: Option<Proxy>,
+    /// Rules of its own, with changes of them; none has the lab's.
+    #[serde(default)]
+    pub rules: Option<(RuleSource, Vec<Edit>)>,
     /// Supplementary groups of its proxy; no owner match asks for them.
     #[serde(default)]
     pub proxy_groups: Vec<u32>,

@@ -3,11 +3,12 @@
 use toml::Spanned;
 
 use super::{
-    App, InterfaceName, Network, Pod, Proxy, ServiceCall, Topology, check, schema, source::Source,
+    App, InterfaceName, Network, Pod, Proxy, RuleSource, ServiceCall, Topology, check, schema,
+    source::Source,
 };
 use crate::{
     diagnostic::{Diagnostic, did_you_mean},
-    rules::{Backend, Family},
+    rules::{Backend, Edit, Family},
 };
 
 mod addresses;
@@ -176,6 +177,7 @@ fn pod(
         behind: raw.behind.as_ref().map(|it| it.get_ref().clone()),
         app,
         proxy,
+        rules: own_rules(source, raw, sidecar)?,
         proxy_groups: raw
             .proxy_groups
             .iter()
@@ -183,6 +185,24 @@ fn pod(
             .collect::<Result<_, _>>()?,
         stopped: Vec::new(),
     })
+}
+
+/// Rules of a pod's own.
+fn own_rules(
+    source: &Source,
+    raw: &schema::Pod,
+    sidecar: bool,
+) -> Result<Option<(RuleSource, Vec<Edit>)>, Diagnostic> {
+    let Some(own) = &raw.rules else {
+        return Ok(None);
+    };
+    if !sidecar {
+        let message = format!("pod `{}` has rules and no sidecar", raw.name.get_ref());
+        return Err(source
+            .complain(own, message)
+            .help("add sidecar = true, or drop `rules`"));
+    }
+    rules::rules(source, own).map(Some)
 }
 
 fn id(source: &Source, raw: Option<&Spanned<u32>>, default: u32) -> Result<u32, Diagnostic> {

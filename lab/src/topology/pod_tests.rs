@@ -115,6 +115,16 @@ fn what_a_pod_behind_another_sends_comes_to_that_one_first_and_so_does_what_it_g
     "answer = \"timeout\"\nseen_port = \"kept\"",
     "27:13 nobody sees a connection that is not made"
 )]
+#[case::rules_without_a_sidecar(
+    "behind = \"pod\"",
+    "rules = { profile = \"kuma\" }",
+    "19:9 pod `vm` has rules and no sidecar"
+)]
+#[case::a_variant_of_no_pods_own_rules(
+    "[[flow]]",
+    "[[variant]]\nname = \"v\"\npod = \"pod\"\nedit = [\"-D OUTPUT 1\"]\nflows = [\"ask\"]\n[[flow]]",
+    "24:7 pod `pod` has the lab's rules"
+)]
 #[case::behind_nobody("behind = \"pod\"", "behind = \"pot\"", "19:10 there is no pod `pot`")]
 #[case::behind_itself(
     "behind = \"pod\"",

@@ -94,6 +94,8 @@ pub struct Variant {
     pub name: String,
     /// One line for people.
     pub about: String,
+    /// Pod whose own rules are changed; none is the lab's.
+    pub pod: Option<String>,
     /// Rules in place of the lab's own.
     pub rules: Option<RuleSource>,
     /// Changes: of those rules, or of the lab's own.

@@ -101,6 +101,7 @@ pub(super) struct Pod {
     pub proxy_gid: Option<Spanned<u32>>,
     #[serde(default)]
     pub proxy_groups: Vec<Spanned<u32>>,
+    pub rules: Option<Spanned<Rules>>,
 }
 
 #[derive(Deserialize)]
@@ -178,6 +179,7 @@ pub(super) struct Variant {
     pub name: Spanned<String>,
     #[serde(default)]
     pub about: String,
+    pub pod: Option<Spanned<String>>,
     pub rules: Option<Spanned<Rules>>,
     #[serde(default)]
     pub edit: Vec<Spanned<String>>,

@@ -71,7 +71,15 @@ fn dry_run(ruled: &Ruled) -> Outcome {
         false => ruled.backend.settle()?.backend.into(),
     };
     let (backend, tracing) = (ruled.backend, Tracing::default());
-    let plan = plan::plan(&file.topology, &file.interception, texts, backend, tracing);
+    let own = file.pod_rules(ruled.families)?;
+    let plan = plan::plan(
+        &file.topology,
+        &file.interception,
+        texts,
+        &own,
+        backend,
+        tracing,
+    );
     say(&plan::commands(&plan, holder))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -12,11 +12,18 @@ use crate::{
 pub(super) struct Readings {
     pods: BTreeSet<String>,
     last: BTreeMap<(String, Family), CounterSnapshot>,
+    /// Pods with rules of their own.
+    own: BTreeSet<String>,
     /// Per family, whose rules were seen first, and their fingerprint.
     rules: BTreeMap<Family, (String, String)>,
 }
 
 impl Readings {
+    /// Says which pods have rules of their own.
+    pub fn know_own<'p>(&mut self, pods: impl Iterator<Item = &'p String>) {
+        self.own = pods.cloned().collect();
+    }
+
     /// Takes the first reading of a pod.
     ///
     /// # Errors
@@ -38,7 +45,7 @@ impl Readings {
             }
         }
         for read in &pod.counters {
-            if !self.rules.contains_key(&read.family) {
+            if !self.rules.contains_key(&read.family) && !self.own.contains(name) {
                 return Err(format!("{name} has {} counters without rules", read.family));
             }
             self.last.insert((name.clone(), read.family), read.clone());
@@ -65,6 +72,9 @@ impl Readings {
                 "the {origin} have the fingerprint {print}, those counted {}",
                 read.fingerprint
             ));
+        }
+        if self.own.contains(&pod.name) {
+            return Ok(());
         }
         let first = (pod.name.clone(), print.clone());
         let (other, known) = self.rules.entry(family).or_insert(first);

@@ -61,7 +61,11 @@ impl Story {
         }
         match line {
             Line::Header(header) => self.header = Some(header),
-            Line::Lab(saved) => self.file = Some(LabFile::restore(*saved).map_err(Wrong::Lab)?),
+            Line::Lab(saved) => {
+                let file = LabFile::restore(*saved).map_err(Wrong::Lab)?;
+                self.readings.know_own(file.own().keys());
+                self.file = Some(file);
+            }
             Line::Machine(machine) => self.machine = Some(machine),
             Line::Pod(pod) => self.pod(*pod)?,
             Line::Up {

@@ -105,7 +105,7 @@ impl<'a> Scene<'a> {
     pub fn packets(&self, chain: &str, place: u32) -> Saw<u64> {
         let delta = self.delta.as_ref().map_err(Clone::clone)?;
         let rule = RuleId::new(self.case.family, Table::Nat, chain, place);
-        let applied = self.case.alignment.applied(&rule);
+        let applied = self.case.rules_of(self.pod).alignment.applied(&rule);
         Ok(applied.and_then(|r| delta.get(r)).map_or(0, |c| c.packets))
     }
 
@@ -123,6 +123,7 @@ impl<'a> Scene<'a> {
         let id = RuleId::new(self.case.family, Table::Nat, chain, place);
         let text = self
             .case
+            .rules_of(self.pod)
             .reference
             .rule(&id)
             .map(|r| spec_text(chain, &r.spec));

@@ -69,7 +69,7 @@ pub(super) fn judge(case: &Case, pod: &str, evidence: &Evidence, model: &Moves) 
     let mut rows = Vec::new();
     for (chain, place, notes) in NOTES {
         let rule = RuleId::new(case.family, RuleTable::Nat, *chain, *place);
-        let applied = case.alignment.applied(&rule);
+        let applied = case.rules_of(pod).alignment.applied(&rule);
         let packets = last.map(|last| {
             // A rule that is not in the pod counts nothing.
             let counter = applied.and_then(|r| last.rules.get(r));
@@ -99,6 +99,7 @@ pub(super) fn judge(case: &Case, pod: &str, evidence: &Evidence, model: &Moves) 
             ));
         }
         let text = case
+            .rules_of(pod)
             .reference
             .rule(&rule)
             .map(|r| spec_text(chain, &r.spec))

@@ -40,7 +40,7 @@ impl<'a> Answer<'a> {
         };
         Self {
             witness,
-            applied: &scene.case.applied,
+            applied: &scene.case.rules_of(scene.pod).applied,
             found: (scene.case.tracing != Tracing::Off).then(|| entry.and_then(answer)),
         }
     }

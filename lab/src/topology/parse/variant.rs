@@ -53,6 +53,8 @@ fn variant(
             )
             .help("give it `edit`, `rules`, `app` or `proxy`"));
     }
+    let pod = raw.pod.as_ref().map(|it| whose(source, topology, it));
+    let pod = pod.transpose()?;
     let holds = match raw.verdict.as_ref().map(|it| (it, it.get_ref().as_str())) {
         None | Some((_, "refuted")) => false,
         Some((_, "holds")) => true,
@@ -95,6 +97,7 @@ fn variant(
     Ok(Variant {
         name: raw.name.get_ref().clone(),
         about: raw.about.clone(),
+        pod,
         rules: given,
         edit,
         apps,
@@ -125,4 +128,19 @@ fn owners(
         Ok((pod.name.clone(), (uid, gid)))
     };
     raw.iter().map(one).collect()
+}
+
+/// The pod whose own rules a variant changes.
+fn whose(
+    source: &Source,
+    topology: &Topology,
+    raw: &Spanned<String>,
+) -> Result<String, Diagnostic> {
+    let pod = check::known_pod(source, topology, raw, raw.get_ref())?;
+    match pod.rules {
+        Some(_) => Ok(pod.name.clone()),
+        None => Err(source
+            .complain(raw, format!("pod `{}` has the lab's rules", pod.name))
+            .help("leave `pod` out, or give the pod rules of its own")),
+    }
 }
