@@ -21,6 +21,7 @@ impl<const SHORT: bool> IstioFlags<SHORT> {
     }
 
     /// Whether `--dry-run` was given.
+    #[cfg(all(feature = "kernel", target_os = "linux"))]
     pub(in crate::cli) fn is_dry_run(&self) -> bool {
         let mut all = self.0.iter();
         all.any(|(flag, value)| flag.name == DRY_RUN && value != "false")
