@@ -104,11 +104,12 @@ fn add_way(
     let seen = path::of_window(now, part, window, flow)?;
     if !outcome.is_as_expected() {
         let meant = path::meant(now, part, window, flow)?;
-        let (held, _) = judge::held_rules(part, window.family)?;
+        let (held, others) = judge::held_rules(part, window.family)?;
         let ways = Ways {
             meant: &meant,
             seen: &seen.legs,
             held: &held,
+            others: &others,
         };
         outcome.trouble = Some(trouble(verdict, outcome.wanted, Some(&ways)));
     }

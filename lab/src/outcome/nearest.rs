@@ -10,7 +10,7 @@ use crate::{
 /// before. None where no rule was met.
 pub(super) fn nearest(ways: &Ways<'_>, parting: Option<&Parting<'_>>) -> Option<NearestRule> {
     let parting = parting?;
-    if let Some((_, _, hop)) = parting.meant
+    if let Some((_, pod, hop)) = parting.meant
         && let Event::Rule {
             table,
             chain,
@@ -25,7 +25,8 @@ pub(super) fn nearest(ways: &Ways<'_>, parting: Option<&Parting<'_>>) -> Option<
             text: text.clone(),
             why,
         };
-        if !is_held(ways.held, table, chain, text) {
+        let held = ways.others.get(pod).unwrap_or(ways.held);
+        if !is_held(held, table, chain, text) {
             return Some(of("the pod does not hold it".to_owned()));
         }
         let asked = parting.leg.and_then(|leg| asked(leg, table, chain, text));

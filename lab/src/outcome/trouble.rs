@@ -1,5 +1,7 @@
 //! Why a flow did not come out as expected: the claim that fails, and the first hop that is not the one that was meant.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::nearest::nearest;
@@ -55,11 +57,13 @@ pub struct NearestRule {
     pub why: String,
 }
 
-/// The ways of a flow: as meant, as seen, and the rules that the pods held.
+/// The ways of a flow: as meant, as seen, and the rules that the pods held: the usual ones, and those of pods that hold
+/// others.
 pub(super) struct Ways<'a> {
     pub meant: &'a [Leg],
     pub seen: &'a [Leg],
     pub held: &'a RuleSet,
+    pub others: &'a BTreeMap<String, RuleSet>,
 }
 
 /// What is known about a flow whose verdict is not the wanted one.
