@@ -14,6 +14,7 @@ mod tap;
 pub use error::CaptureError;
 pub use join::Joined;
 pub use session::{Capture, Totals};
+pub use tap::Counted;
 
 use std::time::Duration;
 
