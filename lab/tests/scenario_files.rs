@@ -58,7 +58,7 @@ fn a_good_file_is_called_good_and_a_bad_one_is_told_with_its_place() {
     let bad = scratch.file("bad.toml", &text);
     let ended = run(&mut hoplab(&["check", &good, &bad]));
     assert_eq!(ended.status.code(), Some(2), "{ended:#?}");
-    let words = "good: 2 pods, 2 flows, 1 steps, 1 variants, over IPv4 and IPv6";
+    let words = "good: 2 pods, 2 flows, 1 step, 1 variant, over IPv4 and IPv6";
     assert!(stdout(&ended).contains(words), "{ended:#?}");
     let place = ":34:10: `ISTIO_INBOUND 12` is no rule: the chain has 5";
     assert!(ended.stderr.contains(place), "{ended:#?}");

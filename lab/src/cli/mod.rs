@@ -162,6 +162,7 @@ mod tests {
     use super::*;
 
     /// Verbs without subcommands, as a person writes them.
+    #[cfg(all(feature = "kernel", target_os = "linux"))]
     fn verbs(command: &clap::Command, name: &str) -> Vec<(String, clap::Command)> {
         let below = command.get_subcommands().filter(|it| !it.is_hide_set());
         let below = below.flat_map(|it| verbs(it, &format!("{name} {}", it.get_name())));

@@ -160,6 +160,11 @@ impl LabFile {
                 .flat_map(|(pod, paths)| paths.iter().map(move |it| (pod, it)))
                 .collect();
             for family in [Family::V4, Family::V6] {
+                // What does not parse is told, whether a flow names a place in it or not.
+                let own = now.own.values().map(|it| &it.texts);
+                for texts in [&now.texts].into_iter().chain(own) {
+                    parse_rules(texts, family)?;
+                }
                 for (pod, traversal) in &paths {
                     if let Some(rules) = parse_rules(now.texts_of(pod), family)? {
                         known_places(traversal, &rules, text, origin)?;

@@ -71,7 +71,7 @@ fn places_of_a_pod_are_those_of_its_own_rules() {
     assert!(
         failure
             .what
-            .contains("two.toml:24:13: the lab's rules have no chain `ISTIO_INBOUND`"),
+            .contains("two.toml:22:13: the lab's rules have no chain `ISTIO_INBOUND`"),
         "{failure}"
     );
 }

@@ -59,7 +59,19 @@ fn fits(round: &Round, flow: &Flow, plan: &ProbePlan) -> bool {
     };
     let listens = |port: &u16| in_the_way(flow.source_port, flow, *port);
     !round.listened.iter().any(listens)
-        && others.all(|it| !in_the_way(it.source_port, it, flow.to.port()) && !is_same(it, flow))
+        && others.all(|it| {
+            !in_the_way(it.source_port, it, flow.to.port())
+                && !is_same(it, flow)
+                && !may_land_alike(it, flow, plan)
+        })
+}
+
+/// Whether one goes from the same port to where rules may turn the other: the listener would have both of one peer, and
+/// the kernel gives the second another source port or loses it (`nf_nat_used_tuple`, `__nf_conntrack_confirm`).
+fn may_land_alike(one: &Flow, other: &Flow, plan: &ProbePlan) -> bool {
+    let from = |it: &Flow| it.source_port.map(|port| (it.source, port, it.protocol));
+    let lands = |it: &Flow| plan.landings.contains(&it.to.port());
+    from(one).is_some() && from(one) == from(other) && (lands(one) || lands(other))
 }
 
 /// Whether conntrack takes both for one connection, whoever of it sends first.
@@ -115,11 +127,13 @@ mod tests {
             "tcp uid=0 gid=0 mark=0x1 src=192.0.2.2:53 dst=192.0.2.3:9080",
             "udp uid=0 gid=0 src=192.0.2.2:53 dst=192.0.2.3:9080",
             "udp in=eth0 src=192.0.2.3:9080 dst=192.0.2.2:53",
+            "tcp in=eth0 src=192.0.2.3:53 dst=192.0.2.2:15053",
         ]);
         let rounds = rounds(&plan).expect("room for all");
         let flows: Vec<&[usize]> = rounds.iter().map(|it| it.flows.as_slice()).collect();
-        // Something listens at 53 in the first; the third has the ends of another, the last answers one and goes to the others' port.
-        assert_eq!(flows, [&[1, 4][..], &[0, 2], &[3], &[5]]);
+        // Something listens at 53 in the first; flow 3 has the ends of flow 2, flow 5 answers one and goes to the others'
+        // port, flow 6 goes from the port of flow 0 to where rules may turn that.
+        assert_eq!(flows, [&[1, 4][..], &[0, 2], &[3, 6], &[5]]);
         assert_eq!(rounds[1].sources, [53, 53]);
         assert_eq!(rounds[0].listened, [53, 9080, 15053].into());
         assert!(!rounds[0].listened.contains(&rounds[0].sources[0]));
