@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::{
-    model::{Journey, JourneyEnd, Outcome, Packet},
+    model::{Journey, JourneyEnd, Outcome},
     predict::ANY_PORT,
     rules::{Alignment, Hook, RuleId, RuleSet, spec_text},
     traced::{Header, Station, Step, TracedPacket},
@@ -23,8 +23,6 @@ pub(super) struct Way {
     pub hooks: Option<Vec<(Hook, Ends)>>,
     /// Source and destination in the end.
     pub left: Option<Ends>,
-    /// Whether nat gives it other addresses or ports.
-    pub is_turned: bool,
     /// What it is lost by.
     pub gone: Option<Outcome>,
 }
@@ -51,16 +49,12 @@ impl Way {
             let tables = passage.tables.iter();
             tables.flat_map(|(_, it)| it.moved().into_iter().map(|rule| (passage.hook, rule)))
         });
-        let ends = |it: &Packet| (it.src, it.dst);
-        let first = journey.passages.first().map(|it| ends(&it.came));
-        let last = journey.passages.last().map(|it| ends(&it.left));
         let hooks = passages.map(|it| (it.hook, (it.came.src.ip(), it.came.dst)));
         let left = journey.passages.last();
         Some(Self {
             rules: rules.collect(),
             hooks: Some(hooks.collect()),
             left: left.map(|it| (it.left.src.ip(), it.left.dst)),
-            is_turned: first != last,
             gone,
         })
     }
@@ -71,21 +65,17 @@ impl Way {
             rules: Vec::new(),
             hooks: None,
             left: None,
-            is_turned: false,
             gone: None,
         }
     }
 
     /// Of an answer: with the ports of the opener, which a prediction can't know. nat gives a connection another source
-    /// port (`behind`) where the one it has (`own`) would make two connections one. Answers come to the one; where nat
-    /// turns destinations, which is their first hook, they are turned back to the other.
+    /// port (`behind`) where the one it has (`own`) would make two connections one, also where no rule translates anything.
+    /// Answers come to the one; where nat turns destinations, which is their first hook, they are turned back to the other.
     pub fn sent_to_ports(mut self, own: Option<u16>, behind: Option<u16>) -> Self {
-        // What nat does not turn at all goes on to where it was sent.
-        let later = if self.is_turned { own } else { behind };
         let hooks = self.hooks.iter_mut().flatten().enumerate();
-        let hooks =
-            hooks.map(|(place, (_, (_, to)))| (to, if place == 0 { behind } else { later }));
-        let left = self.left.iter_mut().map(|(_, to)| (to, later));
+        let hooks = hooks.map(|(place, (_, (_, to)))| (to, if place == 0 { behind } else { own }));
+        let left = self.left.iter_mut().map(|(_, to)| (to, own));
         // A port that the flow names stands there already.
         let of_opener = |to: &SocketAddr| to.port() == ANY_PORT || Some(to.port()) == own;
         for (to, port) in hooks.chain(left).filter(|(to, _)| of_opener(to)) {
