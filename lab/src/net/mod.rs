@@ -5,6 +5,7 @@ mod links;
 mod namespace;
 mod ready;
 mod routing;
+mod seen;
 mod sysctl;
 mod visit;
 
@@ -13,5 +14,6 @@ pub use links::Netlink;
 pub use namespace::{Inside, Job, Namespace, Sender};
 pub use ready::{await_address, await_carrier};
 pub use routing::MarkRule;
+pub use seen::seen_of;
 pub use sysctl::write_sysctls;
 pub use visit::{ProcessNamespace, in_namespace_of};
