@@ -4,6 +4,7 @@ mod error;
 mod links;
 mod namespace;
 mod ready;
+mod renew;
 mod routing;
 mod seen;
 mod sysctl;
