@@ -4,6 +4,8 @@
 mod flows;
 #[path = "trace/quiet.rs"]
 mod quiet;
+#[path = "trace/room.rs"]
+mod room;
 #[path = "trace/sandbox.rs"]
 mod sandbox;
 #[path = "trace/speed.rs"]

@@ -110,6 +110,7 @@ impl Space {
             };
             ends.push((origin, address, pod));
         }
+        ends.extend(self.forwarded());
         let mut destinations = vec![peer, pod, self.loopback()];
         destinations.extend(self.named(&self.destinations));
         destinations.extend(self.beyond().map(|(address, _)| address));
@@ -122,6 +123,34 @@ impl Space {
             }
         }
         ends
+    }
+
+    /// What passes through the pod: from behind another interface to other machines, and back.
+    fn forwarded(&self) -> Vec<(Origin, IpAddr, IpAddr)> {
+        let peer = self.stage.peer(self.family);
+        let come_in = |interface: &str| Origin::Outside {
+            interface: interface.to_owned(),
+        };
+        let mut ends = Vec::new();
+        for (address, interface) in self.beyond() {
+            let mut to = vec![peer];
+            to.extend(self.named(&self.destinations));
+            to.extend(self.beyond().map(|(address, _)| address));
+            dedup(&mut to);
+            to.retain(|it| self.passes(interface, *it));
+            ends.extend(to.into_iter().map(|to| (come_in(interface), address, to)));
+            if self.passes(INTERFACE, address) {
+                ends.push((come_in(INTERFACE), peer, address));
+            }
+        }
+        ends
+    }
+
+    /// Whether what comes in by an interface leaves by another one.
+    fn passes(&self, interface: &str, to: IpAddr) -> bool {
+        let by = self.leaves(to);
+        let by = by.as_deref().unwrap_or(INTERFACE);
+        self.constants.forwards && self.is_foreign(to) && by != interface
     }
 
     /// Processes. Who sends from another machine's address is a proxy that marks what it sends.
@@ -272,14 +301,15 @@ impl Space {
             && usable(to)
             && usable(flow.source)
             && match &flow.origin {
-                // The pod forwards nothing, and behind another interface there is one machine.
+                // Behind another interface there is one machine.
                 Origin::Outside { interface } => {
                     let behind = self.beyond().find(|(_, it)| it == interface);
                     let from = match behind {
                         Some((address, _)) => flow.source == address,
                         None => self.is_foreign(flow.source),
                     };
-                    from && to == pod
+                    from && flow.leaves == self.leaves(to)
+                        && (to == pod || self.passes(interface, to))
                 }
                 // Ids that every user namespace maps, and none that means "no change".
                 Origin::Pod { uid, gid, .. } if *uid > 65_534 || *gid > 65_534 => false,

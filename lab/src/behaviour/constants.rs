@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use super::stage::{INTERFACE, Stage};
 use super::subject::Subject;
+use crate::model::Hook;
 use crate::rules::{
     End, Family, Interface, MarkValue, Match, Matches, NatRange, OwnerId, PortRange, Rule, RuleSet,
     Target,
@@ -40,7 +41,13 @@ pub(super) struct Constants {
     pub landings: BTreeSet<u16>,
     /// Interfaces beside `lo` and the pod's own that packets may come in or leave by.
     pub interfaces: BTreeSet<String>,
+    /// Whether packets pass through the pod: rules ask about such, or about what comes in by another interface, behind
+    /// which there is a virtual machine or a container.
+    pub forwards: bool,
 }
+
+/// The interface that packets pass to and from, where rules are about such and name none.
+const ANOTHER: &str = "net0";
 
 #[derive(Default)]
 struct Found {
@@ -55,6 +62,7 @@ struct Found {
     destinations: BTreeSet<IpNet>,
     landings: BTreeSet<u16>,
     interfaces: BTreeSet<String>,
+    forwards: bool,
 }
 
 impl Constants {
@@ -72,6 +80,9 @@ impl Constants {
             for set in subject.sets() {
                 found.interfaces(set);
             }
+        }
+        if found.forwards && found.interfaces.is_empty() {
+            found.interfaces.insert(ANOTHER.to_owned());
         }
         let named = |port: u16| {
             found
@@ -105,6 +116,7 @@ impl Constants {
             destinations: found.destinations,
             landings: found.landings,
             interfaces: found.interfaces,
+            forwards: found.forwards,
         }
     }
 }
@@ -122,12 +134,14 @@ impl Found {
     }
 
     fn interfaces(&mut self, set: &RuleSet) {
-        for (_, rule) in set.tables.keys().flat_map(|table| set.rules(*table)) {
+        for (id, rule) in set.tables.keys().flat_map(|table| set.rules(*table)) {
             let Matches {
                 in_interface,
                 out_interface,
                 ..
             } = &rule.spec.matches;
+            let comes_in = in_interface.as_ref().and_then(|it| named(&it.value));
+            self.forwards |= comes_in.is_some() || id.chain == Hook::Forward.chain();
             let both = [in_interface, out_interface].into_iter().flatten();
             self.interfaces
                 .extend(both.filter_map(|it| named(&it.value)));

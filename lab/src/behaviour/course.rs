@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::answer::{self, Answer};
 use super::changes::{self, Change};
 use super::flow::{Flow, Origin};
-use super::stage::Stage;
+use super::stage::{INTERFACE, Stage};
 use super::subject::Subject;
 use crate::model::{Hook, Journey, JourneyEnd, Outcome, Packet, journey};
 use crate::rules::{CtState, Protocol, RuleId, RuleSet, TcpFlags};
@@ -153,6 +153,11 @@ pub fn course(subject: &Subject, stage: &Stage, flow: &Flow) -> Course {
     let mut host = subject.host(stage, family);
     let leaves = flow.leaves.clone().map(|it| (flow.to.ip(), it));
     host.behind.extend(leaves);
+    if let Origin::Outside { interface } = &flow.origin
+        && interface != INTERFACE
+    {
+        host.behind.push((flow.source, interface.clone()));
+    }
     let none = RuleSet::empty(family);
     let rules = subject.rules(family).unwrap_or(&none);
     let first = packet(flow);

@@ -138,6 +138,15 @@ fn extension(condition: &Match, packet: &Packet) -> TryResult {
             )
         }
         Match::Mark(it) => mark(Field::Mark, it, packet.mark),
+        // Without an entry the match fails, also where it is turned around (`connmark_mt` in net/netfilter/xt_connmark.c).
+        Match::ConnMark(it) if !packet.has_entry() => {
+            let sign = if it.negated { "!" } else { "" };
+            TryResult::Failed(Mismatch {
+                field: Field::ConnMark,
+                wanted: format!("{sign}{}", it.value),
+                had: "no connection".to_owned(),
+            })
+        }
         Match::ConnMark(it) => mark(Field::ConnMark, it, packet.connmark),
         Match::Ports { end, ports } => port_list(*end, ports, packet),
         Match::TcpFlags(it) => {

@@ -123,6 +123,8 @@ impl<'a> Walk<'a> {
                 self.packet.mark = change.apply(self.packet.mark);
                 None
             }
+            // Without an entry it does nothing (`connmark_tg_shift` in net/netfilter/xt_connmark.c).
+            Target::Connmark(_) if !self.packet.has_entry() => None,
             Target::Connmark(action) => {
                 let marks = action.apply(self.packet.mark, self.packet.connmark);
                 (self.packet.mark, self.packet.connmark) = marks;

@@ -226,6 +226,12 @@ impl Way<'_> {
         })
     }
 
+    /// Whether the packet is for a machine behind another interface.
+    fn is_behind(&self) -> bool {
+        let to = self.packet.dst.ip();
+        self.host.behind.iter().any(|(address, _)| *address == to)
+    }
+
     fn route(&self) -> Result<String, JourneyEnd> {
         let route = self.host.route(self.packet.dst.ip(), self.packet.mark);
         route.map_err(JourneyEnd::Unknown)
@@ -264,6 +270,10 @@ impl Way<'_> {
             Outcome::Accepted { .. } | Outcome::Masqueraded { .. } => Ok(()),
             Outcome::Dropped { .. } | Outcome::Rejected { .. } => Err(JourneyEnd::Gone(decided)),
             Outcome::Unknown { .. } => Err(JourneyEnd::Unknown(decided.to_string())),
+            // The socket of the packet's own connection is looked for first, and the listener only where there is none
+            // (`tproxy_tg4` in net/netfilter/xt_TPROXY.c: NF_TPROXY_LOOKUP_ESTABLISHED).
+            // What only passes through has none here.
+            Outcome::Intercepted { .. } if self.known.is_some() && !self.is_behind() => Ok(()),
             Outcome::Intercepted { address, port, .. } => {
                 let address = address.unwrap_or(self.host.address);
                 self.socket = Some(SocketAddr::new(address, port));

@@ -100,6 +100,11 @@ impl Packet {
         Self { mark, ..self }
     }
 
+    /// Whether conntrack has an entry for it, or begins one: not for what it calls invalid, nor for what it leaves alone.
+    pub fn has_entry(&self) -> bool {
+        !matches!(self.state, CtState::Invalid | CtState::Untracked)
+    }
+
     /// The family whose rules it meets.
     pub fn family(&self) -> Family {
         Family::of(self.dst.ip())

@@ -256,6 +256,39 @@ impl Netlink {
     }
 }
 
+impl Netlink {
+    /// Routes one address by a gateway.
+    ///
+    /// # Errors
+    /// The gateway is not reachable, or the kernel refuses.
+    pub fn add_route_by(&self, address: IpAddr, gateway: IpAddr) -> Result<(), NetError> {
+        self.runtime.block_on(async {
+            let what = format!("route {address} by {gateway}");
+            let route = match (address, gateway) {
+                (IpAddr::V4(address), IpAddr::V4(gateway)) => {
+                    RouteMessageBuilder::<Ipv4Addr>::new()
+                        .destination_prefix(address, 32)
+                        .gateway(gateway)
+                        .build()
+                }
+                (IpAddr::V6(address), IpAddr::V6(gateway)) => {
+                    RouteMessageBuilder::<Ipv6Addr>::new()
+                        .destination_prefix(address, 128)
+                        .gateway(gateway)
+                        .build()
+                }
+                // The kernel would refuse it in other words.
+                _ => {
+                    let source = rtnetlink::Error::InvalidIp(Vec::new());
+                    return Err(refused(what)(source));
+                }
+            };
+            let added = self.handle.route().add(route).execute().await;
+            added.map_err(refused(what))
+        })
+    }
+}
+
 pub(super) fn refused(what: String) -> impl FnOnce(rtnetlink::Error) -> NetError {
     move |source| NetError::Link { what, source }
 }

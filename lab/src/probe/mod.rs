@@ -57,16 +57,24 @@ impl ProbePlan {
     /// Interfaces that flows come in or leave by, beside the pod's own, with the numbers that [`Stage::beyond`] knows
     /// them by.
     fn interfaces(&self) -> BTreeMap<String, u8> {
-        let of = self.flows.iter().filter_map(|flow| match &flow.origin {
-            Origin::Outside { interface } if interface != INTERFACE => {
-                Some((interface.clone(), Stage::number_beyond(flow.source)))
+        let mut all = BTreeMap::new();
+        for flow in &self.flows {
+            if let Origin::Outside { interface } = &flow.origin
+                && interface != INTERFACE
+            {
+                all.insert(interface.clone(), Stage::number_beyond(flow.source));
             }
-            _ => {
-                let leaves = flow.leaves.clone()?;
-                Some((leaves, Stage::number_beyond(flow.to.ip())))
+            if let Some(leaves) = &flow.leaves {
+                all.insert(leaves.clone(), Stage::number_beyond(flow.to.ip()));
             }
-        });
-        of.collect()
+        }
+        all
+    }
+
+    /// Whether a flow passes through the pod.
+    fn forwards(&self) -> bool {
+        let passes = |it: &Flow| !it.is_sent_by_pod() && it.to.ip() != self.stage.pod(it.family());
+        self.flows.iter().any(passes)
     }
 
     /// The families the flows are of.

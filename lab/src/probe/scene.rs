@@ -61,6 +61,12 @@ impl Scene {
             let made = beyond(plan, &self.pod, &there, &interface, number);
             self.beyond.insert(interface, there);
             made?;
+            if plan.forwards() {
+                self.lead_back(plan, number)?;
+            }
+        }
+        if plan.forwards() {
+            self.pod.job(|_| write_sysctls(&forwarding())).wait()??;
         }
         let (text, marks) = (plan.rules.clone(), plan.marks.clone());
         let applied = self.pod.job(move |inside| {
@@ -69,6 +75,18 @@ impl Scene {
             Ok::<_, Failure>(rules)
         });
         self.rules = applied.wait()??;
+        Ok(())
+    }
+
+    /// For the outside every address is its own, but those behind the pod.
+    fn lead_back(&self, plan: &ProbePlan, number: u8) -> Result<(), Failure> {
+        let families = [Family::V4, Family::V6];
+        let ways = families.map(|it| (Stage::beyond(number, it).0, plan.stage.pod(it)));
+        let led = self.outside.job(move |inside| {
+            let mut each = ways.into_iter();
+            each.try_for_each(|(to, pod)| inside.netlink.add_route_by(to, pod))
+        });
+        led.wait()??;
         Ok(())
     }
 
@@ -215,6 +233,12 @@ fn sysctls() -> Vec<(String, String)> {
         .into_iter()
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .collect()
+}
+
+/// What lets packets pass through the pod.
+fn forwarding() -> Vec<(String, String)> {
+    let keys = ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"];
+    keys.map(|key| (key.to_owned(), "1".to_owned())).into()
 }
 
 /// The outside: a silent bridge with the gateway's addresses, and every other address local.

@@ -130,6 +130,10 @@ fn no_difference_is_claimed_where_no_flow_looks() {
     "*mangle\n-A POSTROUTING -o net0 -p tcp -j DROP\nCOMMIT\n",
     "TCP from the pod to 198.19.0.3, any port, sent out by net0 by any user and any group"
 )]
+#[case::what_passes_through(
+    "*filter\n-A FORWARD -i net0 -p udp -j DROP\nCOMMIT\n",
+    "UDP from 198.19.0.3 to another machine, any port, come in by net0"
+)]
 #[case::a_source_of_links(
     "*mangle\n-A PREROUTING -s 169.254.7.127 -p tcp -j DROP\nCOMMIT\n",
     "TCP from 169.254.7.127 to the pod, any port, come in by eth0"

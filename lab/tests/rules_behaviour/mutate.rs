@@ -103,3 +103,50 @@ fn a_limit_of_time_names_what_was_not_tried_and_a_seed_picks_it() {
     assert_eq!(one, picked("1"));
     assert_ne!(one, other);
 }
+
+#[test]
+fn lab_files_are_a_suite_and_what_they_miss_is_told_by_the_flow_that_notices() {
+    let lab = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../scenarios/labs/incidents/no-exit-rule.toml"
+    );
+    let ended = ending(
+        1,
+        "mutate istio-1.13 --only ipv4 --sample 0 --json --kind",
+        &["deleted `-A ISTIO_OUTPUT", "--suite", lab],
+    );
+    let value = json(&ended);
+    let score = |name: &str| value["score"][name].as_u64().expect("a number");
+    assert_eq!(
+        [score("killed"), score("missed"), score("equivalent")],
+        [1, 5, 3],
+        "{value:#}"
+    );
+    assert_eq!(value["labs"]["left_out"], serde_json::json!([]));
+    // Without its way out the proxy would call itself without end: one connection comes back, and is refused.
+    let loops = &value["mutants"][0];
+    assert_eq!(loops["fate"], "killed-by-lab", "{loops:#}");
+    assert_eq!(loops["flow"], "cli-to-pod");
+    assert_eq!(loops["loops"], 1, "{loops:#}");
+    let connections = loops["connections"].as_u64().expect("a number");
+    assert!(connections < 5, "{loops:#}");
+    let missed = value["mutants"].as_array().expect("a list").iter();
+    let missed = missed.filter(|it| it["fate"] == "missed");
+    for it in missed {
+        assert!(it["by"].as_str().is_some_and(|by| by.starts_with("tcp ")));
+    }
+}
+
+#[test]
+fn lab_files_that_expect_other_rules_are_no_suite() {
+    let lab = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../scenarios/labs/ambient.toml"
+    );
+    let ended = ending(2, "mutate kuma --only ipv4 --suite", &[lab]);
+    assert!(
+        ended.stderr.contains("holds under profile:kuma"),
+        "{}",
+        ended.stderr
+    );
+}

@@ -96,9 +96,28 @@ fn what_comes_in_by_an_interface_that_rules_name_is_tried() {
     let flows = words(&found);
     assert!(!flows.is_empty());
     for flow in flows {
-        assert!(
-            flow.starts_with("tcp in=net0 src=198.19.0.3 dst=192.0.2.2:"),
-            "{flow}"
-        );
+        // To the pod, and through it.
+        let to_pod = flow.starts_with("tcp in=net0 src=198.19.0.3 dst=192.0.2.2:");
+        let through = flow.starts_with("tcp in=net0 src=198.19.0.3 dst=192.0.2.3:");
+        assert!(to_pod || through, "{flow}");
     }
+}
+
+#[test]
+fn what_passes_through_is_tried_where_rules_are_about_such() {
+    let empty = subject("empty", "*nat\n-A OUTPUT -p tcp -j RETURN\nCOMMIT\n");
+    let rules = "*filter\n-A FORWARD -p udp --dport 53 -j DROP\nCOMMIT\n";
+    let found = compared(&empty, &subject("rules", rules));
+    let flows: BTreeSet<String> = words(&found).into_iter().collect();
+    // The way back is of the same kind: the same rules at the same hooks.
+    let wanted = "udp in=net0 src=198.19.0.3 dst=192.0.2.3:53";
+    assert!(flows.contains(wanted), "{flows:?}");
+    assert!(flows.iter().all(|it| it.ends_with(":53")), "{flows:?}");
+    let (_, choice) = chosen(&empty, &empty);
+    assert!(
+        choice
+            .flows
+            .iter()
+            .all(|it| !it.to_string().contains("net0"))
+    );
 }

@@ -197,3 +197,17 @@ fn no_mistake_in_the_one_rule_of_a_set_is_called_equivalent(#[case] text: &str) 
         assert!(matches!(found, Expected::ToldBy(_)), "{mutant}: {found:?}");
     }
 }
+
+#[test]
+fn an_answer_that_meets_tproxy_goes_to_the_socket_that_waits_for_it() {
+    let rules = subject(
+        "tproxy",
+        "*mangle\n-A PREROUTING -p tcp -j TPROXY --on-port 15006 --tproxy-mark 0x539/0xffffffff\nCOMMIT\n",
+    );
+    let stage = Stage::away_from(rules.sets());
+    let end = |flow: &str| course(&rules, &stage, &flow.parse().expect("a flow")).end;
+    let out = end("tcp uid=1000 gid=1000 src=192.0.2.2 dst=192.0.2.3:9080");
+    assert_eq!(out.to_string(), "outside 192.0.2.3:9080");
+    let inbound = end("tcp in=eth0 src=192.0.2.3 dst=192.0.2.2:9080");
+    assert_eq!(inbound.to_string(), "pod 192.0.2.2:9080 at port 15006");
+}

@@ -1,5 +1,7 @@
 //! The whole way of a connection through the hooks of a machine, and what marks and zones do on it.
 
+use rstest::rstest;
+
 use super::*;
 use crate::rules::CtState;
 
@@ -119,6 +121,20 @@ fn connection_marks_are_saved_and_restored() {
     };
     let restored = evaluate(&set, Table::Mangle, Hook::Output, &reply);
     assert_eq!(restored.left.mark, 0x111);
+}
+
+#[rstest]
+#[case::invalid(CtState::Invalid)]
+#[case::untracked(CtState::Untracked)]
+fn a_packet_without_an_entry_has_no_connection_mark(#[case] state: CtState) {
+    let set = rules(
+        "*mangle\n-A OUTPUT -m connmark ! --mark 0x539 -j DROP\n-A OUTPUT -j CONNMARK --restore-mark\nCOMMIT\n",
+    );
+    let (_, packet) = cast(Family::V4).inbound(9080);
+    let packet = Packet { state, ..packet }.marked(0x53a);
+    let passed = evaluate(&set, Table::Mangle, Hook::Output, &packet);
+    assert_eq!(passed.left.mark, 0x53a);
+    assert!(matches!(passed.decided, Outcome::Accepted { .. }));
 }
 
 #[test]
