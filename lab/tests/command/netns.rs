@@ -93,14 +93,20 @@ impl Netns {
     }
 
     fn nsenter(&self, more: &[&str]) -> Command {
-        let mut command = Command::new("nsenter");
-        command.args(["--target", &self.pid().to_string()]);
-        if !Uid::effective().is_root() {
-            command.args(["--user", "--preserve-credentials"]);
-        }
-        command.args(more).arg("--");
-        command
+        enter(self.pid(), more)
     }
+}
+
+/// A command in namespaces of a process, which is to follow: as an ordinary user with the rights that the owner of its user
+/// namespace has there.
+pub fn enter(pid: impl std::fmt::Display, namespaces: &[&str]) -> Command {
+    let mut command = Command::new("nsenter");
+    command.args(["--target", &pid.to_string()]);
+    if !Uid::effective().is_root() {
+        command.args(["--user", "--preserve-credentials"]);
+    }
+    command.args(namespaces).arg("--");
+    command
 }
 
 impl Drop for Netns {

@@ -91,7 +91,12 @@ fn every_command_of_a_document_prints_what_the_document_says(#[case] document: &
         // One stream, as on a terminal.
         format!("{{ {command}\n}} 2>&1; echo \"{MARK}$?\"\n")
     });
-    let script = runtime.file("script", &commands.collect::<String>());
+    // What documents say of an ordinary user, where one runs this.
+    let user = match nix::unistd::Uid::effective().is_root() {
+        true => "",
+        false => "nsenter() { command nsenter -U --preserve-credentials \"$@\"; }\n",
+    };
+    let script = runtime.file("script", &(user.to_owned() + &commands.collect::<String>()));
     let mut shell = Command::new("bash");
     let place = Path::new(HOPLAB).parent().expect("it is in a directory");
     let path = std::env::var("PATH").expect("there is one");

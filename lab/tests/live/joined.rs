@@ -28,7 +28,7 @@ use rstest::rstest;
 
 use super::{
     SMALL,
-    command::{runtime::Runtime, wait_for},
+    command::{netns::enter, runtime::Runtime, wait_for},
     small,
 };
 
@@ -94,8 +94,8 @@ fn traffic_of_others_before_a_command_joins_is_in_no_window_of_it() {
     let running = runtime.find("small");
     let pid = running.pid_in("caller").expect("it lives").to_string();
     let get = "exec 3<>/dev/tcp/10.77.0.11/9080; printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3";
-    let mut curl = std::process::Command::new("nsenter");
-    curl.args(["-t", &pid, "-n", "bash", "-c", get]);
+    let mut curl = enter(&pid, &["-n"]);
+    curl.args(["bash", "-c", get]);
     let output = curl.output().expect("nsenter and bash are installed");
     assert!(
         String::from_utf8_lossy(&output.stdout).contains("200"),
@@ -114,8 +114,8 @@ fn rules_that_were_changed_meanwhile_are_read_anew() {
     small(&runtime);
     let running = runtime.find("small");
     let pid = running.pid_in("called").expect("it lives").to_string();
-    let mut edit = std::process::Command::new("nsenter");
-    edit.args(["-t", &pid, "-n", "-m", "iptables-nft", "-t", "nat"]);
+    let mut edit = enter(&pid, &["-n", "-m"]);
+    edit.args(["iptables-nft", "-t", "nat"]);
     edit.args(["-D", "ISTIO_INBOUND", "3"]);
     assert!(edit.status().expect("nsenter is installed").success());
     let mut lab = attach(&running);
@@ -170,8 +170,7 @@ impl Look {
     fn at(lab: &RunningLab, pod: &str) -> Self {
         let pid = lab.pid_in(pod).expect("it lives").to_string();
         let inside = |words: &[&str]| {
-            let mut command = std::process::Command::new("nsenter");
-            let output = command.args(["-t", &pid, "-n"]).args(words).output();
+            let output = enter(&pid, &["-n"]).args(words).output();
             let output = output.expect("nsenter is installed");
             assert!(output.status.success(), "{words:?}: {output:?}");
             String::from_utf8(output.stdout).expect("text")
@@ -197,8 +196,7 @@ fn after_a_rule_was_put_before_others_by_hand_the_trace_says_what_is_at_each_pla
     runtime.output(&["up", &file, "--backend", &backend.to_string()]);
     let running = runtime.find("small");
     let pid = running.pid_in("called").expect("it lives");
-    let mut edit = std::process::Command::new("nsenter");
-    edit.args(["-t", &pid.to_string(), "-n", "-m"]);
+    let mut edit = enter(pid, &["-n", "-m"]);
     edit.arg(format!("iptables-{backend}"));
     // It decides nothing, and moves the last rule to a place that there was not before.
     edit.args(["-t", "nat", "-I", "ISTIO_INBOUND", "1", "-p", "tcp"]);
@@ -308,18 +306,8 @@ fn up_with_black_hole(runtime: &Runtime) {
         .pid_in("called")
         .expect("it lives")
         .to_string();
-    let mut edit = std::process::Command::new("nsenter");
-    edit.args([
-        "-t",
-        &pid,
-        "-n",
-        "-m",
-        "iptables-nft",
-        "-t",
-        "filter",
-        "-A",
-        "INPUT",
-    ]);
+    let mut edit = enter(&pid, &["-n", "-m"]);
+    edit.args(["iptables-nft", "-t", "filter", "-A", "INPUT"]);
     edit.args(["-p", "tcp", "--dport", "15021", "-j", "DROP"]);
     assert!(edit.status().expect("nsenter is installed").success());
 }

@@ -12,7 +12,10 @@ use nix::{
 use rstest::rstest;
 use serde_json::Value;
 
-use super::{command::runtime::Runtime, small};
+use super::{
+    command::{netns, runtime::Runtime},
+    small,
+};
 
 fn json(runtime: &Runtime, args: &[&str]) -> Value {
     serde_json::from_str(&runtime.output(args)).expect("JSON")
@@ -220,14 +223,8 @@ fn as_in_the_notes(runtime: &Runtime, args: &[&str]) -> String {
     let mut processes = pods.flat_map(|pod| pod["processes"].as_array().expect("an array"));
     let proxy = processes.find(|it| it["role"] == "proxy").expect("a proxy");
     assert_eq!(proxy["uid"], 1337);
-    let mut command = Command::new("nsenter");
-    if !nix::unistd::Uid::effective().is_root() {
-        command.args(["-U", "--preserve-credentials"]);
-    }
-    command
-        .args(["-t", &proxy["pid"].to_string(), "-n"])
-        .args(args);
-    let output = command.output().expect("nsenter is installed");
+    let mut command = netns::enter(&proxy["pid"], &["-n"]);
+    let output = command.args(args).output().expect("nsenter is installed");
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).expect("text")
 }
@@ -316,12 +313,12 @@ fn a_dry_run_prints_commands_that_build_the_pods(#[case] tool: &str, #[case] fla
     let script = runtime.file("build.sh", &look);
     let own = "mount --make-rprivate / && mount -t tmpfs none /run && exec sh -e \"$0\"";
     let mut command = Command::new("unshare");
-    command.args(["-n", "-m"]);
     if !nix::unistd::Uid::effective().is_root() {
-        command.args(["-U", "-r"]);
+        // Rules name user 1337. One after the other: what is of a namespace is for the root its user namespace has by then.
+        command.args(["--user", "--map-root-user", "--map-auto", "unshare"]);
     }
     let ran = command
-        .args(["sh", "-c", own, &script])
+        .args(["-n", "-m", "sh", "-c", own, &script])
         .output()
         .expect("unshare is installed");
     assert!(ran.status.success(), "{ran:#?}");

@@ -3,7 +3,6 @@
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},
-    process::Command,
     thread,
 };
 
@@ -12,7 +11,7 @@ use rstest::rstest;
 
 use super::{
     SMALL,
-    command::{Running, runtime::Runtime, traces::Traces},
+    command::{Running, netns, runtime::Runtime, traces::Traces},
     small,
 };
 
@@ -55,13 +54,31 @@ fn the_list_and_the_status_agree_with_the_kernel() {
         let pid = process["pid"].as_i64().expect("it lives");
         let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
         let uid = text.lines().find(|line| line.starts_with("Uid:"));
-        let uid = uid.and_then(|line| line.split_whitespace().nth(1));
-        owners.push((process["uid"].to_string(), uid.expect("a uid").to_owned()));
+        let uid = uid.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
+        let uid = in_the_lab(pid, uid.expect("a uid"));
+        owners.push((process["uid"].to_string(), uid.to_string()));
     }
     owners.sort();
     let same = |uid: &str| (uid.to_owned(), uid.to_owned());
     assert_eq!(owners, [same("1000"), same("1337")]);
     runtime.down("small");
+}
+
+/// A user as the user namespace of a process knows it, given as this one does: in a lab of root both are the same.
+fn in_the_lab(pid: i64, outside: u32) -> u32 {
+    let map = fs::read_to_string(format!("/proc/{pid}/uid_map")).expect("it lives");
+    let ranges = map.lines().map(|line| {
+        let mut numbers = line
+            .split_whitespace()
+            .map(|it| it.parse::<u32>().expect("a number"));
+        let mut next = || numbers.next().expect("three numbers");
+        (next(), next(), next())
+    });
+    let mut at = ranges.filter_map(|(inside, first, count)| {
+        let offset = outside.checked_sub(first).filter(|it| *it < count)?;
+        Some(inside + offset)
+    });
+    at.next().expect("it is mapped")
 }
 
 /// The way a person goes into a pod by hand.
@@ -72,8 +89,7 @@ fn the_process_id_of_a_pod_leads_to_its_rules() {
     let lab = runtime.find("small");
     let enter = |pod: &str| {
         let pid = lab.pid_in(pod).expect("it lives").to_string();
-        let mut command = Command::new("nsenter");
-        command.args(["-t", &pid, "-n", "-m"]);
+        let mut command = netns::enter(&pid, &["-n", "-m"]);
         command.args(["iptables-nft-save", "-t", "nat"]);
         let output = command.output().expect("nsenter is installed");
         String::from_utf8_lossy(&output.stdout).into_owned()
