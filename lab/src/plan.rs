@@ -22,6 +22,7 @@ mod link;
 mod processes;
 
 pub use commands::commands;
+pub(crate) use link::link;
 pub use processes::routes;
 use processes::{dns_server, processes};
 
@@ -176,6 +177,9 @@ pub struct PodPlan {
     pub name: String,
     /// Its link.
     pub link: LinkPlan,
+    /// The link is there from the start.
+    #[serde(default = "usually")]
+    pub plugged: bool,
     /// Further addresses of lo (`::6` where IPv6 rules are on, as istio-init adds it).
     pub loopback: Vec<(IpAddr, u8)>,
     /// Policy rules and routes that go with the rules.
@@ -207,6 +211,11 @@ pub struct ProcessPlan {
     pub net_admin: bool,
     /// First line of its standard input.
     pub config: StubConfig,
+}
+
+/// Links are there from the start, but for those that a step plugs in.
+fn usually() -> bool {
+    true
 }
 
 /// What pods have that have rules of their own.
@@ -263,7 +272,8 @@ pub fn plan(
             .map(|pod| (pod, of_pods.0.get(&pod.name)))
             .map(|(pod, mine)| PodPlan {
                 name: pod.name.clone(),
-                link: link::link(topology, pod),
+                link: link(topology, pod),
+                plugged: pod.plugged,
                 loopback: beside(mine.map_or(&rules, |it| &it.1), pod)
                     .filter_map(loopback_address)
                     .collect(),

@@ -30,6 +30,9 @@ pub(super) fn claims(
     let refused = match &step.action {
         Action::Edit(_) | Action::Apply { .. } => false,
         Action::Init { refused } => *refused,
+        Action::Plug { pod } | Action::Unplug { pod } => {
+            return Ok(interface_claim(now, taken, pod).into_iter().collect());
+        }
         _ => return Ok(Vec::new()),
     };
     let mut claims = Vec::new();
@@ -84,6 +87,35 @@ pub(super) fn claims(
         claims.push(Claim::new(text, checks));
     }
     Ok(claims)
+}
+
+/// The kernel has the interfaces of a pod's link exactly where the lab has them.
+fn interface_claim(now: &LabFile, taken: &Taken, pod: &str) -> Option<Claim> {
+    let pod = now.topology.pod(pod)?;
+    let outer = pod.behind.clone()?;
+    let words = |is_there: bool| if is_there { "there" } else { "gone" };
+    let ends = [
+        (outer.clone(), &pod.host_interface),
+        (pod.name.clone(), &pod.interface),
+    ];
+    let checks = ends.into_iter().map(|(pod_name, interface)| {
+        let witness = Witness::Interfaces {
+            pod: pod_name.clone(),
+        };
+        let Some(had) = taken.interfaces.get(&pod_name) else {
+            return Check::missing(witness, format!("the interfaces of {pod_name}"));
+        };
+        let is_there = had.iter().any(|it| *it == interface.to_string());
+        let what = format!("interface {interface}");
+        Check::equal(witness, &what, &words(pod.plugged), &words(is_there))
+    });
+    let text = format!(
+        "step {}: {outer}: interface {} is {}",
+        taken.step,
+        pod.host_interface,
+        words(pod.plugged)
+    );
+    Some(Claim::new(text, checks.collect()))
 }
 
 /// What conntrack knows of a flow that names its source port, when the flow is over: only such a tuple comes again. Of

@@ -6,6 +6,7 @@ use super::{Lab, unexpected};
 use crate::{
     evidence::Taken,
     failure::{Class, Failure},
+    plan::{self, LinkPlan},
     rules::{Edit, Family, RuleSet, TableRules, to_restore},
     sandbox::protocol::{Message, Request, StepOrder, StepWhat},
     topology::{Action, Entry},
@@ -61,6 +62,7 @@ impl Lab {
             step: step.name,
             after_flows: self.windows.len(),
             said: stepped.said,
+            interfaces: stepped.interfaces,
             totals,
             pods: stepped.up.pods,
         });
@@ -106,9 +108,24 @@ impl Lab {
             Action::Start(process) => StepWhat::Start(process),
             Action::Restart(process) => StepWhat::Restart(process),
             Action::Flush { pod } => StepWhat::Flush { pod },
+            Action::Plug { pod } => StepWhat::Plug {
+                link: Box::new(self.link_of(&pod)?),
+                pod,
+            },
+            Action::Unplug { pod } => StepWhat::Unplug {
+                interface: self.link_of(&pod)?.interface,
+                pod,
+            },
             Action::Release { held } => StepWhat::Release { held },
             Action::Invalid { held } => StepWhat::Invalid { held },
         })
+    }
+
+    fn link_of(&self, pod: &str) -> Result<LinkPlan, Failure> {
+        let topology = &self.file.topology;
+        let no_such = || Failure::new(Class::Input, format!("the lab has no pod `{pod}`"));
+        let pod = topology.pod(pod).ok_or_else(no_such)?;
+        Ok(plan::link(topology, pod))
     }
 
     /// Steps are about the lab's rules.

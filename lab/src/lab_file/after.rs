@@ -45,6 +45,8 @@ impl LabFile {
             }
             Action::Stop(process) => self.stop(process, true),
             Action::Start(process) => self.stop(process, false),
+            Action::Plug { pod } => self.plug(pod, true),
+            Action::Unplug { pod } => self.plug(pod, false),
             Action::Init { .. }
             | Action::Restart(_)
             | Action::Flush { .. }
@@ -61,6 +63,13 @@ impl LabFile {
             if stops {
                 pod.stopped.push(process.role);
             }
+        }
+    }
+
+    fn plug(&mut self, name: &str, plugged: bool) {
+        let mut pods = self.topology.pods.iter_mut();
+        if let Some(pod) = pods.find(|it| it.name == name) {
+            pod.plugged = plugged;
         }
     }
 

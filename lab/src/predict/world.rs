@@ -119,6 +119,7 @@ impl<'a> World<'a> {
         let behind = pod
             .into_iter()
             .flat_map(|pod| self.topology.behind(&pod.name));
+        let behind = behind.filter(|it| it.plugged);
         let behind = behind.map(|it| (it.addr.of(self.family()), it.host_interface.to_string()));
         Host {
             local_marks: Some(local_marks),
@@ -126,6 +127,21 @@ impl<'a> World<'a> {
             conntrack: pod.is_some_and(|it| self.tracks(it)),
             ..Host::new(interface, addr.of(self.family()))
         }
+    }
+
+    /// Whether a pod has a route to an address, for what it sends itself with a mark.
+    pub(super) fn has_route(&self, pod: &Pod, to: IpAddr, mark: u32) -> bool {
+        if !pod.plugged {
+            return to.is_loopback();
+        }
+        let network = &self.topology.network;
+        let on_link = match to {
+            IpAddr::V4(it) => network.ipv4.contains(&it),
+            IpAddr::V6(it) => network.ipv6.contains(&it),
+        };
+        // Where the mark alone does not tell, the journey will say so.
+        let here = self.host(Some(pod)).delivers(to, mark);
+        pod.default_route || on_link || here != Ok(false)
     }
 
     /// The interface of a pod that packets from another machine come in by.

@@ -212,6 +212,7 @@ pub(super) fn witnesses<'a>(all: impl Iterator<Item = &'a Witness>) -> String {
             Witness::File => "evidence file",
             Witness::Command { .. } => "command",
             Witness::Rules { .. } => "rules",
+            Witness::Interfaces { .. } => "interfaces",
         };
         match kinds.last_mut() {
             Some((last, count)) if *last == kind => *count += 1,

@@ -10,7 +10,7 @@ use crate::{
     behaviour::ProbeReport,
     evidence::{Machine, Said, Up, Window},
     failure::Failure,
-    plan::Plan,
+    plan::{LinkPlan, Plan},
     probe::ProbePlan,
     rules::{CounterSnapshot, Family, Written},
     topology::{Ask, Connection, Process, Sender},
@@ -113,6 +113,20 @@ pub enum StepWhat {
         /// The pod.
         pod: String,
     },
+    /// Adds the link of a pod that is behind another.
+    Plug {
+        /// The pod.
+        pod: String,
+        /// The link.
+        link: Box<LinkPlan>,
+    },
+    /// Takes an interface of a pod away, and with it its other end.
+    Unplug {
+        /// The pod.
+        pod: String,
+        /// The interface.
+        interface: String,
+    },
     /// Closes a held connection.
     Release {
         /// Its name.
@@ -137,6 +151,8 @@ impl StepWhat {
 pub struct Stepped {
     /// What programs said that ran for it.
     pub said: Vec<Said>,
+    /// Interfaces by pod, where it changes them.
+    pub interfaces: BTreeMap<String, Vec<String>>,
     /// The lab as it stands.
     pub up: Up,
 }

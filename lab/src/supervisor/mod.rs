@@ -13,6 +13,7 @@ mod invalid;
 mod live;
 mod logs;
 mod observers;
+mod plug;
 mod pod;
 mod quiet;
 mod replace;

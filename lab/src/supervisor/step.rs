@@ -11,7 +11,7 @@ use hoplab_proxies::{record::Role, wire::Command};
 use super::{
     Event, drive, invalid,
     live::{Live, LiveStub, no_such_pod},
-    phase, replace,
+    phase, plug, replace,
 };
 use crate::{
     evidence::{Said, Up},
@@ -36,7 +36,7 @@ pub(super) fn step(
 ) -> Result<Stepped, Failure> {
     phase("step");
     tracing::debug!(step = order.step, "takes a step");
-    let mut said = Vec::new();
+    let (mut said, mut interfaces) = (Vec::new(), BTreeMap::new());
     match order.what {
         StepWhat::Restore { texts, flush, but } => {
             said = restore(live, &texts, flush, &but)?;
@@ -57,6 +57,8 @@ pub(super) fn step(
             let watch = live.pods.get_mut(&pod).and_then(|it| it.conntrack.as_mut());
             watch.ok_or_else(|| no_such_pod(&pod))?.flush()?;
         }
+        StepWhat::Plug { pod, link } => interfaces = plug::plug(live, &pod, *link)?,
+        StepWhat::Unplug { pod, interface } => interfaces = plug::unplug(live, &pod, &interface)?,
         StepWhat::Release { held } => release(live, &held, queue)?,
         StepWhat::Invalid { held } => said.push(segment(live, &held)?),
     }
@@ -71,7 +73,11 @@ pub(super) fn step(
         pod.processes = lasting.filter_map(|it| it.ready.clone()).collect();
     }
     *came_up = up.clone();
-    Ok(Stepped { said, up })
+    Ok(Stepped {
+        said,
+        interfaces,
+        up,
+    })
 }
 
 /// Gives texts to iptables-restore in every pod with rules; `flush` empties the tables they name first.

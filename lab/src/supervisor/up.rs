@@ -280,7 +280,7 @@ fn build_side_by_side<'p>(
 }
 
 /// A pod as the place where links of others end.
-fn uplink(pod: &Namespace) -> Result<Uplink, Failure> {
+pub(super) fn uplink(pod: &Namespace) -> Result<Uplink, Failure> {
     let name = pod.name().to_owned();
     let opened = pod.job(|_| own_namespace()).wait()?;
     let namespace = opened.map_err(|source| NetError::Open {

@@ -178,6 +178,12 @@ pub struct Pod {
     /// pod. None is the node's bridge.
     #[serde(default)]
     pub behind: Option<String>,
+    /// Its link is there. One that is behind another may come up without, until a step plugs it in.
+    #[serde(default = "usually")]
+    pub plugged: bool,
+    /// The node is its default gateway; without, it knows the pod network alone.
+    #[serde(default = "usually")]
+    pub default_route: bool,
     /// Others are behind it, and it forwards what they send and get.
     #[serde(default)]
     pub relays: bool,
@@ -194,6 +200,11 @@ pub struct Pod {
     /// Processes that a step stopped.
     #[serde(default)]
     pub stopped: Vec<ProcessRole>,
+}
+
+/// What most pods have.
+fn usually() -> bool {
+    true
 }
 
 impl Pod {

@@ -93,6 +93,8 @@ pub(super) struct Pod {
     pub interface: Option<Spanned<String>>,
     pub host_interface: Option<Spanned<String>>,
     pub behind: Option<Spanned<String>>,
+    pub plugged: Option<Spanned<bool>>,
+    pub default_route: Option<Spanned<bool>>,
     #[serde(default)]
     pub sidecar: Option<Spanned<bool>>,
     pub app: Option<Spanned<App>>,
@@ -169,6 +171,8 @@ pub(super) struct Step {
     pub start: Option<Spanned<String>>,
     pub restart: Option<Spanned<String>>,
     pub flush: Option<Spanned<String>>,
+    pub plug: Option<Spanned<String>>,
+    pub unplug: Option<Spanned<String>>,
     pub release: Option<Spanned<String>>,
     pub invalid: Option<Spanned<String>>,
 }

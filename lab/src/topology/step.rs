@@ -55,6 +55,16 @@ pub enum Action {
         /// The pod.
         pod: String,
     },
+    /// Adds the link of a pod that is behind another: an interface more in both.
+    Plug {
+        /// The pod.
+        pod: String,
+    },
+    /// Takes it away.
+    Unplug {
+        /// The pod.
+        pod: String,
+    },
     /// Closes a held connection.
     Release {
         /// Its name.
@@ -128,6 +138,8 @@ impl fmt::Display for Action {
             Self::Start(process) => write!(f, "start {process}"),
             Self::Restart(process) => write!(f, "restart {process}"),
             Self::Flush { pod } => write!(f, "flush conntrack of {pod}"),
+            Self::Plug { pod } => write!(f, "plug in {pod}"),
+            Self::Unplug { pod } => write!(f, "unplug {pod}"),
             Self::Release { held } => write!(f, "release {held}"),
             Self::Invalid { held } => write!(f, "send a segment outside the window of {held}"),
         }

@@ -87,7 +87,10 @@ const SCENARIOS: [(&str, &[&str]); 25] = [
     ("gid semantics", &["scenarios/labs/gid-semantics.toml"]),
     (
         "interface capture",
-        &["scenarios/labs/interface-capture.toml"],
+        &[
+            "scenarios/labs/interface-capture.toml",
+            "scenarios/labs/interface-added.toml",
+        ],
     ),
     (
         "source subnets",
@@ -100,6 +103,7 @@ const SCENARIOS: [(&str, &[&str]); 25] = [
         "unroutable and untracked",
         &[
             "scenarios/labs/unroutable.toml",
+            "scenarios/labs/no-default-route.toml",
             "scenarios/labs/untracked.toml",
         ],
     ),

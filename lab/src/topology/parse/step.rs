@@ -1,9 +1,12 @@
 //! Steps, and their order among the flows.
 
+mod links;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use toml::Spanned;
 
+use self::links::Links;
 use super::{
     super::{Action, Entry, Flow, Process, Step, Topology, check, schema, source::Source},
     rules, seen,
@@ -85,6 +88,24 @@ fn step(source: &Source, topology: &Topology, raw: &schema::Step) -> Result<Step
         let pod = pod.name.clone();
         actions.push((flush.span(), Action::Flush { pod }));
     }
+    type OfPod = fn(String) -> Action;
+    let of_links: [(_, OfPod); 2] = [
+        (&raw.plug, |pod| Action::Plug { pod }),
+        (&raw.unplug, |pod| Action::Unplug { pod }),
+    ];
+    for (raw, action) in of_links {
+        if let Some(raw) = raw {
+            let pod = check::known_pod(source, topology, raw, raw.get_ref())?;
+            if pod.behind.is_none() {
+                return Err(source
+                    .complain(raw, format!("pod `{}` is behind no other", pod.name))
+                    .help(
+                        "name one with `behind`: its link is an interface of the pod it is behind",
+                    ));
+            }
+            actions.push((raw.span(), action(pod.name.clone())));
+        }
+    }
     if let Some(held) = &raw.release {
         let action = Action::Release {
             held: held.get_ref().clone(),
@@ -113,7 +134,7 @@ fn step(source: &Source, topology: &Topology, raw: &schema::Step) -> Result<Step
                 &raw.name,
                 format!("step `{}` does nothing", raw.name.get_ref()),
             )
-            .help("say what: edit, apply, init, stop, start, restart, flush, release or invalid")),
+            .help("say what: edit, apply, init, stop, start, restart, flush, plug, unplug, release or invalid")),
     }
 }
 
@@ -121,6 +142,7 @@ fn step(source: &Source, topology: &Topology, raw: &schema::Step) -> Result<Step
 fn fits(source: &Source, file: &schema::LabFile, topology: &Topology) -> Result<(), Diagnostic> {
     let mut held: BTreeSet<&str> = BTreeSet::new();
     let mut stopped: BTreeMap<&Process, bool> = BTreeMap::new();
+    let mut links = Links::of(topology);
     let unknown = |place: &Spanned<String>, held: &BTreeSet<&str>| {
         let name = place.get_ref();
         let help = did_you_mean(name, held.iter().copied())
@@ -132,6 +154,10 @@ fn fits(source: &Source, file: &schema::LabFile, topology: &Topology) -> Result<
         match entry {
             Entry::Flow(at) => {
                 let raw = &file.flow[*at];
+                links.reached(source, raw, &topology.flows[*at])?;
+                if let Some(name) = &raw.hold {
+                    links.hold(name.get_ref(), &topology.flows[*at]);
+                }
                 if let Some(name) = &raw.hold
                     && !held.insert(name.get_ref())
                 {
@@ -156,6 +182,13 @@ fn fits(source: &Source, file: &schema::LabFile, topology: &Topology) -> Result<
                 match &topology.steps[*at].action {
                     Action::Release { held: name } => {
                         held.remove(name.as_str());
+                        links.release(name);
+                    }
+                    Action::Plug { pod } => {
+                        links.plug(source, raw.plug.as_ref().unwrap_or(&raw.name), pod)?;
+                    }
+                    Action::Unplug { pod } => {
+                        links.unplug(source, raw.unplug.as_ref().unwrap_or(&raw.name), pod)?;
                     }
                     Action::Stop(process) => {
                         let was = stopped.insert(process, true);
