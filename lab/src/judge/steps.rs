@@ -3,14 +3,17 @@
 
 use hoplab_proxies::record::Transport;
 
-use super::{Check, Claim, Judgement, Verdict, Witness};
+use super::{
+    Check, Claim, Judgement, Verdict, Witness,
+    rule_sets::{self, RuleSets},
+};
 use crate::{
-    evidence::{Evidence, PodUp, Taken, Window},
+    evidence::{Evidence, PodUp, Said, Taken, Window},
     failure::{Class, Failure},
-    lab_file::LabFile,
+    lab_file::{Expect, LabFile},
     predict::{Memory, Remembered},
-    rules::{self, Family, RuleSet, Table},
-    topology::Action,
+    rules::{self, Family, RuleId, RuleSet, Table},
+    topology::{Action, RulePlace, Step},
 };
 
 /// Claims about the last step that led to a lab as it stands now. `before` and `after` are the pods.
@@ -27,19 +30,18 @@ pub(super) fn claims(
         );
         return Err(Failure::new(Class::Input, what));
     };
+    let mut claims: Vec<Claim> = moves_claim(now, step, taken)?.into_iter().collect();
     let refused = match &step.action {
         Action::Edit(_) | Action::Apply { .. } => false,
         Action::Init { refused } => *refused,
         Action::Plug { pod } | Action::Unplug { pod } => {
-            return Ok(interface_claim(now, taken, pod).into_iter().collect());
+            claims.extend(interface_claim(now, taken, pod));
+            return Ok(claims);
         }
-        _ => return Ok(Vec::new()),
+        _ => return Ok(claims),
     };
-    let mut claims = Vec::new();
-    // A step leaves alone the pods that have rules of their own.
-    let own = now.own();
-    let with_rules = taken.pods.iter().filter(|pod| !pod.rules.is_empty());
-    for pod in with_rules.filter(|pod| !own.contains_key(&pod.name)) {
+    let changed = now.pods_of_step(step);
+    for pod in taken.pods.iter().filter(|it| changed.contains(&it.name)) {
         let text = match (&step.action, refused) {
             (Action::Init { .. }, true) => "init is refused, and changes no rule",
             (Action::Init { .. }, false) => "init runs again, and changes no rule",
@@ -87,6 +89,91 @@ pub(super) fn claims(
         claims.push(Claim::new(text, checks));
     }
     Ok(claims)
+}
+
+/// A step moves the rules that it names, and no other: counters just before it against those just behind it. Places are
+/// those of the lab's own rules, as everywhere.
+fn moves_claim(now: &LabFile, step: &Step, taken: &Taken) -> Result<Option<Claim>, Failure> {
+    let Some(named) = step.moves.as_ref().filter(|_| now.expect == Expect::File) else {
+        return Ok(None);
+    };
+    let none = Vec::new();
+    let mut checks: Vec<Check> = taken.said.iter().map(was_done).collect();
+    for (pod, before) in &taken.totals {
+        let witness = Witness::Counters { pod: pod.clone() };
+        let named = named.get(pod).unwrap_or(&none);
+        let after = taken.pods.iter().find(|it| it.name == *pod);
+        let mut moved: Vec<(Option<RuleId>, String)> = Vec::new();
+        for earlier in before {
+            let family = earlier.family;
+            let later = after.and_then(|it| it.counters.iter().find(|it| it.family == family));
+            let delta = match later.map(|it| it.since(earlier)) {
+                Some(Ok(delta)) => delta,
+                Some(Err(why)) => {
+                    checks.push(Check::missing(witness.clone(), why.to_string()));
+                    continue;
+                }
+                None => {
+                    let what = format!("the {family} counters behind it");
+                    checks.push(Check::missing(witness.clone(), what));
+                    continue;
+                }
+            };
+            let reference = match now.own().get(pod) {
+                Some(own) => now.reference_of(own, family)?,
+                None => now.reference(family)?,
+            };
+            let sets = RuleSets::new(reference, rule_sets::held(after, family)?);
+            moved.extend(delta.moved().map(|(rule, count)| {
+                let words = format!("{} +{}", sets.applied_words(rule), count.packets);
+                (sets.alignment.reference(rule).cloned(), words)
+            }));
+        }
+        let is_named = |rule: &RuleId| named.iter().any(|it| is(it, rule));
+        let moves = |place: &RulePlace| {
+            moved
+                .iter()
+                .any(|it| it.0.as_ref().is_some_and(|it| is(place, it)))
+        };
+        let still = named.iter().filter(|it| !moves(it));
+        let still = still.map(|it| (format!("{it} moves"), "it does not".to_owned()));
+        let others = moved
+            .iter()
+            .filter(|it| !it.0.as_ref().is_some_and(is_named));
+        let others = others.map(|(_, words)| ("no other rule moves".to_owned(), words.clone()));
+        let wrong: Vec<(String, String)> = still.chain(others).collect();
+        if wrong.is_empty() {
+            checks.push(Check::agrees(witness.clone()));
+        }
+        let wrong = wrong.into_iter();
+        checks.extend(wrong.map(|(wanted, had)| Check::contradicts(witness.clone(), wanted, had)));
+    }
+    let rules = named
+        .iter()
+        .flat_map(|(pod, rules)| rules.iter().map(move |it| (pod, it)));
+    let rules: Vec<String> = rules.map(|(pod, it)| format!("{it} of {pod}")).collect();
+    let what = match rules.is_empty() {
+        true => "no rule".to_owned(),
+        false => format!("{}, and no other rule", rules.join(", ")),
+    };
+    let text = format!("step {} moves {what}", step.name);
+    Ok(Some(Claim::new(text, checks)))
+}
+
+/// That the step was taken, by the exit of what took it.
+fn was_done(said: &Said) -> Check {
+    let witness = Witness::Command {
+        pod: said.pod.clone(),
+    };
+    match said.ok {
+        true => Check::agrees(witness),
+        false => Check::contradicts(witness, "done", format!("{}: {}", said.command, said.words)),
+    }
+}
+
+/// Whether a rule is the one at a place.
+fn is(place: &RulePlace, rule: &RuleId) -> bool {
+    (place.table, &place.chain, place.place) == (rule.table, &rule.chain, rule.ordinal)
 }
 
 /// The kernel has the interfaces of a pod's link exactly where the lab has them.

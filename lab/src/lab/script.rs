@@ -6,10 +6,11 @@ use super::{Lab, unexpected};
 use crate::{
     evidence::Taken,
     failure::{Class, Failure},
+    lab_file::LabFile,
     plan::{self, LinkPlan},
     rules::{Edit, Family, RuleSet, TableRules, to_restore},
     sandbox::protocol::{Message, Request, StepOrder, StepWhat},
-    topology::{Action, Entry},
+    topology::{Action, Entry, Step},
 };
 
 impl Lab {
@@ -47,7 +48,7 @@ impl Lab {
             ));
         }
         let step = self.file.topology.steps[at].clone();
-        let what = self.step_what(at, &step.action)?;
+        let what = self.step_what(at, &step)?;
         let totals = self.totals()?;
         let order = StepOrder {
             step: step.name.clone(),
@@ -70,17 +71,28 @@ impl Lab {
     }
 
     /// A step with the texts it needs.
-    fn step_what(&self, at: usize, action: &Action) -> Result<StepWhat, Failure> {
-        Ok(match action.clone() {
+    fn step_what(&self, at: usize, step: &Step) -> Result<StepWhat, Failure> {
+        Ok(match step.action.clone() {
+            Action::Edit(_) | Action::Apply { .. } if self.file.is_native_nft() => {
+                let after = self.file.after(at + 1)?;
+                StepWhat::Replace {
+                    pods: self.file.pods_of_step(step),
+                    rules: after.written_in(step.pod.as_deref()),
+                }
+            }
             Action::Edit(edits) => StepWhat::Restore {
                 texts: self.texts(|family| Ok(Edit::restore_text(&edits, family)))?,
                 flush: false,
-                but: self.pods_with_own_rules(),
+                pods: self.file.pods_of_step(step),
             },
             Action::Apply { .. } => {
                 let (before, after) = (self.file.after(at)?, self.file.after(at + 1)?);
+                let meant = |file: &LabFile, family| match &step.pod {
+                    Some(pod) => file.meant_in(pod, family),
+                    None => file.meant_in_pods(family),
+                };
                 let text = |family| {
-                    let (old, new) = (before.meant_in_pods(family)?, after.meant_in_pods(family)?);
+                    let (old, new) = (meant(&before, family)?, meant(&after, family)?);
                     let tables = old.iter().flat_map(|it| it.tables.keys());
                     let mut whole = new.unwrap_or_else(|| RuleSet::empty(family));
                     for table in tables {
@@ -92,16 +104,20 @@ impl Lab {
                 StepWhat::Restore {
                     texts: self.texts(text)?,
                     flush: true,
-                    but: self.pods_with_own_rules(),
+                    pods: self.file.pods_of_step(step),
                 }
             }
             Action::Init { .. } => {
                 let now = self.file.after(at)?;
-                let texts = now.texts_to_apply(self.options.families)?;
+                let texts = match &step.pod {
+                    Some(pod) => now.own_texts(self.options.families)?.remove(pod),
+                    None => Some(now.texts_to_apply(self.options.families)?),
+                };
+                let texts = texts.unwrap_or_default();
                 StepWhat::Restore {
                     texts: self.texts(|family| Ok(texts.written.of(family).cloned()))?,
                     flush: false,
-                    but: self.pods_with_own_rules(),
+                    pods: self.file.pods_of_step(step),
                 }
             }
             Action::Stop(process) => StepWhat::Stop(process),
@@ -126,11 +142,6 @@ impl Lab {
         let no_such = || Failure::new(Class::Input, format!("the lab has no pod `{pod}`"));
         let pod = topology.pod(pod).ok_or_else(no_such)?;
         Ok(plan::link(topology, pod))
-    }
-
-    /// Steps are about the lab's rules.
-    fn pods_with_own_rules(&self) -> Vec<String> {
-        self.file.own().keys().cloned().collect()
     }
 
     /// A text for each family that the pods have rules of.

@@ -60,6 +60,16 @@ impl LabFile {
         Ok(self)
     }
 
+    /// Rules as another source has them, and how a sidecar intercepts by them.
+    pub(super) fn other_rules(
+        &self,
+        source: &RuleSource,
+        edit: &[Edit],
+    ) -> Result<(Written<RuleText>, Interception), Failure> {
+        let other = self.rules_of_its_own(source, edit)?;
+        Ok((other.texts, other.interception))
+    }
+
     fn rules_of_its_own(&self, source: &RuleSource, edit: &[Edit]) -> Result<OwnRules, Failure> {
         let mut bare = self.clone();
         (bare.texts, bare.given) = (Written::default(), Written::default());
@@ -133,6 +143,13 @@ impl LabFile {
         };
         let set = parse_rules(own.applied(), family)?;
         Ok(set.map(|set| self.names().resolve(&set)))
+    }
+
+    /// The texts of the rules that are meant to be in a pod with rules of its own; without one, in the others.
+    pub(crate) fn written_in(&self, pod: Option<&str>) -> Written {
+        let own = pod.and_then(|it| self.own.get(it));
+        let texts = own.map_or_else(|| self.applied(), OwnRules::applied);
+        texts.map(|it| it.text.clone())
     }
 
     /// What the plan needs of the pods that have rules of their own.

@@ -86,20 +86,20 @@ pub struct StepOrder {
 /// What a step does to the running lab.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum StepWhat {
-    /// Gives texts to iptables-restore in every pod with rules.
+    /// Gives texts to iptables-restore in pods with rules.
     Restore {
         /// Text by family.
         texts: BTreeMap<Family, String>,
         /// Whether the tables they name are emptied first.
         flush: bool,
-        /// Pods that keep their rules, which are their own.
-        but: Vec<String>,
+        /// The pods.
+        pods: Vec<String>,
     },
-    /// Replaces what the tables of one pod hold.
+    /// Replaces what the tables of pods hold, one pod after the other.
     Replace {
-        /// The pod.
-        pod: String,
-        /// The rules it gets; a family that the lab has rules of and these do not gets none.
+        /// The pods.
+        pods: Vec<String>,
+        /// The rules they get; a family that the lab has rules of and these do not gets none.
         rules: Written,
     },
     /// Ends a process.

@@ -165,6 +165,31 @@ fn a_small_lab_is_given_its_addresses() {
     "app = { port = 9080 }\ndefault_route = false\n\n[[pod]]\nname = \"cli\"\nbehind = \"pod\"\n",
     "14:10 pod `pod` has no default route"
 )]
+#[case::moves_of_a_step_that_is_not_over(
+    "stop = \"pod/proxy\"",
+    "stop = \"pod/proxy\"\nmoves = {}",
+    "23:9 which rules this step moves is not judged"
+)]
+#[case::moves_no_rule(
+    "stop = \"pod/proxy\"",
+    "flush = \"pod\"\nmoves = { pod = [\"nat OUTPUT\"] }",
+    "23:18 `nat OUTPUT` is not a rule by its place"
+)]
+#[case::moves_in_a_pod_without_rules(
+    "stop = \"pod/proxy\"",
+    "flush = \"pod\"\nmoves = { cli = [] }",
+    "23:11 pod `cli` has no rules that could move"
+)]
+#[case::a_pod_and_no_rules_changed(
+    "stop = \"pod/proxy\"",
+    "stop = \"pod/proxy\"\npod = \"pod\"",
+    "23:7 this step changes no rules"
+)]
+#[case::a_pod_with_the_rules_of_the_lab(
+    "stop = \"pod/proxy\"",
+    "edit = [\"-F OUTPUT\"]\npod = \"pod\"",
+    "23:7 pod `pod` has the lab's rules"
+)]
 #[case::a_variant_of_nothing(
     "edit = [\"-D OUTPUT 1\"]\n",
     "",

@@ -164,6 +164,7 @@ pub(super) struct Step {
     pub name: Spanned<String>,
     #[serde(default)]
     pub about: String,
+    pub pod: Option<Spanned<String>>,
     pub edit: Option<Spanned<Vec<Spanned<String>>>>,
     pub apply: Option<Spanned<Rules>>,
     pub init: Option<Spanned<String>>,
@@ -175,6 +176,7 @@ pub(super) struct Step {
     pub unplug: Option<Spanned<String>>,
     pub release: Option<Spanned<String>>,
     pub invalid: Option<Spanned<String>>,
+    pub moves: Option<Spanned<BTreeMap<Spanned<String>, Vec<Spanned<String>>>>>,
 }
 
 #[derive(Deserialize)]

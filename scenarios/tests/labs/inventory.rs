@@ -69,6 +69,7 @@ const SCENARIOS: [(&str, &[&str]); 25] = [
         "backend matrix",
         &[
             "scenarios/labs/native-nft.toml",
+            "scenarios/labs/native-nft-steps.toml",
             "lab/tests/rules_apply_calls.rs",
         ],
     ),

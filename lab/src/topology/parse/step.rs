@@ -8,8 +8,10 @@ use toml::Spanned;
 
 use self::links::Links;
 use super::{
-    super::{Action, Entry, Flow, Process, Step, Topology, check, schema, source::Source},
-    rules, seen,
+    super::{
+        Action, Entry, Flow, Process, RulePlace, Step, Topology, check, schema, source::Source,
+    },
+    rules, seen, variant,
 };
 use crate::diagnostic::{Diagnostic, did_you_mean};
 
@@ -124,6 +126,24 @@ fn step(source: &Source, topology: &Topology, raw: &schema::Step) -> Result<Step
         (Some((_, action)), None) => Ok(Step {
             name: raw.name.get_ref().clone(),
             about: raw.about.clone(),
+            pod: match &raw.pod {
+                Some(pod) if !action.changes_rules() => {
+                    return Err(source
+                        .complain(pod, "this step changes no rules")
+                        .help("`pod` goes with edit, apply and init: leave it out"));
+                }
+                Some(pod) => Some(variant::whose(source, topology, pod)?),
+                None => None,
+            },
+            moves: match &raw.moves {
+                Some(moves) if !action.is_over_at_once() => {
+                    return Err(source
+                        .complain(moves, "which rules this step moves is not judged")
+                        .help("`moves` goes with flush, invalid, plug and unplug: leave it out"));
+                }
+                Some(moves) => Some(self::moves(source, topology, moves.get_ref())?),
+                None => None,
+            },
             action,
         }),
         (Some(_), Some((span, _))) => Err(source
@@ -136,6 +156,41 @@ fn step(source: &Source, topology: &Topology, raw: &schema::Step) -> Result<Step
             )
             .help("say what: edit, apply, init, stop, start, restart, flush, plug, unplug, release or invalid")),
     }
+}
+
+/// Rules that a step moves, by pod.
+fn moves(
+    source: &Source,
+    topology: &Topology,
+    raw: &BTreeMap<Spanned<String>, Vec<Spanned<String>>>,
+) -> Result<BTreeMap<String, Vec<RulePlace>>, Diagnostic> {
+    let mut moves = BTreeMap::new();
+    for (name, rules) in raw {
+        let pod = check::known_pod(source, topology, name, name.get_ref())?;
+        if !pod.is_sidecar() {
+            return Err(source
+                .complain(
+                    name,
+                    format!("pod `{}` has no rules that could move", pod.name),
+                )
+                .help("leave it out: a pod that is not named moves none"));
+        }
+        let place = |raw: &Spanned<String>| {
+            let read = raw.get_ref().parse::<RulePlace>();
+            let placed = read.map(|it| RulePlace {
+                at: raw.span(),
+                ..it
+            });
+            placed.map_err(|why| {
+                source.complain(raw, why).help(
+                    "write chain and place, such as \"ISTIO_OUTPUT 4\" or \"mangle PREROUTING 1\"",
+                )
+            })
+        };
+        let rules = rules.iter().map(place).collect::<Result<_, _>>()?;
+        moves.insert(pod.name.clone(), rules);
+    }
+    Ok(moves)
 }
 
 /// What one entry of the script needs of those before it.
