@@ -114,7 +114,7 @@ fn a_step_that_names_a_pod_changes_the_rules_of_that_pod_alone() {
 )]
 #[case::another_proxy(
     "edit = [\"-D istio-inbound 1\"]",
-    "apply = { profile = \"kuma\" }",
+    "apply = { profile = \"istio-tproxy\" }",
     "native.toml:23:8: these rules need another proxy than the one that runs"
 )]
 #[case::moves_what_is_not_there(

@@ -148,7 +148,7 @@ fn a_small_lab_is_given_its_addresses() {
 #[case::sent_to_without_a_link(
     "name = \"cli\"\n",
     "name = \"cli\"\nbehind = \"pod\"\nplugged = false\n[[flow]]\nname = \"in\"\nfrom = \"pod\"\nto = \"cli:80\"\n",
-    "17:6 pod `cli` has no link here"
+    "18:6 pod `cli` has no link here"
 )]
 #[case::unplugged_at_the_bridge(
     "name = \"cli\"\n",
