@@ -323,7 +323,7 @@ fn entry_check(matched: &Matched, crossing: &Crossing) -> Option<Check> {
 }
 
 /// The entry of a connection in a pod: where answers come from, its zone, its mark.
-fn conntrack_check(matched: &Matched, crossing: &Crossing) -> Check {
+pub(super) fn conntrack_check(matched: &Matched, crossing: &Crossing) -> Check {
     let witness = Witness::Conntrack {
         pod: crossing.pod.clone(),
     };

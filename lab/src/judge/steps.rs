@@ -1,6 +1,8 @@
 //! Runs with steps: each stretch between two steps is judged with the rules and processes it had, and each step with
 //! what it was to do.
 
+use std::collections::BTreeMap;
+
 use hoplab_proxies::record::Transport;
 
 use super::{
@@ -11,7 +13,7 @@ use crate::{
     evidence::{Evidence, PodUp, Said, Taken, Window},
     failure::{Class, Failure},
     lab_file::{Expect, LabFile},
-    predict::{Memory, Remembered},
+    predict::{Memory, Remembered, Turns},
     rules::{self, Family, RuleId, RuleSet, Table},
     topology::{Action, RulePlace, Step},
 };
@@ -206,15 +208,16 @@ fn interface_claim(now: &LabFile, taken: &Taken, pod: &str) -> Option<Claim> {
 }
 
 /// What conntrack knows of a flow that names its source port, when the flow is over: only such a tuple comes again. Of
-/// other queries the lab has conntrack forget the entry.
-pub(super) fn remember(file: &LabFile, window: &Window, memory: &mut Memory) {
-    let flow = file.topology.flow(&window.flow);
-    let named = flow.and_then(|it| it.connection.source_port);
+/// other queries the lab has conntrack forget the entry. And what it knows of a connection that is held; `turns` is where
+/// the proxies stood before the flow.
+pub(super) fn remember(file: &LabFile, window: &Window, turns: &Turns, memory: &mut Memory) {
+    let Some(flow) = file.topology.flow(&window.flow) else {
+        return;
+    };
+    let named = flow.connection.source_port;
+    let mut connections: BTreeMap<String, Vec<Remembered>> = BTreeMap::new();
     for (pod, entries) in &window.conntrack {
-        let from_port = entries
-            .iter()
-            .filter(|it| Some(it.original.src.port()) == named);
-        for entry in from_port.filter(|it| it.transport == Transport::Udp) {
+        for entry in entries {
             let known = Remembered {
                 transport: entry.transport,
                 zone: entry.zone.unwrap_or(0),
@@ -222,8 +225,17 @@ pub(super) fn remember(file: &LabFile, window: &Window, memory: &mut Memory) {
                 dst: entry.original.dst,
                 answers_from: entry.reply.src,
             };
-            memory.remember(pod, known);
+            match entry.transport {
+                Transport::Udp if Some(known.src.port()) == named => memory.remember(pod, known),
+                Transport::Udp => {}
+                Transport::Tcp => connections.entry(pod.clone()).or_default().push(known),
+            }
         }
+    }
+    match (&flow.connection.hold, &flow.connection.resume) {
+        (Some(name), _) => memory.hold(name, turns.clone(), connections),
+        (None, Some(name)) => memory.taken_up(name, connections),
+        (None, None) => {}
     }
 }
 

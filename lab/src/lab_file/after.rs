@@ -130,9 +130,16 @@ impl LabFile {
 
     /// A complaint about a step.
     fn about_step(&self, step: &Step, message: &str) -> Failure {
-        let words = format!("\"{}\"", step.name);
-        let steps = self.text.find("[[step]]").unwrap_or(0);
-        let at = self.text[steps..].find(&words).map_or(0, |at| steps + at);
+        self.about_entry("[[step]]", &step.name, message)
+    }
+
+    /// A complaint about an entry of the file, by its name.
+    pub(super) fn about_entry(&self, header: &str, name: &str, message: &str) -> Failure {
+        let words = format!("\"{name}\"");
+        let entries = self.text.find(header).unwrap_or(0);
+        let at = self.text[entries..]
+            .find(&words)
+            .map_or(0, |at| entries + at);
         complaint(Diagnostic::at(
             &self.origin,
             &self.text,

@@ -50,7 +50,8 @@ impl LabFile {
                         "pod `{}` has rules for another program than the lab",
                         pod.name
                     );
-                    return Err(Failure::new(Class::Input, what)
+                    return Err(self
+                        .about_entry("[[pod]]", &pod.name, &what)
                         .cause("one kernel interface has a lab: that of iptables, or nft's own")
                         .hint("give all pods rules of the same kind"));
                 }

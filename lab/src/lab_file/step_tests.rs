@@ -131,3 +131,14 @@ fn what_can_not_be_done_is_told_with_its_place(
     let words = failure.to_string();
     assert!(words.contains(complaint), "{words}");
 }
+
+#[test]
+fn rules_for_two_programs_in_one_lab_are_refused_where_the_pod_stands() {
+    let failure = lab(
+        "rules = { profile = \"istio-nft\" }",
+        "rules = { profile = \"kuma\" }",
+    );
+    let words = failure.expect_err("it is refused").to_string();
+    let complaint = "native.toml:12:8: pod `own` has rules for another program than the lab";
+    assert!(words.contains(complaint), "{words}");
+}

@@ -133,7 +133,7 @@ impl Walk<'_> {
     fn leg(&self, call: &Call) -> Leg {
         let world = self.world;
         let here = world.topology.pod(&call.opener.pod);
-        let first = first_packet(call);
+        let first = first_packet(call, world.midway);
         let remote = call.remote.ip();
         if let Some(pod) = here.filter(|it| !world.has_route(it, remote, first.mark)) {
             let pod = pod.name.clone();
@@ -335,10 +335,14 @@ fn bare(call: &Call, end: LegEnd) -> Leg {
     }
 }
 
-fn first_packet(call: &Call) -> Packet {
+fn first_packet(call: &Call, midway: bool) -> Packet {
     let port = call.source_port.unwrap_or(ANY_PORT);
     let source = SocketAddr::new(call.opener.source, port);
     let packet = match call.transport {
+        Transport::Tcp if midway => Packet {
+            tcp_flags: TcpFlags::from_names("ACK").unwrap_or(TcpFlags::NONE),
+            ..Packet::tcp(source, call.remote)
+        },
         Transport::Tcp => Packet::tcp(source, call.remote),
         Transport::Udp => Packet::udp(source, call.remote),
     };

@@ -32,6 +32,8 @@ pub struct World<'a> {
     own: BTreeMap<&'a str, (&'a RuleSet, &'a Interception)>,
     /// Connections of earlier flows that conntrack still knows.
     pub memory: Memory,
+    /// Connections are met in their middle: a first packet has no SYN.
+    pub(super) midway: bool,
     /// Rules of every other pod.
     none: RuleSet,
 }
@@ -45,6 +47,7 @@ impl<'a> World<'a> {
             interception,
             own: BTreeMap::new(),
             memory: Memory::default(),
+            midway: false,
             none: RuleSet::empty(rules.family),
         }
     }
@@ -70,6 +73,16 @@ impl<'a> World<'a> {
     pub fn remembering(self, memory: &Memory) -> Self {
         Self {
             memory: memory.clone(),
+            ..self
+        }
+    }
+
+    /// The same, for connections that conntrack meets in their middle, since it forgot them: it takes up what it does not
+    /// know, and rules are asked as for a new connection (`tcp_new` in net/netfilter/nf_conntrack_proto_tcp.c, where
+    /// `nf_conntrack_tcp_loose` is 1 unless it was changed).
+    pub fn midway(self) -> Self {
+        Self {
+            midway: true,
             ..self
         }
     }

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     evidence::{Said, Up},
     failure::{Class, Failure},
-    net::Inside,
+    net::{self, Inside},
     netfilter::{self, Backend, RuleTool},
     process,
     rules::Family,
@@ -36,6 +36,9 @@ pub(super) fn step(
 ) -> Result<Stepped, Failure> {
     phase("step");
     tracing::debug!(step = order.step, "takes a step");
+    if !live.held.is_empty() {
+        acknowledged(live)?;
+    }
     let (mut said, mut interfaces) = (Vec::new(), BTreeMap::new());
     match order.what {
         StepWhat::Restore { texts, flush, pods } => {
@@ -89,6 +92,17 @@ pub(super) fn step(
         interfaces,
         up,
     })
+}
+
+/// Waits for acknowledgements of what held connections carried: behind a step they would be packets of the next flow.
+fn acknowledged(live: &Live) -> Result<(), Failure> {
+    let pods = live.pods.values().map(|it| &it.namespace);
+    let all = pods.chain([&live.node]);
+    let jobs: Vec<_> = all
+        .map(|it| it.job(|_: &mut Inside| net::await_acknowledged()))
+        .collect();
+    let mut jobs = jobs.into_iter();
+    jobs.try_for_each(|it| Ok(it.wait()??))
 }
 
 /// What the kernel did as it was told.

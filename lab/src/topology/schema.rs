@@ -9,6 +9,9 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use serde::Deserialize;
 use toml::Spanned;
 
+/// Rules or traversals by pod.
+pub(super) type ByPod = BTreeMap<Spanned<String>, Vec<Spanned<String>>>;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LabFile {
@@ -155,7 +158,7 @@ pub(super) struct Flow {
     pub hold: Option<Spanned<String>>,
     pub resume: Option<Spanned<String>>,
     #[serde(default)]
-    pub nat: BTreeMap<Spanned<String>, Vec<Spanned<String>>>,
+    pub nat: ByPod,
 }
 
 #[derive(Deserialize)]
@@ -176,7 +179,7 @@ pub(super) struct Step {
     pub unplug: Option<Spanned<String>>,
     pub release: Option<Spanned<String>>,
     pub invalid: Option<Spanned<String>>,
-    pub moves: Option<Spanned<BTreeMap<Spanned<String>, Vec<Spanned<String>>>>>,
+    pub moves: Option<Spanned<ByPod>>,
 }
 
 #[derive(Deserialize)]

@@ -56,6 +56,7 @@ const SCENARIOS: [(&str, &[&str]); 25] = [
         &[
             "scenarios/labs/held-flow.toml",
             "scenarios/labs/held-flow-unpinned.toml",
+            "scenarios/labs/held-flow-forgotten.toml",
         ],
     ),
     (

@@ -162,7 +162,7 @@ fn step(source: &Source, topology: &Topology, raw: &schema::Step) -> Result<Step
 fn moves(
     source: &Source,
     topology: &Topology,
-    raw: &BTreeMap<Spanned<String>, Vec<Spanned<String>>>,
+    raw: &schema::ByPod,
 ) -> Result<BTreeMap<String, Vec<RulePlace>>, Diagnostic> {
     let mut moves = BTreeMap::new();
     for (name, rules) in raw {
