@@ -6,7 +6,10 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
-use hoplab_proxies::wire::StubConfig;
+use hoplab_proxies::{
+    record::Role,
+    wire::{Part, StubConfig},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -23,7 +26,7 @@ mod processes;
 
 pub use commands::commands;
 pub(crate) use link::link;
-pub use processes::routes;
+pub use processes::{NODE, routes};
 use processes::{dns_server, processes};
 
 /// What the supervisor builds.
@@ -211,6 +214,45 @@ pub struct ProcessPlan {
     pub net_admin: bool,
     /// First line of its standard input.
     pub config: StubConfig,
+}
+
+impl ProcessPlan {
+    /// What it plays.
+    pub fn role(&self) -> Role {
+        match self.config.part {
+            Part::App(_) => Role::App,
+            Part::Proxy(_) => Role::Proxy,
+            Part::Probe => Role::Probe,
+            Part::Dns(_) => Role::Dns,
+        }
+    }
+
+    /// Its name for people: `app of reviews-v2`.
+    pub fn name(&self) -> String {
+        format!("{} of {}", self.role(), self.config.pod)
+    }
+}
+
+impl Plan {
+    /// A pod, by its name.
+    pub fn pod(&self, name: &str) -> Option<&PodPlan> {
+        self.pods.iter().find(|pod| pod.name == name)
+    }
+
+    /// The rules that a pod gets, if it gets any.
+    pub fn rules_of<'a>(&'a self, pod: &'a PodPlan) -> Option<&'a RuleTexts> {
+        let rules = pod.rules.as_ref().unwrap_or(&self.rules);
+        pod.intercepted.then_some(rules)
+    }
+
+    /// The same with the rules of each pod written down with the pod: from then on one pod's can be changed.
+    pub fn with_rules_at_pods(mut self) -> Self {
+        for at in 0..self.pods.len() {
+            let rules = self.rules_of(&self.pods[at]).cloned();
+            self.pods[at].rules = rules;
+        }
+        self
+    }
 }
 
 /// Links are there from the start, but for those that a step plugs in.

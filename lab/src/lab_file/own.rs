@@ -147,7 +147,7 @@ impl LabFile {
     }
 
     /// The texts of the rules that are meant to be in a pod with rules of its own; without one, in the others.
-    pub(crate) fn written_in(&self, pod: Option<&str>) -> Written {
+    pub fn written_in(&self, pod: Option<&str>) -> Written {
         let own = pod.and_then(|it| self.own.get(it));
         let texts = own.map_or_else(|| self.applied(), OwnRules::applied);
         texts.map(|it| it.text.clone())

@@ -85,6 +85,7 @@ impl Netlink {
                     .add(index, *ip)
                     .link_layer_address(&mac.0)
                     .state(NeighbourState::Permanent)
+                    .replace()
                     .execute()
                     .await
                     .map_err(refused(format!("add neighbour {ip} of {link}")))?;
@@ -307,7 +308,7 @@ async fn link_of(handle: &Handle, name: &str) -> Result<LinkMessage, NetError> {
         .ok_or_else(|| NetError::NoSuchLink(name.to_string()))
 }
 
-async fn add_addresses(
+pub(super) async fn add_addresses(
     handle: &Handle,
     name: &str,
     index: u32,

@@ -1,6 +1,6 @@
 //! Builds one pod, on its own thread: namespace, link, rules, routes, watches, processes.
 
-use std::{fs::File, os::fd::AsFd, sync::Arc};
+use std::{fs::File, net::IpAddr, os::fd::AsFd, sync::Arc};
 
 use super::{observers::PodWatch, phase};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
     failure::Failure,
     net::{self, Inside, Namespace, NetError, write_sysctls},
     netfilter::{self, Applied, ConntrackWatch, NetfilterError, RuleTool as Tool},
-    plan::{LinkPlan, PodPlan, RelayPlan, RuleTexts},
+    plan::{LinkPlan, Plan, PodPlan, RelayPlan, RuleTexts},
     process::{self, Input, Sink, Stub},
     rules::Written,
     traced::Tracing,
@@ -23,6 +23,20 @@ pub(super) struct Shared {
     pub event_room: Option<usize>,
     pub bridge: String,
     pub sink: Sink,
+}
+
+impl Shared {
+    /// What the plan of a lab says for all pods.
+    pub fn of(plan: &Plan, tool: Tool, sink: &Sink) -> Self {
+        Self {
+            tool,
+            rules: plan.rules.clone(),
+            tracing: plan.tracing,
+            event_room: plan.event_room,
+            bridge: plan.node.bridge.clone(),
+            sink: Arc::clone(sink),
+        }
+    }
 }
 
 /// The namespace that the other end of a pod's link is in: the node, or the pod that the pod is behind.
@@ -51,8 +65,15 @@ pub(super) fn build_pod(
     let uplink = Arc::clone(uplink);
     let built = namespace
         .job(move |inside| build_inside(inside, &plan, first, &shared, &uplink))
-        .wait()??;
-    Ok((namespace, built))
+        .wait();
+    match built.map_err(Failure::from).and_then(|it| it) {
+        Ok(built) => Ok((namespace, built)),
+        Err(failure) => {
+            // Nothing of a pod that was not finished stays in a lab that goes on. The first error says what is wrong.
+            let _ = namespace.remove();
+            Err(failure)
+        }
+    }
 }
 
 /// Runs on the pod's own thread.
@@ -93,7 +114,7 @@ fn build_inside(
     let trace = PodWatch::open(shared.tracing, shared.tool, saved, shared.event_room)?;
     phase("observers");
     if plan.plugged {
-        await_link(inside, &plan.link)?;
+        await_link(inside, &plan.link, uplink)?;
     }
     for (address, _) in &plan.loopback {
         net::await_address(*address)?;
@@ -138,11 +159,23 @@ pub(super) fn plug(
     Ok(())
 }
 
-/// Waits until a link carries packets: a first one that comes before is lost, or leaves by the wrong interface, and is
-/// tried again after a second.
-pub(super) fn await_link(inside: &Inside, link: &LinkPlan) -> Result<(), NetError> {
-    net::await_carrier(inside, &link.interface)?;
-    let mut addresses = link.addresses.iter();
+/// Waits until a link carries packets, at its other end too where that is in a pod: a first one that comes before is lost,
+/// or leaves by the wrong interface, and is tried again after a second.
+pub(super) fn await_link(inside: &Inside, link: &LinkPlan, uplink: &Uplink) -> Result<(), Failure> {
+    carries(inside, &link.interface, &link.addresses)?;
+    if let Some(relay) = link.behind.clone() {
+        let port = link.host_interface.clone();
+        let there = uplink
+            .sender
+            .job(move |outer| carries(outer, &port, &relay.addresses));
+        there.wait()??;
+    }
+    Ok(())
+}
+
+fn carries(inside: &Inside, interface: &str, addresses: &[(IpAddr, u8)]) -> Result<(), NetError> {
+    net::await_carrier(inside, interface)?;
+    let mut addresses = addresses.iter();
     addresses.try_for_each(|(address, _)| net::await_address(*address))
 }
 

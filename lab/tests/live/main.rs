@@ -7,9 +7,11 @@ mod command;
 mod completions;
 mod documents;
 mod ends;
+mod import;
 mod inside;
 mod joined;
 mod look;
+mod reconcile;
 mod registry;
 mod terminal;
 
