@@ -25,6 +25,7 @@ mod link;
 mod processes;
 
 pub use commands::commands;
+pub(crate) use link::link;
 pub use processes::{NODE, routes};
 use processes::{dns_server, processes};
 
@@ -179,6 +180,9 @@ pub struct PodPlan {
     pub name: String,
     /// Its link.
     pub link: LinkPlan,
+    /// The link is there from the start.
+    #[serde(default = "usually")]
+    pub plugged: bool,
     /// Further addresses of lo (`::6` where IPv6 rules are on, as istio-init adds it).
     pub loopback: Vec<(IpAddr, u8)>,
     /// Policy rules and routes that go with the rules.
@@ -251,6 +255,11 @@ impl Plan {
     }
 }
 
+/// Links are there from the start, but for those that a step plugs in.
+fn usually() -> bool {
+    true
+}
+
 /// What pods have that have rules of their own.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct PodRules(pub BTreeMap<String, (Interception, RuleTexts)>);
@@ -305,7 +314,8 @@ pub fn plan(
             .map(|pod| (pod, of_pods.0.get(&pod.name)))
             .map(|(pod, mine)| PodPlan {
                 name: pod.name.clone(),
-                link: link::link(topology, pod),
+                link: link(topology, pod),
+                plugged: pod.plugged,
                 loopback: beside(mine.map_or(&rules, |it| &it.1), pod)
                     .filter_map(loopback_address)
                     .collect(),

@@ -75,6 +75,23 @@ fn the_schema_is_printed_as_it_is_in_the_repository() {
 }
 
 #[test]
+fn two_labs_of_one_name_are_told_by_their_paths_before_any_is_up() {
+    let scratch = Scratch::new();
+    scratch.file("one.toml", LAB);
+    scratch.file("other.toml", LAB);
+    let dir = &scratch.path().display().to_string();
+    let ended = run(&mut hoplab(&["run", "--all", dir]));
+    assert_eq!(ended.status.code(), Some(2), "{ended:#?}");
+    for words in [
+        "two labs have the name `mine`",
+        "one.toml and ",
+        "other.toml",
+    ] {
+        assert!(ended.stderr.contains(words), "{ended:#?}");
+    }
+}
+
+#[test]
 fn a_directory_of_labs_is_run_in_every_way_and_told_as_a_table() {
     let scratch = Scratch::new();
     scratch.file("mine.toml", LAB);

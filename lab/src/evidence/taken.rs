@@ -16,6 +16,9 @@ pub struct Taken {
     pub after_flows: usize,
     /// What programs said that ran for it.
     pub said: Vec<Said>,
+    /// Interfaces that the kernel has after it, by pod, where it changes them.
+    #[serde(default)]
+    pub interfaces: BTreeMap<String, Vec<String>>,
     /// Counters of every pod with rules just before it, by pod, then family.
     pub totals: BTreeMap<String, Vec<CounterSnapshot>>,
     /// Every pod as it stands after it: rules, first counters of what follows, processes.

@@ -59,6 +59,11 @@ pub enum Witness {
         /// Pod.
         pod: String,
     },
+    /// The interfaces of a pod, read after a step.
+    Interfaces {
+        /// Pod.
+        pod: String,
+    },
 }
 
 /// What a witness says.
@@ -231,6 +236,7 @@ impl fmt::Display for Witness {
             Self::File => f.write_str("evidence file"),
             Self::Command { pod } => write!(f, "command in {pod}"),
             Self::Rules { pod } => write!(f, "rules of {pod}"),
+            Self::Interfaces { pod } => write!(f, "interfaces of {pod}"),
         }
     }
 }

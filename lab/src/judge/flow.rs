@@ -74,7 +74,7 @@ impl Case<'_> {
             )
         })?;
         if flow.connection.resume.is_some() {
-            return Ok(self.resumed(flow, window));
+            return Ok(self.resumed(flow, window, memory));
         }
         let meant = self.meant().remembering(memory);
         let held = self.held().remembering(memory);
@@ -156,7 +156,7 @@ impl Case<'_> {
 }
 
 /// The person and the model on the answer, by the lab's own rules.
-fn model_on_answer(of_file: &Reply, predicted: &Reply) -> Option<Check> {
+pub(super) fn model_on_answer(of_file: &Reply, predicted: &Reply) -> Option<Check> {
     match predicted {
         // What the model can't tell, the claim about the connection says.
         Reply::Unknown(_) => None,

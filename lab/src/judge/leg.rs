@@ -84,6 +84,7 @@ fn leg_words(leg: &Leg) -> String {
         }
         LegEnd::Refused { pod, local } => format!("refused at {local} by {pod}"),
         LegEnd::Unreachable => "unreachable, says the node".to_string(),
+        LegEnd::Unrouted { pod } => format!("unreachable: {pod} has no route there"),
         LegEnd::Dropped { pod } => format!("dropped in {pod}"),
         LegEnd::Unknown { why } => format!("unknown: {why}"),
     };
@@ -142,11 +143,16 @@ fn opener_check(matched: &Matched, stays_open: bool) -> Check {
         (LegEnd::Unreachable, ConnectResult::Failed { errno }) => {
             Check::contradicts(witness, "connect ENETUNREACH", format!("connect {errno}"))
         }
-        (LegEnd::Unreachable, ConnectResult::Connected { local, .. }) => Check::contradicts(
-            witness,
-            "connect ENETUNREACH",
-            format!("connected from {local}"),
-        ),
+        (LegEnd::Unrouted { .. }, ConnectResult::Failed { errno }) => {
+            Check::equal(witness, "connect", &"ENETUNREACH".to_string(), errno)
+        }
+        (LegEnd::Unreachable | LegEnd::Unrouted { .. }, ConnectResult::Connected { local, .. }) => {
+            Check::contradicts(
+                witness,
+                "connect ENETUNREACH",
+                format!("connected from {local}"),
+            )
+        }
         // `errno_name` of the stubs has this word for a deadline of their own.
         (LegEnd::Dropped { .. }, ConnectResult::Failed { errno }) => {
             Check::equal(witness, "connect", &"timeout".to_string(), errno)
@@ -317,7 +323,7 @@ fn entry_check(matched: &Matched, crossing: &Crossing) -> Option<Check> {
 }
 
 /// The entry of a connection in a pod: where answers come from, its zone, its mark.
-fn conntrack_check(matched: &Matched, crossing: &Crossing) -> Check {
+pub(super) fn conntrack_check(matched: &Matched, crossing: &Crossing) -> Check {
     let witness = Witness::Conntrack {
         pod: crossing.pod.clone(),
     };

@@ -153,7 +153,7 @@ fn judge_stretch(
             }
         };
         judged.push(cases[at].flow(window, turns, memory)?);
-        steps::remember(file, window, memory);
+        steps::remember(file, window, turns, memory);
         turns.observe(&cases[at].meant(), &window.records);
     }
     let (flows, predicted): (Vec<FlowVerdict>, Vec<Predicted>) = judged.into_iter().unzip();

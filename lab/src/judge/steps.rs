@@ -1,16 +1,21 @@
 //! Runs with steps: each stretch between two steps is judged with the rules and processes it had, and each step with
 //! what it was to do.
 
+use std::collections::BTreeMap;
+
 use hoplab_proxies::record::Transport;
 
-use super::{Check, Claim, Judgement, Verdict, Witness};
+use super::{
+    Check, Claim, Judgement, Verdict, Witness,
+    rule_sets::{self, RuleSets},
+};
 use crate::{
-    evidence::{Evidence, PodUp, Taken, Window},
+    evidence::{Evidence, PodUp, Said, Taken, Window},
     failure::{Class, Failure},
-    lab_file::LabFile,
-    predict::{Memory, Remembered},
-    rules::{self, Family, RuleSet, Table},
-    topology::Action,
+    lab_file::{Expect, LabFile},
+    predict::{Memory, Remembered, Turns},
+    rules::{self, Family, RuleId, RuleSet, Table},
+    topology::{Action, RulePlace, Step},
 };
 
 /// Claims about the last step that led to a lab as it stands now. `before` and `after` are the pods.
@@ -27,16 +32,18 @@ pub(super) fn claims(
         );
         return Err(Failure::new(Class::Input, what));
     };
+    let mut claims: Vec<Claim> = moves_claim(now, step, taken)?.into_iter().collect();
     let refused = match &step.action {
         Action::Edit(_) | Action::Apply { .. } => false,
         Action::Init { refused } => *refused,
-        _ => return Ok(Vec::new()),
+        Action::Plug { pod } | Action::Unplug { pod } => {
+            claims.extend(interface_claim(now, taken, pod));
+            return Ok(claims);
+        }
+        _ => return Ok(claims),
     };
-    let mut claims = Vec::new();
-    // A step leaves alone the pods that have rules of their own.
-    let own = now.own();
-    let with_rules = taken.pods.iter().filter(|pod| !pod.rules.is_empty());
-    for pod in with_rules.filter(|pod| !own.contains_key(&pod.name)) {
+    let changed = now.pods_of_step(step);
+    for pod in taken.pods.iter().filter(|it| changed.contains(&it.name)) {
         let text = match (&step.action, refused) {
             (Action::Init { .. }, true) => "init is refused, and changes no rule",
             (Action::Init { .. }, false) => "init runs again, and changes no rule",
@@ -86,16 +93,131 @@ pub(super) fn claims(
     Ok(claims)
 }
 
-/// What conntrack knows of a flow that names its source port, when the flow is over: only such a tuple comes again. Of
-/// other queries the lab has conntrack forget the entry.
-pub(super) fn remember(file: &LabFile, window: &Window, memory: &mut Memory) {
-    let flow = file.topology.flow(&window.flow);
-    let named = flow.and_then(|it| it.connection.source_port);
-    for (pod, entries) in &window.conntrack {
-        let from_port = entries
+/// A step moves the rules that it names, and no other: counters just before it against those just behind it. Places are
+/// those of the lab's own rules, as everywhere.
+fn moves_claim(now: &LabFile, step: &Step, taken: &Taken) -> Result<Option<Claim>, Failure> {
+    let Some(named) = step.moves.as_ref().filter(|_| now.expect == Expect::File) else {
+        return Ok(None);
+    };
+    let none = Vec::new();
+    let mut checks: Vec<Check> = taken.said.iter().map(was_done).collect();
+    for (pod, before) in &taken.totals {
+        let witness = Witness::Counters { pod: pod.clone() };
+        let named = named.get(pod).unwrap_or(&none);
+        let after = taken.pods.iter().find(|it| it.name == *pod);
+        let mut moved: Vec<(Option<RuleId>, String)> = Vec::new();
+        for earlier in before {
+            let family = earlier.family;
+            let later = after.and_then(|it| it.counters.iter().find(|it| it.family == family));
+            let delta = match later.map(|it| it.since(earlier)) {
+                Some(Ok(delta)) => delta,
+                Some(Err(why)) => {
+                    checks.push(Check::missing(witness.clone(), why.to_string()));
+                    continue;
+                }
+                None => {
+                    let what = format!("the {family} counters behind it");
+                    checks.push(Check::missing(witness.clone(), what));
+                    continue;
+                }
+            };
+            let reference = match now.own().get(pod) {
+                Some(own) => now.reference_of(own, family)?,
+                None => now.reference(family)?,
+            };
+            let sets = RuleSets::new(reference, rule_sets::held(after, family)?);
+            moved.extend(delta.moved().map(|(rule, count)| {
+                let words = format!("{} +{}", sets.applied_words(rule), count.packets);
+                (sets.alignment.reference(rule).cloned(), words)
+            }));
+        }
+        let is_named = |rule: &RuleId| named.iter().any(|it| is(it, rule));
+        let moves = |place: &RulePlace| {
+            moved
+                .iter()
+                .any(|it| it.0.as_ref().is_some_and(|it| is(place, it)))
+        };
+        let still = named.iter().filter(|it| !moves(it));
+        let still = still.map(|it| (format!("{it} moves"), "it does not".to_owned()));
+        let others = moved
             .iter()
-            .filter(|it| Some(it.original.src.port()) == named);
-        for entry in from_port.filter(|it| it.transport == Transport::Udp) {
+            .filter(|it| !it.0.as_ref().is_some_and(is_named));
+        let others = others.map(|(_, words)| ("no other rule moves".to_owned(), words.clone()));
+        let wrong: Vec<(String, String)> = still.chain(others).collect();
+        if wrong.is_empty() {
+            checks.push(Check::agrees(witness.clone()));
+        }
+        let wrong = wrong.into_iter();
+        checks.extend(wrong.map(|(wanted, had)| Check::contradicts(witness.clone(), wanted, had)));
+    }
+    let rules = named
+        .iter()
+        .flat_map(|(pod, rules)| rules.iter().map(move |it| (pod, it)));
+    let rules: Vec<String> = rules.map(|(pod, it)| format!("{it} of {pod}")).collect();
+    let what = match rules.is_empty() {
+        true => "no rule".to_owned(),
+        false => format!("{}, and no other rule", rules.join(", ")),
+    };
+    let text = format!("step {} moves {what}", step.name);
+    Ok(Some(Claim::new(text, checks)))
+}
+
+/// That the step was taken, by the exit of what took it.
+fn was_done(said: &Said) -> Check {
+    let witness = Witness::Command {
+        pod: said.pod.clone(),
+    };
+    match said.ok {
+        true => Check::agrees(witness),
+        false => Check::contradicts(witness, "done", format!("{}: {}", said.command, said.words)),
+    }
+}
+
+/// Whether a rule is the one at a place.
+fn is(place: &RulePlace, rule: &RuleId) -> bool {
+    (place.table, &place.chain, place.place) == (rule.table, &rule.chain, rule.ordinal)
+}
+
+/// The kernel has the interfaces of a pod's link exactly where the lab has them.
+fn interface_claim(now: &LabFile, taken: &Taken, pod: &str) -> Option<Claim> {
+    let pod = now.topology.pod(pod)?;
+    let outer = pod.behind.clone()?;
+    let words = |is_there: bool| if is_there { "there" } else { "gone" };
+    let ends = [
+        (outer.clone(), &pod.host_interface),
+        (pod.name.clone(), &pod.interface),
+    ];
+    let checks = ends.into_iter().map(|(pod_name, interface)| {
+        let witness = Witness::Interfaces {
+            pod: pod_name.clone(),
+        };
+        let Some(had) = taken.interfaces.get(&pod_name) else {
+            return Check::missing(witness, format!("the interfaces of {pod_name}"));
+        };
+        let is_there = had.iter().any(|it| *it == interface.to_string());
+        let what = format!("interface {interface}");
+        Check::equal(witness, &what, &words(pod.plugged), &words(is_there))
+    });
+    let text = format!(
+        "step {}: {outer}: interface {} is {}",
+        taken.step,
+        pod.host_interface,
+        words(pod.plugged)
+    );
+    Some(Claim::new(text, checks.collect()))
+}
+
+/// What conntrack knows of a flow that names its source port, when the flow is over: only such a tuple comes again. Of
+/// other queries the lab has conntrack forget the entry. And what it knows of a connection that is held; `turns` is where
+/// the proxies stood before the flow.
+pub(super) fn remember(file: &LabFile, window: &Window, turns: &Turns, memory: &mut Memory) {
+    let Some(flow) = file.topology.flow(&window.flow) else {
+        return;
+    };
+    let named = flow.connection.source_port;
+    let mut connections: BTreeMap<String, Vec<Remembered>> = BTreeMap::new();
+    for (pod, entries) in &window.conntrack {
+        for entry in entries {
             let known = Remembered {
                 transport: entry.transport,
                 zone: entry.zone.unwrap_or(0),
@@ -103,8 +225,17 @@ pub(super) fn remember(file: &LabFile, window: &Window, memory: &mut Memory) {
                 dst: entry.original.dst,
                 answers_from: entry.reply.src,
             };
-            memory.remember(pod, known);
+            match entry.transport {
+                Transport::Udp if Some(known.src.port()) == named => memory.remember(pod, known),
+                Transport::Udp => {}
+                Transport::Tcp => connections.entry(pod.clone()).or_default().push(known),
+            }
         }
+    }
+    match (&flow.connection.hold, &flow.connection.resume) {
+        (Some(name), _) => memory.hold(name, turns.clone(), connections),
+        (None, Some(name)) => memory.taken_up(name, connections),
+        (None, None) => {}
     }
 }
 

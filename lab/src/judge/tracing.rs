@@ -45,6 +45,15 @@ impl Case<'_> {
         packets: &PodPackets,
     ) -> Vec<Check> {
         let leg = matched.leg;
+        if let LegEnd::Unrouted { .. } = &leg.end {
+            return vec![match packets.first() {
+                None => Check::agrees(witness.clone()),
+                Some(_) => {
+                    let had = format!("one to {}", leg.remote);
+                    Check::contradicts(witness.clone(), "no packet", had)
+                }
+            }];
+        }
         let mut checks: Vec<Check> = self
             .ways(&self.names_of_meant(packets.pod), leg, crossing, packets)
             .into_iter()

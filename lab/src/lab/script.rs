@@ -6,9 +6,11 @@ use super::{Lab, unexpected};
 use crate::{
     evidence::Taken,
     failure::{Class, Failure},
+    lab_file::LabFile,
+    plan::{self, LinkPlan},
     rules::{Edit, Family, RuleSet, TableRules, to_restore},
     sandbox::protocol::{Message, Request, StepOrder, StepWhat},
-    topology::{Action, Entry},
+    topology::{Action, Entry, Step},
 };
 
 impl Lab {
@@ -60,7 +62,7 @@ impl Lab {
             ));
         }
         let step = self.file.topology.steps[at].clone();
-        let what = self.step_what(at, &step.action)?;
+        let what = self.step_what(at, &step)?;
         let totals = self.totals()?;
         let order = StepOrder {
             step: step.name.clone(),
@@ -75,6 +77,7 @@ impl Lab {
             step: step.name,
             after_flows: self.windows.len(),
             said: stepped.said,
+            interfaces: stepped.interfaces,
             totals,
             pods: stepped.up.pods,
         });
@@ -82,17 +85,28 @@ impl Lab {
     }
 
     /// A step with the texts it needs.
-    fn step_what(&self, at: usize, action: &Action) -> Result<StepWhat, Failure> {
-        Ok(match action.clone() {
+    fn step_what(&self, at: usize, step: &Step) -> Result<StepWhat, Failure> {
+        Ok(match step.action.clone() {
+            Action::Edit(_) | Action::Apply { .. } if self.file.is_native_nft() => {
+                let after = self.file.after(at + 1)?;
+                StepWhat::Replace {
+                    pods: self.file.pods_of_step(step),
+                    rules: after.written_in(step.pod.as_deref()),
+                }
+            }
             Action::Edit(edits) => StepWhat::Restore {
                 texts: self.texts(|family| Ok(Edit::restore_text(&edits, family)))?,
                 flush: false,
-                but: self.pods_with_own_rules(),
+                pods: self.file.pods_of_step(step),
             },
             Action::Apply { .. } => {
                 let (before, after) = (self.file.after(at)?, self.file.after(at + 1)?);
+                let meant = |file: &LabFile, family| match &step.pod {
+                    Some(pod) => file.meant_in(pod, family),
+                    None => file.meant_in_pods(family),
+                };
                 let text = |family| {
-                    let (old, new) = (before.meant_in_pods(family)?, after.meant_in_pods(family)?);
+                    let (old, new) = (meant(&before, family)?, meant(&after, family)?);
                     let tables = old.iter().flat_map(|it| it.tables.keys());
                     let mut whole = new.unwrap_or_else(|| RuleSet::empty(family));
                     for table in tables {
@@ -104,30 +118,44 @@ impl Lab {
                 StepWhat::Restore {
                     texts: self.texts(text)?,
                     flush: true,
-                    but: self.pods_with_own_rules(),
+                    pods: self.file.pods_of_step(step),
                 }
             }
             Action::Init { .. } => {
                 let now = self.file.after(at)?;
-                let texts = now.texts_to_apply(self.options.families)?;
+                let texts = match &step.pod {
+                    Some(pod) => now.own_texts(self.options.families)?.remove(pod),
+                    None => Some(now.texts_to_apply(self.options.families)?),
+                };
+                let texts = texts.unwrap_or_default();
                 StepWhat::Restore {
                     texts: self.texts(|family| Ok(texts.written.of(family).cloned()))?,
                     flush: false,
-                    but: self.pods_with_own_rules(),
+                    pods: self.file.pods_of_step(step),
                 }
             }
             Action::Stop(process) => StepWhat::Stop(process),
             Action::Start(process) => StepWhat::Start(process),
             Action::Restart(process) => StepWhat::Restart(process),
             Action::Flush { pod } => StepWhat::Flush { pod },
+            Action::Plug { pod } => StepWhat::Plug {
+                link: Box::new(self.link_of(&pod)?),
+                pod,
+            },
+            Action::Unplug { pod } => StepWhat::Unplug {
+                interface: self.link_of(&pod)?.interface,
+                pod,
+            },
             Action::Release { held } => StepWhat::Release { held },
             Action::Invalid { held } => StepWhat::Invalid { held },
         })
     }
 
-    /// Steps are about the lab's rules.
-    fn pods_with_own_rules(&self) -> Vec<String> {
-        self.file.own().keys().cloned().collect()
+    fn link_of(&self, pod: &str) -> Result<LinkPlan, Failure> {
+        let topology = &self.file.topology;
+        let no_such = || Failure::new(Class::Input, format!("the lab has no pod `{pod}`"));
+        let pod = topology.pod(pod).ok_or_else(no_such)?;
+        Ok(plan::link(topology, pod))
     }
 
     /// A text for each family that the pods have rules of.

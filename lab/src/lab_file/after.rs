@@ -1,6 +1,6 @@
 //! A lab as it stands after some of its steps.
 
-use super::{LabFile, complaint, texts::without_leftovers};
+use super::{LabFile, RuleText, complaint, texts::without_leftovers};
 use crate::{
     diagnostic::Diagnostic,
     failure::{Class, Failure},
@@ -20,31 +20,40 @@ impl LabFile {
     }
 
     fn stepped(mut self, step: Step) -> Result<Self, Failure> {
-        if self.is_native_nft() && step.action.changes_rules() {
-            return Err(self.about_step(&step, "rules of nft's own are not changed in a step"));
-        }
         match &step.action {
+            Action::Init { .. } if self.is_native_nft() => {
+                let why = "init is not run again with rules of nft's own";
+                return Err(self.about_step(&step, why));
+            }
             Action::Edit(edits) => {
-                self.texts = self.after_edits(&self.texts, edits)?;
-                if !self.given.is_empty() {
-                    self.given = self.after_edits(&self.given, edits)?;
-                }
+                let (texts, given) = self.rules_of(&step);
+                let texts = self.after_edits(texts, edits)?;
+                let given = match given.is_empty() {
+                    true => Written::default(),
+                    false => self.after_edits(given, edits)?,
+                };
+                self.set_rules_of(&step, texts, given);
             }
             Action::Apply { rules, edit } => {
-                let mut bare = self.clone();
-                (bare.texts, bare.given) = (Written::default(), Written::default());
-                let other = bare.ruled(rules)?.edited(edit)?;
-                if other.is_native_nft() || !same_proxy(&self.interception, &other.interception) {
+                let (mut texts, interception) = self.other_rules(rules, edit)?;
+                let own = step.pod.as_ref().and_then(|pod| self.own.get(pod));
+                let now = own.map_or(&self.interception, |it| &it.interception);
+                if !same_proxy(now, &interception) {
                     let why = "these rules need another proxy than the one that runs";
                     return Err(self.about_step(&step, why));
                 }
-                let former = std::mem::replace(&mut self.texts, other.texts);
+                if texts.is_nft() != self.is_native_nft() {
+                    let why = "these rules are for another program than those that are there";
+                    return Err(self.about_step(&step, why));
+                }
                 let origin = |family| format!("no {family} rules in step {}", step.name);
-                without_leftovers(&former, &mut self.texts, origin);
-                self.given = Written::default();
+                without_leftovers(self.rules_of(&step).0, &mut texts, origin);
+                self.set_rules_of(&step, texts, Written::default());
             }
             Action::Stop(process) => self.stop(process, true),
             Action::Start(process) => self.stop(process, false),
+            Action::Plug { pod } => self.plug(pod, true),
+            Action::Unplug { pod } => self.plug(pod, false),
             Action::Init { .. }
             | Action::Restart(_)
             | Action::Flush { .. }
@@ -54,6 +63,32 @@ impl LabFile {
         Ok(self)
     }
 
+    /// The rules that a step changes: those that expectations name, and those given in place of them.
+    fn rules_of(&self, step: &Step) -> (&Written<RuleText>, &Written<RuleText>) {
+        let own = step.pod.as_ref().and_then(|pod| self.own.get(pod));
+        own.map_or((&self.texts, &self.given), |it| (&it.texts, &it.given))
+    }
+
+    fn set_rules_of(&mut self, step: &Step, texts: Written<RuleText>, given: Written<RuleText>) {
+        let own = step.pod.as_ref().and_then(|pod| self.own.get_mut(pod));
+        match own {
+            Some(own) => (own.texts, own.given) = (texts, given),
+            None => (self.texts, self.given) = (texts, given),
+        }
+    }
+
+    /// The pods whose rules a step changes.
+    pub(crate) fn pods_of_step(&self, step: &Step) -> Vec<String> {
+        let lab = || {
+            let sidecars = self.topology.sidecars();
+            sidecars.filter(|it| !self.own.contains_key(*it))
+        };
+        match &step.pod {
+            Some(pod) => vec![pod.clone()],
+            None => lab().map(str::to_owned).collect(),
+        }
+    }
+
     fn stop(&mut self, process: &Process, stops: bool) {
         let mut pods = self.topology.pods.iter_mut();
         if let Some(pod) = pods.find(|it| it.name == process.pod) {
@@ -61,6 +96,13 @@ impl LabFile {
             if stops {
                 pod.stopped.push(process.role);
             }
+        }
+    }
+
+    fn plug(&mut self, name: &str, plugged: bool) {
+        let mut pods = self.topology.pods.iter_mut();
+        if let Some(pod) = pods.find(|it| it.name == name) {
+            pod.plugged = plugged;
         }
     }
 
@@ -88,9 +130,16 @@ impl LabFile {
 
     /// A complaint about a step.
     fn about_step(&self, step: &Step, message: &str) -> Failure {
-        let words = format!("\"{}\"", step.name);
-        let steps = self.text.find("[[step]]").unwrap_or(0);
-        let at = self.text[steps..].find(&words).map_or(0, |at| steps + at);
+        self.about_entry("[[step]]", &step.name, message)
+    }
+
+    /// A complaint about an entry of the file, by its name.
+    pub(super) fn about_entry(&self, header: &str, name: &str, message: &str) -> Failure {
+        let words = format!("\"{name}\"");
+        let entries = self.text.find(header).unwrap_or(0);
+        let at = self.text[entries..]
+            .find(&words)
+            .map_or(0, |at| entries + at);
         complaint(Diagnostic::at(
             &self.origin,
             &self.text,

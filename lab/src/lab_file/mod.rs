@@ -7,6 +7,7 @@ mod given;
 mod own;
 mod places;
 mod profiled;
+mod rule_places;
 mod saved;
 mod source;
 mod texts;
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     builtin,
-    diagnostic::{Diagnostic, did_you_mean},
+    diagnostic::Diagnostic,
     failure::{Class, Failure},
     interception::Interception,
     istio::{
@@ -27,8 +28,8 @@ use crate::{
         nft,
         routes::{self, Step},
     },
-    rules::{BackendChoice, Family, OwnerNames, RuleSet, Table, Written},
-    topology::{Expected, Topology},
+    rules::{BackendChoice, Family, OwnerNames, RuleSet, Written},
+    topology::{Flow, Topology},
 };
 
 /// JSON schema of lab files, for editors.
@@ -155,19 +156,17 @@ impl LabFile {
             let now = lab.after(steps)?;
             let flows = lab.topology.flows.iter().zip(&before);
             let flows = flows.filter(|(_, before)| **before == steps);
-            let paths: Vec<(&String, &Expected)> = flows
-                .flat_map(|(flow, _)| &flow.nat)
-                .flat_map(|(pod, paths)| paths.iter().map(move |it| (pod, it)))
-                .collect();
+            let flows: Vec<&Flow> = flows.map(|(flow, _)| flow).collect();
+            let places = rule_places::named(&lab.topology, &flows, steps);
             for family in [Family::V4, Family::V6] {
                 // What does not parse is told, whether a flow names a place in it or not.
                 let own = now.own.values().map(|it| &it.texts);
                 for texts in [&now.texts].into_iter().chain(own) {
                     parse_rules(texts, family)?;
                 }
-                for (pod, traversal) in &paths {
+                for (pod, place) in &places {
                     if let Some(rules) = parse_rules(now.texts_of(pod), family)? {
-                        known_places(traversal, &rules, text, origin)?;
+                        rule_places::known(place, &rules, text, origin)?;
                     }
                 }
             }
@@ -338,38 +337,6 @@ fn complaint(diagnostic: Diagnostic) -> Failure {
     Failure::new(Class::Input, diagnostic.to_string())
 }
 
-/// Every rule that an expected traversal names must be one of the lab's own.
-fn known_places(
-    traversal: &Expected,
-    rules: &RuleSet,
-    text: &str,
-    origin: &str,
-) -> Result<(), Failure> {
-    let Some(nat) = rules.tables.get(&Table::Nat) else {
-        return Ok(());
-    };
-    for (name, place) in &traversal.rules {
-        let complain =
-            |message: String| Diagnostic::at(origin, text, traversal.at.clone(), message);
-        let Some(chain) = nat.chain(name) else {
-            let known = nat.chains().iter().map(|c| c.name.as_str());
-            let diagnostic = complain(format!("the lab's rules have no chain `{name}`"));
-            let help = did_you_mean(name, known).unwrap_or_else(|| "name a chain of nat".into());
-            return Err(complaint(diagnostic.help(help)));
-        };
-        let rules = chain.rules.len();
-        if usize::try_from(*place).is_ok_and(|place| place > rules) {
-            let diagnostic = complain(format!(
-                "`{name} {place}` is no rule: the chain has {rules}"
-            ));
-            return Err(complaint(
-                diagnostic.help("places count from 1, in the order of the rules file"),
-            ));
-        }
-    }
-    Ok(())
-}
-
 fn parse_rules(texts: &Written<RuleText>, family: Family) -> Result<Option<RuleSet>, Failure> {
     let origin = texts.of(family).map_or("", |it| it.origin.as_str());
     texts.rules(family, origin).map_err(complaint)
@@ -400,3 +367,5 @@ fn read(path: &Path) -> Result<String, Failure> {
 
 #[cfg(test)]
 mod own_tests;
+#[cfg(test)]
+mod step_tests;

@@ -50,7 +50,8 @@ impl LabFile {
                         "pod `{}` has rules for another program than the lab",
                         pod.name
                     );
-                    return Err(Failure::new(Class::Input, what)
+                    return Err(self
+                        .about_entry("[[pod]]", &pod.name, &what)
                         .cause("one kernel interface has a lab: that of iptables, or nft's own")
                         .hint("give all pods rules of the same kind"));
                 }
@@ -58,6 +59,16 @@ impl LabFile {
             }
         }
         Ok(self)
+    }
+
+    /// Rules as another source has them, and how a sidecar intercepts by them.
+    pub(super) fn other_rules(
+        &self,
+        source: &RuleSource,
+        edit: &[Edit],
+    ) -> Result<(Written<RuleText>, Interception), Failure> {
+        let other = self.rules_of_its_own(source, edit)?;
+        Ok((other.texts, other.interception))
     }
 
     fn rules_of_its_own(&self, source: &RuleSource, edit: &[Edit]) -> Result<OwnRules, Failure> {
@@ -133,6 +144,13 @@ impl LabFile {
         };
         let set = parse_rules(own.applied(), family)?;
         Ok(set.map(|set| self.names().resolve(&set)))
+    }
+
+    /// The texts of the rules that are meant to be in a pod with rules of its own; without one, in the others.
+    pub fn written_in(&self, pod: Option<&str>) -> Written {
+        let own = pod.and_then(|it| self.own.get(it));
+        let texts = own.map_or_else(|| self.applied(), OwnRules::applied);
+        texts.map(|it| it.text.clone())
     }
 
     /// What the plan needs of the pods that have rules of their own.

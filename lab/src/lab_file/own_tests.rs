@@ -1,6 +1,7 @@
 //! Pods with rules of their own: what they get, and that nothing else of a lab touches them.
 
 use super::*;
+use crate::rules::Table;
 
 const LAB: &str = r#"name = "two"
 

@@ -9,7 +9,7 @@ use crate::{
     failure::{Class, Failure},
     interception::Interception,
     profiles,
-    rules::{self, Edit, Family, Written},
+    rules::{self, Edit, Family, RuleSet, Table, Written},
     topology::RuleSource,
 };
 
@@ -101,31 +101,66 @@ impl LabFile {
         texts: &Written<RuleText>,
         edits: &[Edit],
     ) -> Result<Written<RuleText>, Failure> {
-        let Written::Iptables(texts) = texts else {
-            return Err(self
-                .about(
-                    &edits[0],
-                    "rules of nft's own are not changed in the words of iptables",
-                )
-                .hint("write the changed rules as a text or file of their own"));
+        let texts = match texts {
+            Written::Iptables(texts) => texts,
+            Written::Nft { nft } => return self.nft_after_edits(nft, edits),
         };
         let mut changed = texts.clone();
         for (family, text) in &mut changed {
             let set = rules::parse(&text.text, *family, &text.origin).map_err(complaint)?;
             let mut set = set.without_counters();
             for edit in edits {
-                set = rules::edited(&set, std::slice::from_ref(edit)).map_err(|bad| {
-                    let failure = self.about(edit, &bad.message);
-                    match bad.help {
-                        Some(help) => failure.hint(help),
-                        None => failure,
-                    }
-                })?;
+                set = self.after_edit(&set, edit)?;
             }
             text.text = rules::to_restore(&set);
             text.origin = format!("{}, edited", text.origin);
         }
         Ok(Written::Iptables(changed))
+    }
+
+    fn after_edit(&self, set: &RuleSet, edit: &Edit) -> Result<RuleSet, Failure> {
+        rules::edited(set, std::slice::from_ref(edit)).map_err(|bad| {
+            let failure = self.about(edit, &bad.message);
+            match bad.help {
+                Some(help) => failure.hint(help),
+                None => failure,
+            }
+        })
+    }
+
+    /// One text has the rules of both families: it is read, changed, and written again. A family without the table is
+    /// left alone.
+    fn nft_after_edits(
+        &self,
+        text: &RuleText,
+        edits: &[Edit],
+    ) -> Result<Written<RuleText>, Failure> {
+        let mut text = text.clone();
+        for edit in edits {
+            let mut sets = rules::of_nft(&text.text, &text.origin).map_err(complaint)?;
+            let has_table = |set: &RuleSet| edit.is_of(set.family) && edit.has_table(set);
+            if !sets.iter().any(has_table) {
+                let what = format!("there is no table `{}` to change", edit.table());
+                return Err(self.about(edit, &what));
+            }
+            for set in sets.iter_mut().filter(|set| has_table(set)) {
+                *set = self.after_edit(set, edit)?;
+            }
+            let whole: Vec<&RuleSet> = sets.iter().collect();
+            let no_words = |why| self.about(edit, &format!("nothing writes {why} for nft"));
+            text.text = rules::to_nft(&whole).map_err(no_words)?;
+            let again = rules::of_nft(&text.text, "what is written for nft").map_err(complaint)?;
+            let says_the_same = |set: &&RuleSet| {
+                let mut again = again.iter().filter(|it| it.family == set.family);
+                again.any(|it| rules::diff(set, it, &Table::ALL).is_empty())
+            };
+            if !whole.iter().all(says_the_same) {
+                let what = "one table of nft has the rules of both families, and this changes one";
+                return Err(self.about(edit, what).hint("leave out -4 and -6"));
+            }
+        }
+        text.origin = format!("{}, edited", text.origin);
+        Ok(Written::Nft { nft: text })
     }
 
     /// A complaint about a change of rules that the lab file asks for.

@@ -206,6 +206,38 @@ impl Netlink {
         })
     }
 
+    /// Takes a link away, and with it the other end of a veth pair.
+    ///
+    /// # Errors
+    /// No such link, or the kernel refuses.
+    pub fn remove(&self, name: &str) -> Result<(), NetError> {
+        self.runtime.block_on(async {
+            let index = index_of(&self.handle, name).await?;
+            let removed = self.handle.link().del(index).execute().await;
+            removed.map_err(refused(format!("remove {name}")))
+        })
+    }
+
+    /// Names of the links there are.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn names(&self) -> Result<Vec<String>, NetError> {
+        self.runtime.block_on(async {
+            let links = self.handle.link().get().execute();
+            let links: Vec<LinkMessage> = links
+                .try_collect()
+                .await
+                .map_err(refused("list interfaces".to_owned()))?;
+            let attributes = links.into_iter().flat_map(|it| it.attributes);
+            let names = attributes.filter_map(|it| match it {
+                LinkAttribute::IfName(name) => Some(name),
+                _ => None,
+            });
+            Ok(names.collect())
+        })
+    }
+
     /// Adds a default route.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ mod visit;
 pub use error::NetError;
 pub use links::Netlink;
 pub use namespace::{Inside, Job, Namespace, Sender};
-pub use ready::{await_address, await_carrier};
+pub use ready::{await_acknowledged, await_address, await_carrier};
 pub use routing::MarkRule;
 pub use seen::seen_of;
 pub use sysctl::write_sysctls;

@@ -238,6 +238,7 @@ fn key(hop: &Hop) -> String {
         Event::Passed { .. } => "passed".to_owned(),
         Event::Accept { listener, .. } => format!("accepted at {listener}"),
         Event::Refused { at } => format!("refused at {}", at.port()),
+        Event::Unrouted => "no route".to_owned(),
         Event::Unreachable => "unreachable".to_owned(),
         Event::Unknown { .. } => "unknown".to_owned(),
     }

@@ -85,6 +85,11 @@ impl Walk<'_> {
             Some(LegEnd::Refused { pod, local }) => {
                 (pod.clone(), Event::Refused { at: *local }, refused)
             }
+            Some(LegEnd::Unrouted { pod }) => (
+                pod.clone(),
+                Event::Unrouted,
+                failed.as_deref() == Some("ENETUNREACH"),
+            ),
             Some(LegEnd::Unreachable) => ("node".to_owned(), Event::Unreachable, unreachable),
             Some(LegEnd::Accepted {
                 pod,

@@ -108,6 +108,8 @@ pub enum Event {
     },
     /// The node knows no way there, and said so.
     Unreachable,
+    /// The sender's own pod knows no way there: connect(2) fails, and no packet is made.
+    Unrouted,
     /// What becomes of it is not known.
     Unknown {
         /// Why.

@@ -73,13 +73,9 @@ impl Script {
         self.line(&format!("ip netns add {ns}"));
         self.sysctls(&ns, &pod.sysctls);
         self.set_up(&ns, "lo", &pod.loopback);
-        self.link(plan, &ns, link);
-        self.neighbours(&ns, &link.interface, &link.neighbours);
-        for gateway in &link.gateways {
-            self.line(&format!(
-                "ip -n {ns} {} route add default via {gateway}",
-                option(*gateway)
-            ));
+        match pod.plugged {
+            true => self.link(plan, &ns, link),
+            false => self.line("# its link comes in a step"),
         }
         if pod.intercepted {
             let rules = pod.rules.as_ref().unwrap_or(&plan.rules);
@@ -142,6 +138,13 @@ impl Script {
             }
         }
         self.set_up(ns, interface, &link.addresses);
+        self.neighbours(ns, interface, &link.neighbours);
+        for gateway in &link.gateways {
+            self.line(&format!(
+                "ip -n {ns} {} route add default via {gateway}",
+                option(*gateway)
+            ));
+        }
     }
 
     fn rules(&mut self, ns: &str, rules: &Written, holder: Holder) {

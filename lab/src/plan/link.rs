@@ -21,7 +21,8 @@ fn at(addr: Addresses, owner: Addresses) -> [(IpAddr, Mac); 2] {
     [(addr.v4.into(), mac), (addr.v6.into(), mac)]
 }
 
-pub(super) fn link(topology: &Topology, pod: &Pod) -> LinkPlan {
+/// The link of a pod.
+pub(crate) fn link(topology: &Topology, pod: &Pod) -> LinkPlan {
     let network = &topology.network;
     let (v4, v6) = (network.ipv4.prefix_len(), network.ipv6.prefix_len());
     let outer = pod.behind.as_ref().and_then(|it| topology.pod(it));
@@ -31,7 +32,10 @@ pub(super) fn link(topology: &Topology, pod: &Pod) -> LinkPlan {
         host_interface: pod.host_interface.to_string(),
         mac: Mac::of(pod.addr.v4),
         addresses: vec![(pod.addr.v4.into(), v4), (pod.addr.v6.into(), v6)],
-        gateways: vec![network.node.v4.into(), network.node.v6.into()],
+        gateways: match pod.default_route {
+            true => vec![network.node.v4.into(), network.node.v6.into()],
+            false => Vec::new(),
+        },
         neighbours: match outer {
             None => neighbours.collect(),
             // Whoever it is for, the pod it is behind takes it.

@@ -93,7 +93,7 @@ pub fn is_unreachable(errno: &str) -> bool {
 fn of(world: &World, ask: &Ask, legs: &[Leg], at: usize) -> Reply {
     let (listener, loops) = match &legs[at].end {
         LegEnd::Refused { .. } => return Reply::Refused,
-        LegEnd::Unreachable => return Reply::Unreachable,
+        LegEnd::Unreachable | LegEnd::Unrouted { .. } => return Reply::Unreachable,
         LegEnd::Dropped { .. } => return Reply::Timeout,
         LegEnd::Unknown { why } => return Reply::Unknown(why.clone()),
         LegEnd::Accepted {

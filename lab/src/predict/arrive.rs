@@ -51,6 +51,7 @@ impl Walk<'_> {
         match self.world.topology.next_hop(Some(from), to.ip()) {
             None if self.world.is_node(to.ip()) => self.at_node(to, call.transport),
             None => LegEnd::Unreachable,
+            Some((pod, _)) if !pod.plugged => no_link(pod),
             Some((pod, _)) if pod.is_sidecar() => LegEnd::Unknown {
                 why: format!(
                     "{} sends it on to {}, and only one pod with rules is followed",
@@ -102,6 +103,13 @@ impl Walk<'_> {
                 _ => false,
             };
         (own_port && own_address) || own_source || own_upstream
+    }
+}
+
+/// Who looks for a pod without a link finds another machine or none, by routes and neighbours that are not modelled.
+pub(super) fn no_link(pod: &Pod) -> LegEnd {
+    LegEnd::Unknown {
+        why: format!("{} has no link here", pod.name),
     }
 }
 

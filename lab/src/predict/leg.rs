@@ -80,6 +80,12 @@ pub enum LegEnd {
     },
     /// Nowhere: the node knows no way to the address, and says so.
     Unreachable,
+    /// Nowhere: its own pod has no route to the address. connect(2) fails, and no packet is made
+    /// (`ip_route_connect` in net/ipv4/tcp_ipv4.c comes before the first packet, and so before any rule).
+    Unrouted {
+        /// Pod.
+        pod: String,
+    },
     /// In a pod whose rules drop its first packet without a word.
     Dropped {
         /// Pod.
@@ -96,9 +102,10 @@ impl LegEnd {
     /// Pod it ends in, where that is known.
     pub fn pod(&self) -> Option<&str> {
         match self {
-            Self::Accepted { pod, .. } | Self::Refused { pod, .. } | Self::Dropped { pod } => {
-                Some(pod)
-            }
+            Self::Accepted { pod, .. }
+            | Self::Refused { pod, .. }
+            | Self::Unrouted { pod }
+            | Self::Dropped { pod } => Some(pod),
             Self::Unreachable | Self::Unknown { .. } => None,
         }
     }

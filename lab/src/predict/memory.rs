@@ -1,10 +1,14 @@
 //! Connections that conntrack still knows from earlier flows: for another packet of theirs nat is not asked.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+};
 
 use hoplab_proxies::record::Transport;
 
 use super::{
+    Turns,
     crossing::{established, zone_of},
     walk::Walk,
 };
@@ -30,18 +34,71 @@ pub struct Remembered {
 }
 
 /// What conntrack of each pod remembers.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Memory(BTreeMap<String, Vec<Remembered>>);
+#[derive(Debug, Clone, Default)]
+pub struct Memory {
+    known: BTreeMap<String, Vec<Remembered>>,
+    held: BTreeMap<String, HeldOver>,
+}
+
+/// A connection that a flow holds, as conntrack had it when its last flow was over.
+#[derive(Debug, Clone, Default)]
+pub struct HeldOver {
+    /// Where the proxies stood before the flow that made it.
+    pub turns: Turns,
+    /// Its entries, by pod, and those of what proxies opened for it.
+    entries: BTreeMap<String, Vec<Remembered>>,
+    /// Pods whose conntrack no longer knows them.
+    pub forgotten_in: BTreeSet<String>,
+}
+
+impl HeldOver {
+    /// Where a connection of it ended in a pod, before that forgot it.
+    pub fn ended_at(&self, pod: &str, from: IpAddr, to: SocketAddr) -> Option<SocketAddr> {
+        let entries = self.entries.get(pod)?.iter();
+        let mut mine = entries.filter(|it| it.src.ip() == from && it.dst == to);
+        mine.next().map(|it| it.answers_from)
+    }
+}
 
 impl Memory {
     /// A connection that stays in a pod's table.
     pub fn remember(&mut self, pod: &str, connection: Remembered) {
-        self.0.entry(pod.to_owned()).or_default().push(connection);
+        let known = self.known.entry(pod.to_owned()).or_default();
+        known.push(connection);
+    }
+
+    /// A flow holds a connection that it made.
+    pub fn hold(&mut self, name: &str, turns: Turns, entries: BTreeMap<String, Vec<Remembered>>) {
+        let held = HeldOver {
+            turns,
+            entries,
+            forgotten_in: BTreeSet::new(),
+        };
+        self.held.insert(name.to_owned(), held);
+    }
+
+    /// A flow went over a held connection: who had forgotten it knows it again.
+    pub fn taken_up(&mut self, name: &str, entries: BTreeMap<String, Vec<Remembered>>) {
+        let Some(held) = self.held.get_mut(name) else {
+            return;
+        };
+        let again = std::mem::take(&mut held.forgotten_in);
+        let entries = entries.into_iter();
+        held.entries
+            .extend(entries.filter(|(pod, _)| again.contains(pod)));
+    }
+
+    /// A held connection.
+    pub fn held(&self, name: &str) -> Option<&HeldOver> {
+        self.held.get(name)
     }
 
     /// A pod's table is empty again.
     pub fn forget(&mut self, pod: &str) {
-        self.0.remove(pod);
+        self.known.remove(pod);
+        for held in self.held.values_mut() {
+            held.forgotten_in.insert(pod.to_owned());
+        }
     }
 
     /// The connection that a packet belongs to, if one is known.
@@ -52,7 +109,7 @@ impl Memory {
         zone: u16,
         ends: (SocketAddr, SocketAddr),
     ) -> Option<Remembered> {
-        let known = self.0.get(pod)?.iter();
+        let known = self.known.get(pod)?.iter();
         let is =
             |it: &&Remembered| (it.transport, it.zone, (it.src, it.dst)) == (transport, zone, ends);
         known.rev().find(is).copied()

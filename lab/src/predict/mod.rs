@@ -20,7 +20,7 @@ pub use crossing::{Counted, Crossing, Moves, Range};
 pub(crate) use crossing::{established, follow, turned, zone_of};
 pub use leg::{Leg, LegEnd, Opener};
 pub use listener::{Listener, listener_at};
-pub use memory::{Memory, Remembered};
+pub use memory::{HeldOver, Memory, Remembered};
 pub use turns::Turns;
 pub use walk::{ANY_PORT, predict};
 pub use world::{NODE, World, gateway_vip};

@@ -32,6 +32,93 @@ fn legs(topology: &Topology, rules: &RuleSet, flow: &Flow, turns: &mut Turns) ->
     predict(&World::new(topology, rules, &interception), flow, turns)
 }
 
+const BEHIND: &str = r#"name = "small"
+[rules]
+profile = "istio-1.13"
+[[service]]
+name = "shop"
+port = 80
+endpoints = ["svc"]
+[[pod]]
+name = "pod"
+sidecar = true
+app = { port = 9080 }
+default_route = false
+[[pod]]
+name = "svc"
+sidecar = true
+app = { port = 80 }
+[[pod]]
+name = "vm"
+behind = "svc"
+app = { port = 80 }
+[[flow]]
+name = "virtual"
+from = "pod"
+to = "shop:80"
+[[flow]]
+name = "neighbour"
+from = "pod"
+to = "svc:80"
+[[flow]]
+name = "from-vm"
+from = "vm"
+to = "pod:9080"
+[[flow]]
+name = "to-vm"
+from = "svc/1337:1337"
+to = "vm:80"
+[[flow]]
+name = "vm-itself"
+from = "vm"
+to = "localhost:80"
+"#;
+
+/// Where a flow of [`BEHIND`] ends, and how many crossings of rules it has; the link of the inner pod may be away.
+fn end_of(name: &str, plugged: bool) -> (LegEnd, usize) {
+    let mut topology = Topology::parse(BEHIND, "b.toml").expect("valid");
+    let mut pods = topology.pods.iter_mut();
+    let vm = pods.find(|it| it.name == "vm").expect("it is there");
+    vm.plugged = plugged;
+    let flow = flow(&topology, name).clone();
+    let legs = legs(
+        &topology,
+        &profile(Family::V4),
+        &flow,
+        &mut Turns::default(),
+    );
+    (legs[0].end.clone(), legs[0].crossings().count())
+}
+
+#[rstest::rstest]
+#[case::outside_the_pod_network("virtual", true, "pod")]
+#[case::without_a_link("from-vm", false, "vm")]
+fn without_a_route_no_packet_is_made_and_no_rule_is_asked(
+    #[case] flow: &str,
+    #[case] plugged: bool,
+    #[case] pod: &str,
+) {
+    let pod = pod.to_owned();
+    assert_eq!(end_of(flow, plugged), (LegEnd::Unrouted { pod }, 0));
+}
+
+#[rstest::rstest]
+#[case::on_the_link("neighbour", true)]
+#[case::with_a_link("from-vm", true)]
+#[case::to_it("to-vm", true)]
+#[case::to_itself_without_a_link("vm-itself", false)]
+fn with_a_route_it_arrives(#[case] flow: &str, #[case] plugged: bool) {
+    let (end, _) = end_of(flow, plugged);
+    assert!(matches!(end, LegEnd::Accepted { .. }), "{end:?}");
+}
+
+#[test]
+fn what_becomes_of_a_packet_to_a_pod_without_a_link_is_not_known() {
+    let (end, _) = end_of("to-vm", false);
+    let why = "vm has no link here".to_owned();
+    assert_eq!(end, LegEnd::Unknown { why });
+}
+
 /// Chain and place of every nat rule each pod's connections move, one list per traversal, sorted.
 fn traversals(legs: &[Leg]) -> BTreeMap<String, Vec<Vec<(String, u32)>>> {
     let mut pods: BTreeMap<String, Vec<Vec<(String, u32)>>> = BTreeMap::new();

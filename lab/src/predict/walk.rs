@@ -6,7 +6,7 @@ use hoplab_proxies::record::{Role, Transport};
 
 use super::{
     Crossing, Leg, LegEnd, Listener, Opener, Turns, World,
-    arrive::{gone, unknown},
+    arrive::{gone, no_link, unknown},
     crossing::{Packets, established, turned},
     world::NODE,
 };
@@ -133,7 +133,12 @@ impl Walk<'_> {
     fn leg(&self, call: &Call) -> Leg {
         let world = self.world;
         let here = world.topology.pod(&call.opener.pod);
-        let first = first_packet(call);
+        let first = first_packet(call, world.midway);
+        let remote = call.remote.ip();
+        if let Some(pod) = here.filter(|it| !world.has_route(it, remote, first.mark)) {
+            let pod = pod.name.clone();
+            return bare(call, LegEnd::Unrouted { pod });
+        }
         let near = journey(world.rules_of(here), &world.host(here), first.clone());
         let known = here.and_then(|pod| self.known(pod, call.transport, &near, &first));
         let is_known = known.is_some();
@@ -147,6 +152,7 @@ impl Walk<'_> {
             }
             JourneyEnd::Delivered { at, .. } => self.arrive(here, &near, *at, call),
             JourneyEnd::Sent { to } => match world.topology.next_hop(here, to.ip()) {
+                Some((pod, _)) if !pod.plugged => no_link(pod),
                 Some((pod, interface)) => {
                     seen_from = world.seen_from(&call.opener, call.transport, pod);
                     let packet = Packet {
@@ -176,14 +182,8 @@ impl Walk<'_> {
             other => here.map_or_else(|| unknown(other), |pod| gone(pod, other, call.transport)),
         };
         let mut leg = Leg {
-            parent: call.parent,
-            opener: call.opener.clone(),
-            transport: call.transport,
-            remote: call.remote,
             seen_from,
-            near: None,
-            far: None,
-            end,
+            ..bare(call, end)
         };
         let leaves = far.is_some() || leg.end == LegEnd::Unreachable || leg.end.pod() == Some(NODE);
         if let Some(pod) = here.filter(|p| p.is_sidecar()) {
@@ -234,7 +234,7 @@ impl Walk<'_> {
             (LegEnd::Unreachable | LegEnd::Dropped { .. }, _) => {
                 (None, Vec::new(), vec![first.clone()])
             }
-            (LegEnd::Unknown { .. }, _) => (None, Vec::new(), Vec::new()),
+            (LegEnd::Unknown { .. } | LegEnd::Unrouted { .. }, _) => (None, Vec::new(), Vec::new()),
             // A reset comes from no socket.
             (LegEnd::Refused { .. }, true) => (Some(back), Vec::new(), Vec::new()),
             (LegEnd::Refused { .. }, false) => (Some(comes_in(back)), Vec::new(), Vec::new()),
@@ -321,10 +321,28 @@ impl Walk<'_> {
     }
 }
 
-fn first_packet(call: &Call) -> Packet {
+/// A leg that meets no rules.
+fn bare(call: &Call, end: LegEnd) -> Leg {
+    Leg {
+        parent: call.parent,
+        opener: call.opener.clone(),
+        transport: call.transport,
+        remote: call.remote,
+        seen_from: call.opener.source,
+        near: None,
+        far: None,
+        end,
+    }
+}
+
+fn first_packet(call: &Call, midway: bool) -> Packet {
     let port = call.source_port.unwrap_or(ANY_PORT);
     let source = SocketAddr::new(call.opener.source, port);
     let packet = match call.transport {
+        Transport::Tcp if midway => Packet {
+            tcp_flags: TcpFlags::from_names("ACK").unwrap_or(TcpFlags::NONE),
+            ..Packet::tcp(source, call.remote)
+        },
         Transport::Tcp => Packet::tcp(source, call.remote),
         Transport::Udp => Packet::udp(source, call.remote),
     };

@@ -32,6 +32,8 @@ pub struct World<'a> {
     own: BTreeMap<&'a str, (&'a RuleSet, &'a Interception)>,
     /// Connections of earlier flows that conntrack still knows.
     pub memory: Memory,
+    /// Connections are met in their middle: a first packet has no SYN.
+    pub(super) midway: bool,
     /// Rules of every other pod.
     none: RuleSet,
 }
@@ -45,6 +47,7 @@ impl<'a> World<'a> {
             interception,
             own: BTreeMap::new(),
             memory: Memory::default(),
+            midway: false,
             none: RuleSet::empty(rules.family),
         }
     }
@@ -70,6 +73,16 @@ impl<'a> World<'a> {
     pub fn remembering(self, memory: &Memory) -> Self {
         Self {
             memory: memory.clone(),
+            ..self
+        }
+    }
+
+    /// The same, for connections that conntrack meets in their middle, since it forgot them: it takes up what it does not
+    /// know, and rules are asked as for a new connection (`tcp_new` in net/netfilter/nf_conntrack_proto_tcp.c, where
+    /// `nf_conntrack_tcp_loose` is 1 unless it was changed).
+    pub fn midway(self) -> Self {
+        Self {
+            midway: true,
             ..self
         }
     }
@@ -119,6 +132,7 @@ impl<'a> World<'a> {
         let behind = pod
             .into_iter()
             .flat_map(|pod| self.topology.behind(&pod.name));
+        let behind = behind.filter(|it| it.plugged);
         let behind = behind.map(|it| (it.addr.of(self.family()), it.host_interface.to_string()));
         Host {
             local_marks: Some(local_marks),
@@ -126,6 +140,21 @@ impl<'a> World<'a> {
             conntrack: pod.is_some_and(|it| self.tracks(it)),
             ..Host::new(interface, addr.of(self.family()))
         }
+    }
+
+    /// Whether a pod has a route to an address, for what it sends itself with a mark.
+    pub(super) fn has_route(&self, pod: &Pod, to: IpAddr, mark: u32) -> bool {
+        if !pod.plugged {
+            return to.is_loopback();
+        }
+        let network = &self.topology.network;
+        let on_link = match to {
+            IpAddr::V4(it) => network.ipv4.contains(&it),
+            IpAddr::V6(it) => network.ipv6.contains(&it),
+        };
+        // Where the mark alone does not tell, the journey will say so.
+        let here = self.host(Some(pod)).delivers(to, mark);
+        pod.default_route || on_link || here != Ok(false)
     }
 
     /// The interface of a pod that packets from another machine come in by.

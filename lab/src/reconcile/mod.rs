@@ -236,6 +236,12 @@ fn why_anew(
             _ => "its link is another one".to_owned(),
         });
     }
+    if was.plugged != pod.plugged {
+        return Some(match pod.plugged {
+            true => "its link is to be there".to_owned(),
+            false => "its link is to come later, in a step".to_owned(),
+        });
+    }
     let beside = |it: &PodPlan| (it.loopback.clone(), it.routes.clone());
     if beside(was) != beside(pod) {
         return Some("the routes that go with its rules are others".to_owned());

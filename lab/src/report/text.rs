@@ -157,7 +157,7 @@ fn steps(out: &mut String, run: &Run, detail: Detail, at: impl Fn(&Taken) -> boo
     for taken in run.evidence.steps.iter().filter(|it| at(it)) {
         let steps = &run.topology.steps;
         let step = steps.iter().find(|it| it.name == taken.step);
-        let what = step.map_or(String::new(), |it| it.action.to_string());
+        let what = step.map_or(String::new(), |it| it.to_string());
         if detail > Detail::Quiet {
             let words = format!("step {}: {what}", taken.step);
             let _ = writeln!(out, "{}", Style::dim(&words));
@@ -212,6 +212,7 @@ pub(super) fn witnesses<'a>(all: impl Iterator<Item = &'a Witness>) -> String {
             Witness::File => "evidence file",
             Witness::Command { .. } => "command",
             Witness::Rules { .. } => "rules",
+            Witness::Interfaces { .. } => "interfaces",
         };
         match kinds.last_mut() {
             Some((last, count)) if *last == kind => *count += 1,

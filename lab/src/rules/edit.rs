@@ -81,6 +81,16 @@ impl Edit {
         self.family.is_none_or(|only| only == family)
     }
 
+    /// The table that it changes.
+    pub fn table(&self) -> Table {
+        self.table
+    }
+
+    /// Whether a rule set has that table.
+    pub fn has_table(&self, set: &RuleSet) -> bool {
+        set.tables.contains_key(&self.table)
+    }
+
     fn verb(&self) -> Result<Verb<'_>, String> {
         let mut words = self.command.split_whitespace();
         let (verb, chain, place) = (words.next().unwrap_or(""), words.next(), words.next());

@@ -10,7 +10,7 @@ use crate::{
     behaviour::ProbeReport,
     evidence::{Machine, Said, Up, Window},
     failure::Failure,
-    plan::Plan,
+    plan::{LinkPlan, Plan},
     probe::ProbePlan,
     reconcile::Change,
     rules::{CounterSnapshot, Family, Written},
@@ -89,20 +89,20 @@ pub struct StepOrder {
 /// What a step does to the running lab.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum StepWhat {
-    /// Gives texts to iptables-restore in every pod with rules.
+    /// Gives texts to iptables-restore in pods with rules.
     Restore {
         /// Text by family.
         texts: BTreeMap<Family, String>,
         /// Whether the tables they name are emptied first.
         flush: bool,
-        /// Pods that keep their rules, which are their own.
-        but: Vec<String>,
+        /// The pods.
+        pods: Vec<String>,
     },
-    /// Replaces what the tables of one pod hold.
+    /// Replaces what the tables of pods hold, one pod after the other.
     Replace {
-        /// The pod.
-        pod: String,
-        /// The rules it gets; a family that the lab has rules of and these do not gets none.
+        /// The pods.
+        pods: Vec<String>,
+        /// The rules they get; a family that the lab has rules of and these do not gets none.
         rules: Written,
     },
     /// Ends a process.
@@ -115,6 +115,20 @@ pub enum StepWhat {
     Flush {
         /// The pod.
         pod: String,
+    },
+    /// Adds the link of a pod that is behind another.
+    Plug {
+        /// The pod.
+        pod: String,
+        /// The link.
+        link: Box<LinkPlan>,
+    },
+    /// Takes an interface of a pod away, and with it its other end.
+    Unplug {
+        /// The pod.
+        pod: String,
+        /// The interface.
+        interface: String,
     },
     /// Closes a held connection.
     Release {
@@ -164,6 +178,8 @@ pub struct Reconciled {
 pub struct Stepped {
     /// What programs said that ran for it.
     pub said: Vec<Said>,
+    /// Interfaces by pod, where it changes them.
+    pub interfaces: BTreeMap<String, Vec<String>>,
     /// The lab as it stands.
     pub up: Up,
 }

@@ -15,6 +15,7 @@ mod lasting;
 mod live;
 mod logs;
 mod observers;
+mod plug;
 mod pod;
 mod quiet;
 mod reconcile;

@@ -1,6 +1,6 @@
 //! Builds one pod, on its own thread: namespace, link, rules, routes, watches, processes.
 
-use std::{fs::File, os::fd::AsFd, sync::Arc};
+use std::{fs::File, net::IpAddr, os::fd::AsFd, sync::Arc};
 
 use super::{observers::PodWatch, phase};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
     failure::Failure,
     net::{self, Inside, Namespace, NetError, write_sysctls},
     netfilter::{self, Applied, ConntrackWatch, NetfilterError, RuleTool as Tool},
-    plan::{Plan, PodPlan, RelayPlan, RuleTexts},
+    plan::{LinkPlan, Plan, PodPlan, RelayPlan, RuleTexts},
     process::{self, Input, Sink, Stub},
     rules::Written,
     traced::Tracing,
@@ -85,13 +85,61 @@ fn build_inside(
     uplink: &Uplink,
 ) -> Result<Built, Failure> {
     write_sysctls(&plan.sysctls)?;
-    let (link, netlink) = (&plan.link, &inside.netlink);
-    netlink.set_up("lo", &plan.loopback)?;
+    inside.netlink.set_up("lo", &plan.loopback)?;
+    if plan.plugged {
+        plug(inside, &plan.link, uplink, &shared.bridge)?;
+    }
+    phase("links");
+    let (mut applied, mut conntrack) = (None, None);
+    if plan.intercepted {
+        let rules = plan.rules.as_ref().unwrap_or(&shared.rules);
+        applied = Some(apply(shared.tool, rules, &inside.name)?);
+        write_sysctls(&plan.conntrack_sysctls)?;
+        conntrack = Some(match shared.event_room {
+            None => ConntrackWatch::open()?,
+            Some(bytes) => ConntrackWatch::with_room(bytes)?,
+        });
+        for step in &plan.routes {
+            inside.netlink.add_beside_rules(step)?;
+        }
+    }
+    phase("rules");
+    let mut inputs = Vec::new();
+    for (i, process) in plan.processes.iter().enumerate() {
+        inputs.push(process::spawn(process, first + i, &shared.sink)?);
+    }
+    phase("processes");
+    // While the processes start.
+    let saved = applied.as_ref().map_or(&[][..], |it| &it.saved);
+    let trace = PodWatch::open(shared.tracing, shared.tool, saved, shared.event_room)?;
+    phase("observers");
+    if plan.plugged {
+        await_link(inside, &plan.link, uplink)?;
+    }
+    for (address, _) in &plan.loopback {
+        net::await_address(*address)?;
+    }
+    Ok(Built {
+        applied,
+        conntrack,
+        trace,
+        inputs,
+    })
+}
+
+/// Links a pod to the node or to the pod it is behind; runs on its thread.
+pub(super) fn plug(
+    inside: &Inside,
+    link: &LinkPlan,
+    uplink: &Uplink,
+    bridge: &str,
+) -> Result<(), Failure> {
+    let netlink = &inside.netlink;
     let (host, there) = (link.host_interface.clone(), uplink.namespace.as_fd());
     match link.behind.clone() {
         None => {
             netlink.add_veth(&link.interface, link.mac, &host, there)?;
-            let bridge = shared.bridge.clone();
+            let bridge = bridge.to_owned();
             let attached = uplink.sender.job(move |node| attach(node, &host, &bridge));
             attached.wait()??;
         }
@@ -108,41 +156,27 @@ fn build_inside(
     for gateway in &link.gateways {
         netlink.add_default_route(*gateway)?;
     }
-    phase("links");
-    let (mut applied, mut conntrack) = (None, None);
-    if plan.intercepted {
-        let rules = plan.rules.as_ref().unwrap_or(&shared.rules);
-        applied = Some(apply(shared.tool, rules, &inside.name)?);
-        write_sysctls(&plan.conntrack_sysctls)?;
-        conntrack = Some(match shared.event_room {
-            None => ConntrackWatch::open()?,
-            Some(bytes) => ConntrackWatch::with_room(bytes)?,
-        });
-        for step in &plan.routes {
-            netlink.add_beside_rules(step)?;
-        }
+    Ok(())
+}
+
+/// Waits until a link carries packets, at its other end too where that is in a pod: a first one that comes before is lost,
+/// or leaves by the wrong interface, and is tried again after a second.
+pub(super) fn await_link(inside: &Inside, link: &LinkPlan, uplink: &Uplink) -> Result<(), Failure> {
+    carries(inside, &link.interface, &link.addresses)?;
+    if let Some(relay) = link.behind.clone() {
+        let port = link.host_interface.clone();
+        let there = uplink
+            .sender
+            .job(move |outer| carries(outer, &port, &relay.addresses));
+        there.wait()??;
     }
-    phase("rules");
-    let mut inputs = Vec::new();
-    for (i, process) in plan.processes.iter().enumerate() {
-        inputs.push(process::spawn(process, first + i, &shared.sink)?);
-    }
-    phase("processes");
-    // While the processes start.
-    let saved = applied.as_ref().map_or(&[][..], |it| &it.saved);
-    let trace = PodWatch::open(shared.tracing, shared.tool, saved, shared.event_room)?;
-    phase("observers");
-    // A first packet that comes before this is lost, or leaves by the wrong interface; it is tried again after a second.
-    net::await_carrier(inside, &link.interface)?;
-    for (address, _) in plan.loopback.iter().chain(&link.addresses) {
-        net::await_address(*address)?;
-    }
-    Ok(Built {
-        applied,
-        conntrack,
-        trace,
-        inputs,
-    })
+    Ok(())
+}
+
+fn carries(inside: &Inside, interface: &str, addresses: &[(IpAddr, u8)]) -> Result<(), NetError> {
+    net::await_carrier(inside, interface)?;
+    let mut addresses = addresses.iter();
+    addresses.try_for_each(|(address, _)| net::await_address(*address))
 }
 
 fn apply(tool: Tool, rules: &RuleTexts, pod: &str) -> Result<Applied, NetfilterError> {

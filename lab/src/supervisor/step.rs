@@ -8,12 +8,12 @@ use super::{
     Event, drive, invalid,
     lasting::{self, LIMIT, until},
     live::{Live, no_such_pod},
-    phase, replace,
+    phase, plug, replace,
 };
 use crate::{
     evidence::{Said, Up},
     failure::{Class, Failure},
-    net::Inside,
+    net::{self, Inside},
     netfilter::{self, Backend, RuleTool},
     rules::Family,
     sandbox::protocol::{StepOrder, StepWhat, Stepped},
@@ -29,15 +29,22 @@ pub(super) fn step(
 ) -> Result<Stepped, Failure> {
     phase("step");
     tracing::debug!(step = order.step, "takes a step");
-    let mut said = Vec::new();
+    if !live.held.is_empty() {
+        acknowledged(live)?;
+    }
+    let (mut said, mut interfaces) = (Vec::new(), BTreeMap::new());
     match order.what {
-        StepWhat::Restore { texts, flush, but } => {
-            said = restore(live, &texts, flush, &but)?;
+        StepWhat::Restore { texts, flush, pods } => {
+            said = restore(live, &texts, flush, &pods)?;
             // They know rules of legacy iptables by their places: the next flow has new ones.
             live.stop_observing();
         }
-        StepWhat::Replace { pod, rules } => {
-            replace::replace(live, &pod, rules)?;
+        StepWhat::Replace { pods, rules } => {
+            for pod in &pods {
+                replace::replace(live, pod, rules.clone())?;
+                // What it refuses is a failure of the run.
+                said.push(done(pod, "all tables in one transaction"));
+            }
             live.stop_observing();
         }
         StepWhat::Stop(it) => lasting::end(live, &it.pod, role_of(&it), queue)?,
@@ -49,6 +56,15 @@ pub(super) fn step(
         StepWhat::Flush { pod } => {
             let watch = live.pods.get_mut(&pod).and_then(|it| it.conntrack.as_mut());
             watch.ok_or_else(|| no_such_pod(&pod))?.flush()?;
+            said.push(done(&pod, "every entry of conntrack deleted"));
+        }
+        StepWhat::Plug { pod, link } => {
+            interfaces = plug::plug(live, &pod, *link)?;
+            said.push(done(&pod, "its link added"));
+        }
+        StepWhat::Unplug { pod, interface } => {
+            interfaces = plug::unplug(live, &pod, &interface)?;
+            said.push(done(&pod, "its link deleted"));
         }
         StepWhat::Release { held } => release(live, &held, queue)?,
         StepWhat::Invalid { held } => said.push(segment(live, &held)?),
@@ -57,15 +73,40 @@ pub(super) fn step(
     let mut up = live.as_it_stands(came_up)?;
     live.name_processes(&mut up);
     *came_up = up.clone();
-    Ok(Stepped { said, up })
+    Ok(Stepped {
+        said,
+        interfaces,
+        up,
+    })
 }
 
-/// Gives texts to iptables-restore in every pod with rules; `flush` empties the tables they name first.
+/// Waits for acknowledgements of what held connections carried: behind a step they would be packets of the next flow.
+fn acknowledged(live: &Live) -> Result<(), Failure> {
+    let pods = live.pods.values().map(|it| &it.namespace);
+    let all = pods.chain([&live.node]);
+    let jobs: Vec<_> = all
+        .map(|it| it.job(|_: &mut Inside| net::await_acknowledged()))
+        .collect();
+    let mut jobs = jobs.into_iter();
+    jobs.try_for_each(|it| Ok(it.wait()??))
+}
+
+/// What the kernel did as it was told.
+fn done(pod: &str, what: &str) -> Said {
+    Said {
+        pod: pod.to_owned(),
+        command: what.to_owned(),
+        ok: true,
+        words: String::new(),
+    }
+}
+
+/// Gives texts to iptables-restore in pods with rules; `flush` empties the tables they name first.
 fn restore(
     live: &Live,
     texts: &BTreeMap<Family, String>,
     flush: bool,
-    but: &[String],
+    pods: &[String],
 ) -> Result<Vec<Said>, Failure> {
     let RuleTool::Iptables(backend) = live.tool else {
         return Err(Failure::new(
@@ -74,10 +115,8 @@ fn restore(
         ));
     };
     let mut jobs = Vec::new();
-    for (name, pod) in live.pods.iter().filter(|(_, pod)| pod.intercepted) {
-        if but.contains(name) {
-            continue;
-        }
+    for name in pods {
+        let pod = live.pods.get(name).ok_or_else(|| no_such_pod(name))?;
         let (texts, pod_name) = (texts.clone(), name.clone());
         let run = move |_: &mut Inside| restore_here(backend, &texts, flush, &pod_name);
         jobs.push(pod.namespace.job(run));

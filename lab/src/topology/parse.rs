@@ -175,6 +175,8 @@ fn pod(
                 .is_some_and(|it| it.get_ref() == raw.name.get_ref())
         }),
         behind: raw.behind.as_ref().map(|it| it.get_ref().clone()),
+        plugged: raw.plugged.as_ref().is_none_or(|it| *it.get_ref()),
+        default_route: raw.default_route.as_ref().is_none_or(|it| *it.get_ref()),
         app,
         proxy,
         rules: own_rules(source, raw, sidecar)?,

@@ -124,6 +124,72 @@ fn a_small_lab_is_given_its_addresses() {
     "name = \"stop\"",
     "31:8 step `stop` stands here twice"
 )]
+#[case::plugged_at_the_bridge(
+    "stop = \"pod/proxy\"",
+    "plug = \"cli\"",
+    "22:8 pod `cli` is behind no other"
+)]
+#[case::plugged_while_there(
+    "name = \"cli\"\n",
+    "name = \"cli\"\nbehind = \"pod\"\n[[step]]\nname = \"more\"\nplug = \"cli\"\n",
+    "16:8 the link of pod `cli` is there already"
+)]
+#[case::unplugged_twice(
+    "name = \"cli\"\n",
+    "name = \"cli\"\nbehind = \"pod\"\nplugged = false\n[[step]]\nname = \"less\"\nunplug = \"cli\"\n",
+    "17:10 pod `cli` has no link here"
+)]
+#[case::unplugged_while_held(
+    "name = \"cli\"\n",
+    "name = \"cli\"\nbehind = \"pod\"\n[[flow]]\nname = \"h\"\nfrom = \"cli/1:1\"\nto = \"pod:9080\"\nhold = \"h\"\n\
+     [[step]]\nname = \"less\"\nunplug = \"cli\"\n",
+    "21:10 connection `h` of pod `cli` is held here"
+)]
+#[case::sent_to_without_a_link(
+    "name = \"cli\"\n",
+    "name = \"cli\"\nbehind = \"pod\"\nplugged = false\n[[flow]]\nname = \"in\"\nfrom = \"pod\"\nto = \"cli:80\"\n",
+    "18:6 pod `cli` has no link here"
+)]
+#[case::unplugged_at_the_bridge(
+    "name = \"cli\"\n",
+    "name = \"cli\"\nplugged = false\n",
+    "13:11 pod `cli` is behind no other"
+)]
+#[case::behind_without_a_default_route(
+    "name = \"cli\"\n",
+    "name = \"cli\"\nbehind = \"pod\"\ndefault_route = false\n",
+    "14:17 pod `cli` is behind another"
+)]
+#[case::behind_one_without_a_default_route(
+    "app = { port = 9080 }\n\n[[pod]]\nname = \"cli\"\n",
+    "app = { port = 9080 }\ndefault_route = false\n\n[[pod]]\nname = \"cli\"\nbehind = \"pod\"\n",
+    "14:10 pod `pod` has no default route"
+)]
+#[case::moves_of_a_step_that_is_not_over(
+    "stop = \"pod/proxy\"",
+    "stop = \"pod/proxy\"\nmoves = {}",
+    "23:9 which rules this step moves is not judged"
+)]
+#[case::moves_no_rule(
+    "stop = \"pod/proxy\"",
+    "flush = \"pod\"\nmoves = { pod = [\"nat OUTPUT\"] }",
+    "23:18 `nat OUTPUT` is not a rule by its place"
+)]
+#[case::moves_in_a_pod_without_rules(
+    "stop = \"pod/proxy\"",
+    "flush = \"pod\"\nmoves = { cli = [] }",
+    "23:11 pod `cli` has no rules that could move"
+)]
+#[case::a_pod_and_no_rules_changed(
+    "stop = \"pod/proxy\"",
+    "stop = \"pod/proxy\"\npod = \"pod\"",
+    "23:7 this step changes no rules"
+)]
+#[case::a_pod_with_the_rules_of_the_lab(
+    "stop = \"pod/proxy\"",
+    "edit = [\"-F OUTPUT\"]\npod = \"pod\"",
+    "23:7 pod `pod` has the lab's rules"
+)]
 #[case::a_variant_of_nothing(
     "edit = [\"-D OUTPUT 1\"]\n",
     "",

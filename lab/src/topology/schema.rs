@@ -9,6 +9,9 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use serde::Deserialize;
 use toml::Spanned;
 
+/// Rules or traversals by pod.
+pub(super) type ByPod = BTreeMap<Spanned<String>, Vec<Spanned<String>>>;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LabFile {
@@ -93,6 +96,8 @@ pub(super) struct Pod {
     pub interface: Option<Spanned<String>>,
     pub host_interface: Option<Spanned<String>>,
     pub behind: Option<Spanned<String>>,
+    pub plugged: Option<Spanned<bool>>,
+    pub default_route: Option<Spanned<bool>>,
     #[serde(default)]
     pub sidecar: Option<Spanned<bool>>,
     pub app: Option<Spanned<App>>,
@@ -153,7 +158,7 @@ pub(super) struct Flow {
     pub hold: Option<Spanned<String>>,
     pub resume: Option<Spanned<String>>,
     #[serde(default)]
-    pub nat: BTreeMap<Spanned<String>, Vec<Spanned<String>>>,
+    pub nat: ByPod,
 }
 
 #[derive(Deserialize)]
@@ -162,6 +167,7 @@ pub(super) struct Step {
     pub name: Spanned<String>,
     #[serde(default)]
     pub about: String,
+    pub pod: Option<Spanned<String>>,
     pub edit: Option<Spanned<Vec<Spanned<String>>>>,
     pub apply: Option<Spanned<Rules>>,
     pub init: Option<Spanned<String>>,
@@ -169,8 +175,11 @@ pub(super) struct Step {
     pub start: Option<Spanned<String>>,
     pub restart: Option<Spanned<String>>,
     pub flush: Option<Spanned<String>>,
+    pub plug: Option<Spanned<String>>,
+    pub unplug: Option<Spanned<String>>,
     pub release: Option<Spanned<String>>,
     pub invalid: Option<Spanned<String>>,
+    pub moves: Option<Spanned<ByPod>>,
 }
 
 #[derive(Deserialize)]

@@ -1,11 +1,11 @@
 //! What is done to a running lab between its flows.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt, ops::Range};
 
 use serde::{Deserialize, Serialize};
 
 use super::RuleSource;
-use crate::rules::Edit;
+use crate::rules::{Edit, Table};
 
 /// One entry of the script: flows and steps stand in one order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,8 +23,60 @@ pub struct Step {
     pub name: String,
     /// One line for people.
     pub about: String,
+    /// Pod whose own rules it changes; none is the lab's rules, in every pod that has those.
+    #[serde(default)]
+    pub pod: Option<String>,
     /// What is done.
     pub action: Action,
+    /// Rules that it moves, by pod, and no other; none is not judged.
+    #[serde(default)]
+    pub moves: Option<BTreeMap<String, Vec<RulePlace>>>,
+}
+
+/// A rule by its place, as people write it: `ISTIO_OUTPUT 4`, `mangle PREROUTING 1`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RulePlace {
+    /// Table, nat where none is written.
+    pub table: Table,
+    /// Chain.
+    pub chain: String,
+    /// Place in the chain, from 1.
+    pub place: u32,
+    /// Where it stands in the lab file, in bytes.
+    pub at: Range<usize>,
+}
+
+impl std::str::FromStr for RulePlace {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bad = || format!("`{text}` is not a rule by its place");
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let (table, chain, place) = match words[..] {
+            [chain, place] => (Table::Nat, chain, place),
+            [table, chain, place] => {
+                let known = Table::ALL.into_iter().find(|it| it.name() == table);
+                (known.ok_or_else(bad)?, chain, place)
+            }
+            _ => return Err(bad()),
+        };
+        let place = place.parse().ok().filter(|it| *it > 0).ok_or_else(bad)?;
+        Ok(Self {
+            table,
+            chain: chain.to_owned(),
+            place,
+            at: 0..0,
+        })
+    }
+}
+
+impl fmt::Display for RulePlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.table {
+            Table::Nat => write!(f, "{} {}", self.chain, self.place),
+            table => write!(f, "{table} {} {}", self.chain, self.place),
+        }
+    }
 }
 
 /// What a step does.
@@ -55,6 +107,16 @@ pub enum Action {
         /// The pod.
         pod: String,
     },
+    /// Adds the link of a pod that is behind another: an interface more in both.
+    Plug {
+        /// The pod.
+        pod: String,
+    },
+    /// Takes it away.
+    Unplug {
+        /// The pod.
+        pod: String,
+    },
     /// Closes a held connection.
     Release {
         /// Its name.
@@ -68,6 +130,15 @@ pub enum Action {
 }
 
 impl Action {
+    /// Whether every packet that it sets off is over when it is: of a connection that ends some are still on their way,
+    /// and where rules are changed there is nothing to compare.
+    pub fn is_over_at_once(&self) -> bool {
+        matches!(
+            self,
+            Self::Flush { .. } | Self::Invalid { .. } | Self::Plug { .. } | Self::Unplug { .. }
+        )
+    }
+
     /// Whether it changes rules, or tries to.
     pub fn changes_rules(&self) -> bool {
         matches!(self, Self::Edit(_) | Self::Apply { .. } | Self::Init { .. })
@@ -128,8 +199,19 @@ impl fmt::Display for Action {
             Self::Start(process) => write!(f, "start {process}"),
             Self::Restart(process) => write!(f, "restart {process}"),
             Self::Flush { pod } => write!(f, "flush conntrack of {pod}"),
+            Self::Plug { pod } => write!(f, "plug in {pod}"),
+            Self::Unplug { pod } => write!(f, "unplug {pod}"),
             Self::Release { held } => write!(f, "release {held}"),
             Self::Invalid { held } => write!(f, "send a segment outside the window of {held}"),
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.pod {
+            Some(pod) => write!(f, "in {pod} {}", self.action),
+            None => write!(f, "{}", self.action),
         }
     }
 }

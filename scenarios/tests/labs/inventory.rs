@@ -56,6 +56,7 @@ const SCENARIOS: [(&str, &[&str]); 25] = [
         &[
             "scenarios/labs/held-flow.toml",
             "scenarios/labs/held-flow-unpinned.toml",
+            "scenarios/labs/held-flow-forgotten.toml",
         ],
     ),
     (
@@ -69,6 +70,7 @@ const SCENARIOS: [(&str, &[&str]); 25] = [
         "backend matrix",
         &[
             "scenarios/labs/native-nft.toml",
+            "scenarios/labs/native-nft-steps.toml",
             "lab/tests/rules_apply_calls.rs",
         ],
     ),
@@ -87,7 +89,10 @@ const SCENARIOS: [(&str, &[&str]); 25] = [
     ("gid semantics", &["scenarios/labs/gid-semantics.toml"]),
     (
         "interface capture",
-        &["scenarios/labs/interface-capture.toml"],
+        &[
+            "scenarios/labs/interface-capture.toml",
+            "scenarios/labs/interface-added.toml",
+        ],
     ),
     (
         "source subnets",
@@ -100,6 +105,7 @@ const SCENARIOS: [(&str, &[&str]); 25] = [
         "unroutable and untracked",
         &[
             "scenarios/labs/unroutable.toml",
+            "scenarios/labs/no-default-route.toml",
             "scenarios/labs/untracked.toml",
         ],
     ),

@@ -52,7 +52,7 @@ pub(super) fn replace(
     };
     let before = held(&lab)?;
     let what = StepWhat::Replace {
-        pod: pod.to_owned(),
+        pods: vec![pod.to_owned()],
         rules,
     };
     running.change(&mut lab, "rules apply", what, Some((pod, from.clone())))?;

@@ -53,7 +53,7 @@ pub fn hop_words(leg: &Leg, hop: &Hop) -> String {
         Event::Passed { .. } => format!("{hook:12}no rule"),
         Event::Accept { .. } => format!("accept      {}", words::event(leg, hop)),
         Event::Refused { .. } => format!("refused     {}", words::event(leg, hop)),
-        Event::Unreachable | Event::Unknown { .. } => words::event(leg, hop),
+        Event::Unreachable | Event::Unrouted | Event::Unknown { .. } => words::event(leg, hop),
     };
     // Whether a port is taken is chance.
     let lasting = hop.changes.iter();

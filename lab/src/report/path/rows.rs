@@ -100,6 +100,7 @@ impl At {
             (None, Event::Connect { .. }) => "connect".to_owned(),
             (None, Event::Accept { .. }) => "accept".to_owned(),
             (None, Event::Refused { .. }) => "refused".to_owned(),
+            (None, Event::Unrouted) => "no route".to_owned(),
             (None, Event::Unreachable) => "unreachable".to_owned(),
             (None, _) => "unknown".to_owned(),
         };

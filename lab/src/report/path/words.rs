@@ -90,6 +90,7 @@ pub(super) fn event(leg: &Leg, hop: &Hop) -> String {
             format!("{process} at {at}{by}{original}{refused}")
         }
         Event::Refused { at } => format!("nobody listens at {at}"),
+        Event::Unrouted => "no route: no packet is made, and no rule is asked".to_owned(),
         Event::Unreachable => "no route; the node says so by ICMP".to_owned(),
         Event::Unknown { why } => why.clone(),
     }

@@ -10,7 +10,12 @@ pub(super) fn behind(
     pod: &Pod,
 ) -> Result<(), Diagnostic> {
     let Some(place) = &raw.behind else {
-        return Ok(());
+        return match &raw.plugged {
+            Some(plugged) if !pod.plugged => Err(source
+                .complain(plugged, format!("pod `{}` is behind no other", pod.name))
+                .help("only the link of a pod with `behind` comes and goes: drop `plugged`")),
+            _ => Ok(()),
+        };
     };
     let outer = known_pod(source, topology, place, place.get_ref())?;
     if outer.behind.is_some() || outer.name == pod.name {
@@ -18,6 +23,18 @@ pub(super) fn behind(
         return Err(source
             .complain(place, message)
             .help("name a pod whose own link leads to the node's bridge"));
+    }
+    if let Some(route) = raw.default_route.as_ref().filter(|_| !pod.default_route) {
+        let message = format!("pod `{}` is behind another", pod.name);
+        return Err(source.complain(route, message).help(
+            "it needs its default route to get anywhere: drop `default_route`, or give the pod a link to the node",
+        ));
+    }
+    if !outer.default_route {
+        let message = format!("pod `{}` has no default route", outer.name);
+        return Err(source
+            .complain(place, message)
+            .help("what it forwards would end there: name a pod with one"));
     }
     if pod.proxy.is_some() {
         let message = format!("pod `{}` is behind another and has a proxy", pod.name);

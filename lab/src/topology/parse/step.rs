@@ -1,12 +1,17 @@
 //! Steps, and their order among the flows.
 
+mod links;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use toml::Spanned;
 
+use self::links::Links;
 use super::{
-    super::{Action, Entry, Flow, Process, Step, Topology, check, schema, source::Source},
-    rules, seen,
+    super::{
+        Action, Entry, Flow, Process, RulePlace, Step, Topology, check, schema, source::Source,
+    },
+    rules, seen, variant,
 };
 use crate::diagnostic::{Diagnostic, did_you_mean};
 
@@ -85,6 +90,24 @@ fn step(source: &Source, topology: &Topology, raw: &schema::Step) -> Result<Step
         let pod = pod.name.clone();
         actions.push((flush.span(), Action::Flush { pod }));
     }
+    type OfPod = fn(String) -> Action;
+    let of_links: [(_, OfPod); 2] = [
+        (&raw.plug, |pod| Action::Plug { pod }),
+        (&raw.unplug, |pod| Action::Unplug { pod }),
+    ];
+    for (raw, action) in of_links {
+        if let Some(raw) = raw {
+            let pod = check::known_pod(source, topology, raw, raw.get_ref())?;
+            if pod.behind.is_none() {
+                return Err(source
+                    .complain(raw, format!("pod `{}` is behind no other", pod.name))
+                    .help(
+                        "name one with `behind`: its link is an interface of the pod it is behind",
+                    ));
+            }
+            actions.push((raw.span(), action(pod.name.clone())));
+        }
+    }
     if let Some(held) = &raw.release {
         let action = Action::Release {
             held: held.get_ref().clone(),
@@ -103,6 +126,24 @@ fn step(source: &Source, topology: &Topology, raw: &schema::Step) -> Result<Step
         (Some((_, action)), None) => Ok(Step {
             name: raw.name.get_ref().clone(),
             about: raw.about.clone(),
+            pod: match &raw.pod {
+                Some(pod) if !action.changes_rules() => {
+                    return Err(source
+                        .complain(pod, "this step changes no rules")
+                        .help("`pod` goes with edit, apply and init: leave it out"));
+                }
+                Some(pod) => Some(variant::whose(source, topology, pod)?),
+                None => None,
+            },
+            moves: match &raw.moves {
+                Some(moves) if !action.is_over_at_once() => {
+                    return Err(source
+                        .complain(moves, "which rules this step moves is not judged")
+                        .help("`moves` goes with flush, invalid, plug and unplug: leave it out"));
+                }
+                Some(moves) => Some(self::moves(source, topology, moves.get_ref())?),
+                None => None,
+            },
             action,
         }),
         (Some(_), Some((span, _))) => Err(source
@@ -113,14 +154,50 @@ fn step(source: &Source, topology: &Topology, raw: &schema::Step) -> Result<Step
                 &raw.name,
                 format!("step `{}` does nothing", raw.name.get_ref()),
             )
-            .help("say what: edit, apply, init, stop, start, restart, flush, release or invalid")),
+            .help("say what: edit, apply, init, stop, start, restart, flush, plug, unplug, release or invalid")),
     }
+}
+
+/// Rules that a step moves, by pod.
+fn moves(
+    source: &Source,
+    topology: &Topology,
+    raw: &schema::ByPod,
+) -> Result<BTreeMap<String, Vec<RulePlace>>, Diagnostic> {
+    let mut moves = BTreeMap::new();
+    for (name, rules) in raw {
+        let pod = check::known_pod(source, topology, name, name.get_ref())?;
+        if !pod.is_sidecar() {
+            return Err(source
+                .complain(
+                    name,
+                    format!("pod `{}` has no rules that could move", pod.name),
+                )
+                .help("leave it out: a pod that is not named moves none"));
+        }
+        let place = |raw: &Spanned<String>| {
+            let read = raw.get_ref().parse::<RulePlace>();
+            let placed = read.map(|it| RulePlace {
+                at: raw.span(),
+                ..it
+            });
+            placed.map_err(|why| {
+                source.complain(raw, why).help(
+                    "write chain and place, such as \"ISTIO_OUTPUT 4\" or \"mangle PREROUTING 1\"",
+                )
+            })
+        };
+        let rules = rules.iter().map(place).collect::<Result<_, _>>()?;
+        moves.insert(pod.name.clone(), rules);
+    }
+    Ok(moves)
 }
 
 /// What one entry of the script needs of those before it.
 fn fits(source: &Source, file: &schema::LabFile, topology: &Topology) -> Result<(), Diagnostic> {
     let mut held: BTreeSet<&str> = BTreeSet::new();
     let mut stopped: BTreeMap<&Process, bool> = BTreeMap::new();
+    let mut links = Links::of(topology);
     let unknown = |place: &Spanned<String>, held: &BTreeSet<&str>| {
         let name = place.get_ref();
         let help = did_you_mean(name, held.iter().copied())
@@ -132,6 +209,10 @@ fn fits(source: &Source, file: &schema::LabFile, topology: &Topology) -> Result<
         match entry {
             Entry::Flow(at) => {
                 let raw = &file.flow[*at];
+                links.reached(source, raw, &topology.flows[*at])?;
+                if let Some(name) = &raw.hold {
+                    links.hold(name.get_ref(), &topology.flows[*at]);
+                }
                 if let Some(name) = &raw.hold
                     && !held.insert(name.get_ref())
                 {
@@ -156,6 +237,13 @@ fn fits(source: &Source, file: &schema::LabFile, topology: &Topology) -> Result<
                 match &topology.steps[*at].action {
                     Action::Release { held: name } => {
                         held.remove(name.as_str());
+                        links.release(name);
+                    }
+                    Action::Plug { pod } => {
+                        links.plug(source, raw.plug.as_ref().unwrap_or(&raw.name), pod)?;
+                    }
+                    Action::Unplug { pod } => {
+                        links.unplug(source, raw.unplug.as_ref().unwrap_or(&raw.name), pod)?;
                     }
                     Action::Stop(process) => {
                         let was = stopped.insert(process, true);

@@ -130,8 +130,8 @@ fn owners(
     raw.iter().map(one).collect()
 }
 
-/// The pod whose own rules a variant changes.
-fn whose(
+/// The pod whose own rules a variant or a step changes.
+pub(super) fn whose(
     source: &Source,
     topology: &Topology,
     raw: &Spanned<String>,

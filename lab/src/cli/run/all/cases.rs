@@ -1,6 +1,6 @@
 //! The cases that were asked for, in an order that is the same every time.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use crate::{
     LabFile,
@@ -22,9 +22,14 @@ const BOOKINFO: &str = "bookinfo";
 /// A file that can't be read, or nothing to run.
 pub(super) fn wanted(args: &Args) -> Result<Vec<Case>, Failure> {
     let mut all = Vec::new();
+    let mut names: BTreeMap<String, String> = BTreeMap::new();
     for path in lab_files::of(Path::new(&args.lab))? {
         let name = path.to_string_lossy().into_owned();
-        all.extend(suite::cases(&name, &LabFile::open(&name)?));
+        let file = LabFile::open(&name)?;
+        if let Some(other) = names.insert(file.topology.name.clone(), name.clone()) {
+            return Err(of_one_name(&file.topology.name, &other, &name));
+        }
+        all.extend(suite::cases(&name, &file));
     }
     let suite = &args.suite;
     for path in &suite.configurations {
@@ -63,6 +68,13 @@ pub(super) fn wanted(args: &Args) -> Result<Vec<Case>, Failure> {
             ),
         ),
     }
+}
+
+/// Tables, reports, rounds and folders of evidence tell cases apart by the names of their labs.
+fn of_one_name(lab: &str, one: &str, other: &str) -> Failure {
+    Failure::new(Class::Input, format!("two labs have the name `{lab}`"))
+        .cause(format!("{one} and {other}"))
+        .hint("give one another `name`: results and folders of --out are called by it")
 }
 
 fn is_wanted(args: &Args, case: &Case) -> bool {
