@@ -32,6 +32,7 @@ use crate::{
     failure::{Class, Failure},
     netfilter::BackendChoice,
     sandbox::{self, Visitor, protocol::Greeting},
+    topology::ProcessRole,
 };
 
 /// Time for a lab to say that it has heard of a command: it does so whatever it is doing.
@@ -149,12 +150,18 @@ impl RunningLab {
         self.state.supervisor.pid
     }
 
-    /// The lab file with its rules.
+    /// The lab file with its rules, and what a person has stopped since.
     ///
     /// # Errors
     /// This version of hoplab reads it in another way than the one that wrote it.
     pub fn lab_file(&self) -> Result<LabFile, Failure> {
-        LabFile::restore(self.state.lab.clone())
+        let mut file = LabFile::restore(self.state.lab.clone())?;
+        for pod in &mut file.topology.pods {
+            let known = self.state.pods.iter().find(|it| it.name == pod.name);
+            let stopped = known.into_iter().flat_map(|it| &it.stopped);
+            pod.stopped = stopped.filter_map(|it| ProcessRole::of(*it)).collect();
+        }
+        Ok(file)
     }
 
     /// Processes of a pod.

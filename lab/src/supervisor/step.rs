@@ -17,7 +17,6 @@ use crate::{
     netfilter::{self, Backend, RuleTool},
     rules::Family,
     sandbox::protocol::{StepOrder, StepWhat, Stepped},
-    topology::{Process, ProcessRole},
 };
 
 /// Takes a step. What it changed is read back; nothing of it is in the window of the next flow.
@@ -47,11 +46,11 @@ pub(super) fn step(
             }
             live.stop_observing();
         }
-        StepWhat::Stop(it) => lasting::end(live, &it.pod, role_of(&it), queue)?,
-        StepWhat::Start(it) => lasting::start(live, &it.pod, role_of(&it), queue)?,
+        StepWhat::Stop(it) => lasting::end(live, &it.pod, it.role.logged(), queue)?,
+        StepWhat::Start(it) => lasting::start(live, &it.pod, it.role.logged(), queue)?,
         StepWhat::Restart(it) => {
-            lasting::end(live, &it.pod, role_of(&it), queue)?;
-            lasting::start(live, &it.pod, role_of(&it), queue)?;
+            lasting::end(live, &it.pod, it.role.logged(), queue)?;
+            lasting::start(live, &it.pod, it.role.logged(), queue)?;
         }
         StepWhat::Flush { pod } => {
             let watch = live.pods.get_mut(&pod).and_then(|it| it.conntrack.as_mut());
@@ -145,14 +144,6 @@ fn restore_here(
         })
     };
     texts.iter().map(one).collect()
-}
-
-fn role_of(process: &Process) -> Role {
-    match process.role {
-        ProcessRole::App => Role::App,
-        ProcessRole::Proxy => Role::Proxy,
-        ProcessRole::Dns => Role::Dns,
-    }
 }
 
 /// Closes a held connection, and waits until its holder says so.

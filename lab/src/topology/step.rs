@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, ops::Range};
 
+use hoplab_proxies::record::Role;
 use serde::{Deserialize, Serialize};
 
 use super::RuleSource;
@@ -164,6 +165,23 @@ pub enum ProcessRole {
     Proxy,
     /// The cluster's DNS server, of the node alone.
     Dns,
+}
+
+impl ProcessRole {
+    /// What the logs call it.
+    pub fn logged(self) -> Role {
+        match self {
+            Self::App => Role::App,
+            Self::Proxy => Role::Proxy,
+            Self::Dns => Role::Dns,
+        }
+    }
+
+    /// The process that logs as a role; none of a sender, which is no process of a lab file.
+    pub fn of(role: Role) -> Option<Self> {
+        let mut all = [Self::App, Self::Proxy, Self::Dns].into_iter();
+        all.find(|it| it.logged() == role)
+    }
 }
 
 impl fmt::Display for ProcessRole {

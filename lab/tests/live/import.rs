@@ -28,7 +28,7 @@ fn a_container_is_copied_into_a_lab_of_its_own_and_stays_as_it_is(
     inside(
         "small",
         "called",
-        "ip link add net1 type dummy && ip addr add 192.168.7.5/24 dev net1",
+        "ip link add net1 type veth peer name net2 && ip addr add 192.168.7.5/24 dev net1",
     );
     let rules = |lab: &str, pod: &str| {
         let text = inside(lab, pod, &format!("{save} -t nat"));

@@ -227,7 +227,7 @@ fn a_change_that_fails_leaves_a_lab_of_which_everything_is_known() {
     let status = runtime.output(&["status"]);
     assert!(status.contains("it is not what its file says"), "{status}");
     assert!(
-        status.contains("third") && !status.contains("fourth"),
+        status.contains("\n  third ") && !status.contains("\n  fourth "),
         "{status}"
     );
     assert_eq!(answer(&runtime, "third:9080"), "200");

@@ -2,8 +2,6 @@
 
 use std::process::ExitCode;
 
-use hoplab_proxies::record::Role;
-
 use super::{Outcome, pod::PodOfLab, wait_for_turn};
 use crate::{
     cli::stdout::say,
@@ -47,7 +45,7 @@ pub(super) fn run(role: ProcessRole, args: &Args) -> Outcome {
     // The command before may have changed what runs.
     let found = place.find()?;
     let now = found.processes_in(pod)?;
-    let runs = now.iter().find(|it| it.came_up.role == as_logged(role));
+    let runs = now.iter().find(|it| it.came_up.role == role.logged());
     let runs = runs.and_then(|it| it.pid);
     let process = Process {
         pod: pod.clone(),
@@ -77,7 +75,7 @@ pub(super) fn run(role: ProcessRole, args: &Args) -> Outcome {
     found.change(&mut lab, done, what, None)?;
     let now = place.find()?;
     let all = now.processes_in(pod)?;
-    let pid = all.iter().find(|it| it.came_up.role == as_logged(role));
+    let pid = all.iter().find(|it| it.came_up.role == role.logged());
     let pid = pid.and_then(|it| it.pid);
     let words = match (runs, pid) {
         (Some(was), None) => format!(", it was process {was}"),
@@ -87,14 +85,6 @@ pub(super) fn run(role: ProcessRole, args: &Args) -> Outcome {
     };
     say(&format!("{role} of {pod} {done}{words}\n"))?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn as_logged(role: ProcessRole) -> Role {
-    match role {
-        ProcessRole::App => Role::App,
-        ProcessRole::Proxy => Role::Proxy,
-        ProcessRole::Dns => Role::Dns,
-    }
 }
 
 /// Whether the lab file gives the pod such a process.
