@@ -25,6 +25,7 @@ pub mod figures;
 pub mod interception;
 pub mod istio;
 pub mod judge;
+pub mod kube_proxy;
 pub mod kuma;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 mod lab;

@@ -23,6 +23,7 @@ mod processes;
 
 pub use commands::commands;
 pub use processes::routes;
+pub use processes::NODE;
 use processes::{dns_server, processes};
 
 /// What the supervisor builds.
@@ -117,6 +118,12 @@ pub struct NodePlan {
     pub sysctls: Vec<(String, String)>,
     /// Processes: the DNS server.
     pub processes: Vec<ProcessPlan>,
+    /// The rules of kube-proxy, where the node has them.
+    #[serde(default)]
+    pub rules: Option<RuleTexts>,
+    /// Sysctls that exist once the rules have loaded conntrack, in path form.
+    #[serde(default)]
+    pub conntrack_sysctls: Vec<(String, String)>,
 }
 
 /// A pod's link: eth0 inside, the other end at the node's bridge.
@@ -244,11 +251,12 @@ pub fn plan(
                 .iter()
                 .map(|dns| dns_server(topology, dns))
                 .collect(),
-            sysctls: sysctls(&[
-                // An unreachable address is told at once, every time.
-                ("net/ipv4/icmp_ratelimit", "0"),
-                ("net/ipv6/icmp/ratelimit", "0"),
-            ]),
+            rules: of_pods.0.get(NODE).map(|it| it.1.clone()),
+            conntrack_sysctls: own(CONNTRACK_SYSCTLS),
+            sysctls: match topology.kube_proxy {
+                false => sysctls(UNREACHABLE),
+                true => sysctls(&[UNREACHABLE, NO_REDIRECTS].concat()),
+            },
         },
         neighbours: link::neighbours(topology),
         files: Files {
@@ -313,6 +321,20 @@ fn sysctls(more: &[(&str, &str)]) -> Vec<(String, String)> {
     own(COMMON).into_iter().chain(own(more)).collect()
 }
 
+/// An unreachable address is told at once, every time.
+const UNREACHABLE: &[(&str, &str)] = &[
+    ("net/ipv4/icmp_ratelimit", "0"),
+    ("net/ipv6/icmp/ratelimit", "0"),
+];
+
+/// A node that sends a packet back to the bridge it came from says nothing of the shorter way. IPv6 says so from the
+/// bridge's link-local address, and is silent where it has none (`ndisc_send_redirect` in net/ipv6/ndisc.c).
+const NO_REDIRECTS: &[(&str, &str)] = &[
+    ("net/ipv4/conf/all/send_redirects", "0"),
+    ("net/ipv4/conf/default/send_redirects", "0"),
+    ("net/ipv6/conf/default/addr_gen_mode", "1"),
+];
+
 /// A machine that sends on what is not for it.
 const FORWARDING: &[(&str, &str)] = &[
     ("net/ipv4/ip_forward", "1"),
@@ -340,7 +362,7 @@ fn hosts(topology: &Topology) -> String {
             let name = &service.name;
             let _ = writeln!(
                 text,
-                "{addr} {name} {name}.default {name}.default.svc.cluster.local"
+                "{addr} {name} {name}.default {name}.default.svc {name}.default.svc.cluster.local"
             );
         }
     }

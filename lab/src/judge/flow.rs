@@ -19,7 +19,7 @@ use crate::{
     evidence::{Quiet, Window},
     failure::{Class, Failure},
     lab_file::Expect,
-    predict::{Memory, Reply, Turns, is_unreachable, predict},
+    predict::{Memory, NODE, Reply, Turns, is_unreachable, predict},
     rules::{self, CounterDelta, Family, Table},
     topology::{Flow, Sender},
 };
@@ -116,6 +116,8 @@ impl Case<'_> {
             .topology
             .sidecars()
             .filter(|pod| !moves.contains_key(*pod));
+        let node = meant.has_rules(None) && !moves.contains_key(NODE);
+        let elsewhere = elsewhere.chain(node.then_some(NODE));
         let elsewhere = elsewhere.flat_map(|pod| nothing_else_in(pod, &matching, window));
         let unwatched = held_matching.unexplained_packets.iter();
         let unwatched = unwatched.filter(|(pod, _)| !moves.contains_key(**pod));

@@ -9,7 +9,8 @@ use crate::{
     failure::{Class, Failure},
     interception::Interception,
     istio::routes::{self, Step},
-    plan::{PodRules, RuleTexts},
+    kube_proxy,
+    plan::{NODE, PodRules, RuleTexts},
     rules::{Edit, Family, RuleSet, Written},
     topology::RuleSource,
 };
@@ -56,6 +57,20 @@ impl LabFile {
                 }
                 self.own.insert(pod.name, own);
             }
+        }
+        if self.topology.kube_proxy {
+            let texts = kube_proxy::texts(&self.topology).into_iter();
+            let own = texts.map(|(family, text)| {
+                let origin = format!("kube-proxy ({family})");
+                (family, RuleText { origin, text })
+            });
+            let node = OwnRules {
+                texts: Written::Iptables(own.collect()),
+                given: Written::default(),
+                interception: self.interception.clone(),
+                routes: Some(Vec::new()),
+            };
+            self.own.insert(NODE.to_owned(), node);
         }
         Ok(self)
     }

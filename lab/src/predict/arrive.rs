@@ -35,7 +35,7 @@ impl Walk<'_> {
             return LegEnd::Refused { pod: name, local };
         };
         // Without conntrack the kernel has no other destination to tell (ENOENT).
-        let told = call.transport == Transport::Tcp && self.world.tracks(pod);
+        let told = call.transport == Transport::Tcp && self.world.tracks(Some(pod));
         LegEnd::Accepted {
             refused_as_loop: self.refused_as_loop(pod, listener, call),
             pod: name,
@@ -61,12 +61,13 @@ impl Walk<'_> {
         }
     }
 
-    /// At the node, which turns nothing. With the host's rules of ambient mode conntrack runs there, and the kernel tells
-    /// where a connection was meant to go.
+    /// At an address of the node. With the host's rules of ambient mode, or those of kube-proxy, conntrack runs there, and
+    /// the kernel tells where a connection was meant to go: to that address, which no rule turns.
     pub fn at_node(&self, local: SocketAddr, transport: Transport) -> LegEnd {
         let ztunnel = self.world.interception.ztunnel;
         let host_rules = ztunnel.is_some_and(|it| it.probes.is_some());
-        let told = host_rules && transport == Transport::Tcp;
+        let tracks = host_rules || self.world.tracks(None);
+        let told = tracks && transport == Transport::Tcp;
         let original_dst = told.then_some(local);
         if self.world.dns() != Some(local) {
             return LegEnd::Refused {

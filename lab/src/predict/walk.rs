@@ -7,7 +7,7 @@ use hoplab_proxies::record::{Role, Transport};
 use super::{
     Crossing, Leg, LegEnd, Listener, Opener, Turns, World,
     arrive::{gone, unknown},
-    crossing::{Packets, established, turned},
+    crossing::{Packets, established, source, turned},
     world::NODE,
 };
 use crate::{
@@ -138,41 +138,54 @@ impl Walk<'_> {
         let known = here.and_then(|pod| self.known(pod, call.transport, &near, &first));
         let is_known = known.is_some();
         let near = known.unwrap_or(near);
+        let mut node = None;
         let mut far = None;
         let mut seen_from = call.opener.source;
         let end = match &near.end {
-            // The node answers at more addresses than the model knows, and has no rules.
+            // The node answers at more addresses than the model knows, and has no rules for them.
             _ if here.is_none() && world.is_node(call.remote.ip()) => {
                 self.at_node(call.remote, call.transport)
             }
             JourneyEnd::Delivered { at, .. } => self.arrive(here, &near, *at, call),
-            JourneyEnd::Sent { to } => match world.topology.next_hop(here, to.ip()) {
-                Some((pod, interface)) => {
-                    seen_from = world.seen_from(&call.opener, call.transport, pod);
-                    let packet = Packet {
-                        src: SocketAddr::new(seen_from, first.src.port()),
-                        dst: *to,
-                        owner: None,
-                        mark: 0,
-                        ..first.clone()
-                    }
-                    .coming_in(interface.as_str());
-                    let way = journey(
-                        world.rules_of(Some(pod)),
-                        &world.host(Some(pod)),
-                        packet.clone(),
-                    );
-                    let end = match &way.end {
-                        JourneyEnd::Delivered { at, .. } => self.arrive(Some(pod), &way, *at, call),
-                        JourneyEnd::Sent { to } if pod.relays => self.beyond(pod, &way, *to, call),
-                        other => gone(pod, other, call.transport),
-                    };
-                    far = Some((pod, packet, way));
-                    end
+            JourneyEnd::Sent { .. } => {
+                let left = left(&near, &first);
+                match self.through_node(here, left, call, &mut node) {
+                    Err(end) => end,
+                    Ok(left) => match world.topology.next_hop(here, left.dst.ip()) {
+                        Some((pod, interface)) => {
+                            seen_from = match world.has_rules(None) {
+                                true => left.src.ip(),
+                                false => world.seen_from(&call.opener, call.transport, pod),
+                            };
+                            let packet = Packet {
+                                src: SocketAddr::new(seen_from, first.src.port()),
+                                ..left
+                            }
+                            .coming_in(interface.as_str());
+                            let way = journey(
+                                world.rules_of(Some(pod)),
+                                &world.host(Some(pod)),
+                                packet.clone(),
+                            );
+                            let end = match &way.end {
+                                JourneyEnd::Delivered { at, .. } => {
+                                    self.arrive(Some(pod), &way, *at, call)
+                                }
+                                JourneyEnd::Sent { to } if pod.relays => {
+                                    self.beyond(pod, &way, *to, call)
+                                }
+                                other => gone(pod, other, call.transport),
+                            };
+                            far = Some((pod, packet, way));
+                            end
+                        }
+                        None if world.is_node(left.dst.ip()) => {
+                            self.at_node(left.dst, call.transport)
+                        }
+                        None => LegEnd::Unreachable,
+                    },
                 }
-                None if world.is_node(to.ip()) => self.at_node(*to, call.transport),
-                None => LegEnd::Unreachable,
-            },
+            }
             other => here.map_or_else(|| unknown(other), |pod| gone(pod, other, call.transport)),
         };
         let mut leg = Leg {
@@ -182,28 +195,63 @@ impl Walk<'_> {
             remote: call.remote,
             seen_from,
             near: None,
+            node: None,
             far: None,
             end,
         };
-        let leaves = far.is_some() || leg.end == LegEnd::Unreachable || leg.end.pod() == Some(NODE);
-        if let Some(pod) = here.filter(|p| p.is_sidecar()) {
-            let mut crossing = self.crossing(&leg, pod, first, near, !leaves);
+        let at_node = leg.end.pod() == Some(NODE);
+        let leaves = far.is_some() || leg.end == LegEnd::Unreachable || at_node;
+        if world.has_rules(here) {
+            // The node itself leaves nothing when it calls itself.
+            let answers_here = !leaves || (here.is_none() && at_node);
+            let mut crossing = self.crossing(&leg, here, first, near, answers_here);
             crossing.known = is_known;
             leg.near = Some(crossing);
         }
+        if let Some((packet, way)) = node {
+            let mut crossing = self.crossing(&leg, None, packet, way, at_node);
+            if leg.end == LegEnd::Unreachable {
+                crossing.ends_at_first_hook();
+            }
+            leg.node = Some(crossing);
+        }
         if let Some((pod, packet, way)) = far.filter(|(pod, ..)| pod.is_sidecar()) {
             let answers_here = leg.end.pod() == Some(&pod.name);
-            leg.far = Some(self.crossing(&leg, pod, packet, way, answers_here));
+            leg.far = Some(self.crossing(&leg, Some(pod), packet, way, answers_here));
         }
         Self::settle(&mut leg, call.source_port.unwrap_or(ANY_PORT));
         leg
     }
 
-    /// A connection in one of its pods; `answers_here` when the other end is in it.
+    /// What a pod sent comes to the node where that has rules; as it goes on, or where it ends.
+    fn through_node(
+        &self,
+        from: Option<&Pod>,
+        packet: Packet,
+        call: &Call,
+        passed: &mut Option<(Packet, Journey)>,
+    ) -> Result<Packet, LegEnd> {
+        let world = self.world;
+        if from.is_none() || !world.has_rules(None) {
+            return Ok(packet);
+        }
+        let host = world.host(None);
+        let packet = packet.coming_in(&host.interface);
+        let way = journey(world.rules_of(None), &host, packet.clone());
+        let on = match &way.end {
+            JourneyEnd::Sent { .. } => Ok(left(&way, &packet)),
+            JourneyEnd::Delivered { at, .. } => Err(self.at_node(*at, call.transport)),
+            other => Err(unknown(other)),
+        };
+        *passed = Some((packet, way));
+        on
+    }
+
+    /// A connection in one of its pods, or with none in the node; `answers_here` when the other end is in it.
     fn crossing(
         &self,
         leg: &Leg,
-        pod: &Pod,
+        pod: Option<&Pod>,
         first: Packet,
         way: Journey,
         answers_here: bool,
@@ -216,7 +264,9 @@ impl Walk<'_> {
         let to = turned(&way, &first).map_or(first.dst, |t| t.to);
         let back = Packet {
             src: to,
-            dst: first.src,
+            dst: source(&way, &first).map_or(first.src, |it| {
+                SocketAddr::new(it.to, first.src.port())
+            }),
             in_iface: None,
             out_iface: None,
             owner: None,
@@ -244,7 +294,8 @@ impl Walk<'_> {
             }
             (LegEnd::Accepted { listener, .. }, true) => {
                 let owned = Packet {
-                    owner: Some(self.owner_of(*listener, pod)),
+                    // Rules of the node do not ask for owners.
+                    owner: pod.map(|pod| self.owner_of(*listener, pod)),
                     ..back.clone()
                 };
                 let later = match next.in_iface {
@@ -274,7 +325,7 @@ impl Walk<'_> {
             comes_in(packet)
         });
         // Rules of nat alone know first packets only.
-        let tproxy = world.interception_of(&pod.name).tproxy;
+        let tproxy = pod.and_then(|pod| world.interception_of(&pod.name).tproxy);
         let first_only = world.only_nat(pod) && tproxy.is_none();
         let packets = match first_only {
             true => Packets::of_first(first, answer),
@@ -287,9 +338,9 @@ impl Walk<'_> {
             },
         };
         let mut crossing = Crossing::new(
-            &pod.name,
-            world.rules_of(Some(pod)),
-            &world.host(Some(pod)),
+            pod.map_or(NODE, |pod| &pod.name),
+            world.rules_of(pod),
+            &world.host(pod),
             packets,
             way,
         );
@@ -302,12 +353,14 @@ impl Walk<'_> {
         let opener = SocketAddr::new(leg.opener.source, port);
         let seen = SocketAddr::new(leg.seen_from, port);
         let far = leg.far.as_ref().and_then(|it| it.lost(seen, true));
+        let node = || leg.node.as_ref().and_then(|it| it.lost(opener, true));
         let near = || leg.near.as_ref().and_then(|it| it.lost(opener, false));
-        if let Some(why) = far.or_else(near) {
+        if let Some(why) = far.or_else(node).or_else(near) {
             leg.end = LegEnd::Unknown { why };
         }
         let open = matches!(leg.end, LegEnd::Unknown { .. });
-        for crossing in leg.near.iter_mut().chain(&mut leg.far) {
+        let all = leg.near.iter_mut().chain(&mut leg.node);
+        for crossing in all.chain(&mut leg.far) {
             crossing.open = open;
         }
     }
@@ -318,6 +371,18 @@ impl Walk<'_> {
             (Role::App, Some(app)) => (app.uid, app.gid),
             _ => self.world.proxy_owner(pod),
         }
+    }
+}
+
+/// A packet as it leaves the place it came to, for the next one.
+fn left(way: &Journey, came: &Packet) -> Packet {
+    let left = way.passages.last().map_or(came, |it| &it.left);
+    Packet {
+        src: left.src,
+        dst: left.dst,
+        owner: None,
+        mark: 0,
+        ..came.clone()
     }
 }
 

@@ -87,20 +87,29 @@ impl<'a> World<'a> {
         }
     }
 
-    /// The rules a pod carries; those of the node and of pods without a sidecar are none.
+    /// The rules a pod carries, or with none the node; a pod without a sidecar has none.
     pub(crate) fn rules_of(&self, pod: Option<&Pod>) -> &RuleSet {
         match pod {
             Some(pod) if pod.is_sidecar() => {
                 let own = self.own.get(pod.name.as_str());
                 own.map_or(self.rules, |(rules, _)| rules)
             }
-            _ => &self.none,
+            None => self.own.get(NODE).map_or(&self.none, |(rules, _)| rules),
+            Some(_) => &self.none,
         }
     }
 
-    /// Whether conntrack follows connections in a pod.
-    pub(crate) fn tracks(&self, pod: &Pod) -> bool {
-        self.rules_of(Some(pod)).wakes_conntrack()
+    /// Whether the rules of the place are looked at: those of a pod with a sidecar, and of a node that has some.
+    pub(crate) fn has_rules(&self, pod: Option<&Pod>) -> bool {
+        match pod {
+            Some(pod) => pod.is_sidecar(),
+            None => self.own.contains_key(NODE),
+        }
+    }
+
+    /// Whether conntrack follows connections in a pod, or in the node.
+    pub(crate) fn tracks(&self, pod: Option<&Pod>) -> bool {
+        self.rules_of(pod).wakes_conntrack()
     }
 
     /// The routes of a pod. Marks are routed to lo where TPROXY or ztunnel is set up.
@@ -120,22 +129,25 @@ impl<'a> World<'a> {
             .into_iter()
             .flat_map(|pod| self.topology.behind(&pod.name));
         let behind = behind.map(|it| (it.addr.of(self.family()), it.host_interface.to_string()));
+        let dns = self.topology.dns.as_ref().filter(|_| pod.is_none());
         Host {
             local_marks: Some(local_marks),
             behind: behind.collect(),
-            conntrack: pod.is_some_and(|it| self.tracks(it)),
+            also: dns.iter().map(|it| it.addr.of(self.family())).collect(),
+            conntrack: self.tracks(pod),
             ..Host::new(interface, addr.of(self.family()))
         }
     }
 
-    /// The interface of a pod that packets from another machine come in by.
-    pub(crate) fn comes_in_by(&self, pod: &Pod, from: IpAddr) -> String {
-        let by = self.host(Some(pod)).behind.into_iter();
+    /// The interface of a pod, or of the node, that packets from another machine come in by.
+    pub(crate) fn comes_in_by(&self, pod: Option<&Pod>, from: IpAddr) -> String {
+        let host = self.host(pod);
+        let by = host.behind.into_iter();
         let by = by
             .filter(|(address, _)| *address == from)
             .map(|(_, it)| it)
             .next();
-        by.unwrap_or_else(|| pod.interface.to_string())
+        by.unwrap_or(host.interface)
     }
 
     /// User and group of a pod's proxy: a sidecar's is that of the interception, where it says so.
@@ -188,13 +200,13 @@ impl<'a> World<'a> {
 
     /// Whether the rules only know first packets of a connection: what raw, mangle and filter do to every packet,
     /// need not be asked then.
-    pub(super) fn only_nat(&self, pod: &Pod) -> bool {
+    pub(super) fn only_nat(&self, pod: Option<&Pod>) -> bool {
         let idle = |(table, rules): (&Table, &crate::rules::TableRules)| {
             let lets =
                 |c: &crate::rules::Chain| c.rules.is_empty() && c.policy != Some(Policy::Drop);
             *table == Table::Nat || rules.chains().iter().all(lets)
         };
-        self.rules_of(Some(pod)).tables.iter().all(idle)
+        self.rules_of(pod).tables.iter().all(idle)
     }
 
     /// Endpoints behind a virtual address.

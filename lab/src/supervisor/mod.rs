@@ -12,6 +12,7 @@ mod held;
 mod invalid;
 mod live;
 mod logs;
+mod node_rules;
 mod observers;
 mod pod;
 mod quiet;

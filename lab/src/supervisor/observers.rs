@@ -10,6 +10,7 @@ use crate::{
     evidence::ConntrackEntry,
     failure::Failure,
     net::Job,
+    plan::NODE,
     netfilter::{Backend, RuleTool as Tool},
     rules::RuleSet,
     trace::{self, Lost, Options, Packets, Selection, TraceError, TraceWatch, TracedPacket},
@@ -105,7 +106,9 @@ impl Live {
     pub fn observe(&mut self) -> Result<(), Failure> {
         let (tracing, tool, room) = (self.tracing, self.tool, self.event_room);
         let mut jobs = Vec::new();
-        for pod in self.pods.values_mut().filter(|pod| pod.trace.is_none()) {
+        let pods = self.pods.iter_mut().filter(|(name, _)| *name != NODE);
+        let pods = pods.map(|(_, pod)| pod);
+        for pod in pods.filter(|pod| pod.trace.is_none()) {
             let rules = pod.legacy.clone();
             let job = pod
                 .namespace

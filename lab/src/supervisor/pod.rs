@@ -124,7 +124,7 @@ fn build_inside(
     })
 }
 
-fn apply(tool: Tool, rules: &RuleTexts, pod: &str) -> Result<Applied, NetfilterError> {
+pub(super) fn apply(tool: Tool, rules: &RuleTexts, pod: &str) -> Result<Applied, NetfilterError> {
     match (tool, &rules.written) {
         (Tool::Iptables(backend), _) => netfilter::apply(backend, rules, pod),
         (Tool::Nft, Written::Nft { nft }) => netfilter::apply_native(nft, rules, pod),

@@ -15,7 +15,7 @@ use hoplab_proxies::record::Role;
 use super::{
     Event,
     live::{Live, LivePod, LiveStub, no_such_pod},
-    logs, own_namespace, phase,
+    logs, node_rules, own_namespace, phase,
     pod::{Built, Shared, Uplink, build_pod, pod_up},
 };
 use crate::{
@@ -92,7 +92,14 @@ pub(super) fn up(
         is_kept: false,
     };
     start_in_node(&plan, &mut live)?;
+    // While the pods are built.
+    let ruled = node_rules::begin(&plan, tool)?;
     let mut pods = build(&plan, &shared, &uplink, &mut live)?;
+    if let Some(ruled) = ruled {
+        let (up, place) = ruled.wait()?;
+        live.pods.insert(up.name.clone(), place);
+        pods.push(up);
+    }
     await_bridge(&plan, &live.node)?;
     await_ready(&mut live, queue)?;
     let of_node = live.stubs.iter().filter(|s| s.pod.is_none());

@@ -138,12 +138,28 @@ pub(super) fn flow_names(source: &Source, file: &schema::LabFile) -> Result<(), 
     Ok(())
 }
 
+/// What goes through the node's rules must come to the node as it left its pod.
+fn through_the_node(
+    source: &Source,
+    file: &schema::LabFile,
+    topology: &Topology,
+) -> Result<(), Diagnostic> {
+    let behind = file.pod.iter().find_map(|it| it.behind.as_ref());
+    match behind.filter(|_| topology.kube_proxy) {
+        None => Ok(()),
+        Some(place) => Err(source
+            .complain(place, "a lab with kube_proxy has no pods behind others")
+            .help("drop `behind`, or `kube_proxy`")),
+    }
+}
+
 /// References between entries, one owner per name and address, addresses inside their network.
 pub(super) fn addresses_and_names(
     source: &Source,
     file: &schema::LabFile,
     topology: &Topology,
 ) -> Result<(), Diagnostic> {
+    through_the_node(source, file, topology)?;
     let mut taken = Taken::default();
     let node = topology.network.node;
     let network = file.network.as_ref();

@@ -57,6 +57,9 @@ pub struct Topology {
     pub paths: Option<String>,
     /// The cluster's DNS server, where the lab has one.
     pub dns: Option<Dns>,
+    /// The node has the rules of kube-proxy, and every packet between pods goes through it.
+    #[serde(default)]
+    pub kube_proxy: bool,
     /// Services in the order of the file.
     pub services: Vec<Service>,
     /// Pods in the order of the file.

@@ -54,6 +54,7 @@ impl Topology {
             edit,
             paths: file.paths.clone(),
             dns: file.dns.as_ref().map(dns::dns),
+            kube_proxy: file.kube_proxy.as_ref().is_some_and(|it| *it.get_ref()),
             services,
             pods,
             flows: Vec::new(),

@@ -23,6 +23,7 @@ pub(super) struct LabFile {
     pub rules: Spanned<Rules>,
     pub paths: Option<String>,
     pub dns: Option<Dns>,
+    pub kube_proxy: Option<Spanned<bool>>,
     #[serde(default)]
     pub service: Vec<Service>,
     pub pod: Vec<Pod>,

@@ -1,0 +1,156 @@
+//! The rules that kube-proxy writes on a node in its iptables mode: the VIP of a service becomes the address of a pod
+//! behind it. Chains have the names that a cluster gives them for services without a port name in namespace `default`.
+//! Pure.
+//!
+//! After `syncProxyRules` in pkg/proxy/iptables/proxier.go of Kubernetes 1.30. Left out: what no lab has (node ports,
+//! external addresses, health checks, the chains of filter), and `--random-fully` of MASQUERADE, which kube-proxy leaves out
+//! as well where iptables does not know it: so a connection keeps its source port, by which its two ends are joined.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use data_encoding::BASE32;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    rules::Family,
+    topology::{Service, Topology},
+};
+
+/// Mark of packets whose source becomes the node's (`masqueradeBit` 14).
+const MASQUERADE_MARK: &str = "0x4000/0x4000";
+
+/// A restore text per family.
+pub fn texts(topology: &Topology) -> BTreeMap<Family, String> {
+    let families = [Family::V4, Family::V6].into_iter();
+    families.map(|it| (it, text(topology, it))).collect()
+}
+
+fn text(topology: &Topology, family: Family) -> String {
+    let mut chains = String::from(
+        "*nat\n:KUBE-MARK-MASQ - [0:0]\n:KUBE-POSTROUTING - [0:0]\n:KUBE-SERVICES - [0:0]\n",
+    );
+    let mut rules = format!(
+        "-A PREROUTING -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES\n\
+         -A OUTPUT -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES\n\
+         -A POSTROUTING -m comment --comment \"kubernetes postrouting rules\" -j KUBE-POSTROUTING\n\
+         -A KUBE-MARK-MASQ -j MARK --set-xmark {MASQUERADE_MARK}\n\
+         -A KUBE-POSTROUTING -m mark ! --mark {MASQUERADE_MARK} -j RETURN\n\
+         -A KUBE-POSTROUTING -j MARK --set-xmark 0x4000/0x0\n\
+         -A KUBE-POSTROUTING -m comment --comment \"kubernetes service traffic requiring SNAT\" -j MASQUERADE\n"
+    );
+    for service in &topology.services {
+        of_service(topology, service, family, &mut chains, &mut rules);
+    }
+    format!("{chains}{rules}COMMIT\n")
+}
+
+fn of_service(
+    topology: &Topology,
+    service: &Service,
+    family: Family,
+    chains: &mut String,
+    rules: &mut String,
+) {
+    let (pods, bits) = match family {
+        Family::V4 => (topology.network.ipv4.to_string(), 32),
+        Family::V6 => (topology.network.ipv6.to_string(), 128),
+    };
+    let (vip, port) = (service.vip.of(family), service.port);
+    let name = format!("default/{}", service.name);
+    let cluster_ip = format!("-m comment --comment \"{name} cluster IP\"");
+    let endpoints = service.endpoints.iter();
+    let endpoints: Vec<_> = endpoints.filter_map(|it| topology.pod(it)).collect();
+    if endpoints.is_empty() {
+        return;
+    }
+    let chain = service_chain(&service.name);
+    let _ = writeln!(chains, ":{chain} - [0:0]");
+    let to_vip = format!("-d {vip}/{bits} -p tcp {cluster_ip} -m tcp --dport {port}");
+    let _ = writeln!(rules, "-A KUBE-SERVICES {to_vip} -j {chain}");
+    let _ = writeln!(
+        rules,
+        "-A {chain} ! -s {pods} {to_vip} -j KUBE-MARK-MASQ"
+    );
+    for (number, pod) in endpoints.iter().enumerate() {
+        let ip = pod.addr.of(family);
+        let at = std::net::SocketAddr::new(ip, port);
+        let own = endpoint_chain(&service.name, &at.to_string());
+        let comment = format!("-m comment --comment \"{name} -> {at}\"");
+        let left = endpoints.len() - number;
+        // `probability` in proxier.go: the last one takes what is left.
+        let chance = match left {
+            1 => String::new(),
+            left => format!(" -m statistic --mode random --probability {:.10}", 1.0 / left as f64),
+        };
+        let _ = writeln!(rules, "-A {chain} {comment}{chance} -j {own}");
+        let _ = writeln!(chains, ":{own} - [0:0]");
+        let _ = writeln!(
+            rules,
+            "-A {own} -s {ip}/{bits} -m comment --comment \"{name}\" -j KUBE-MARK-MASQ\n\
+             -A {own} -p tcp -m comment --comment \"{name}\" -m tcp -j DNAT --to-destination {at}"
+        );
+    }
+}
+
+/// The chain of a service.
+pub fn service_chain(service: &str) -> String {
+    format!("KUBE-SVC-{}", hash(&format!("default/{service}tcp")))
+}
+
+/// The chain of an endpoint, `ADDRESS:PORT`.
+fn endpoint_chain(service: &str, at: &str) -> String {
+    format!("KUBE-SEP-{}", hash(&format!("default/{service}tcp{at}")))
+}
+
+/// 16 characters, as `portProtoHash` has it.
+fn hash(text: &str) -> String {
+    let mut encoded = BASE32.encode(&Sha256::digest(text));
+    encoded.truncate(16);
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules;
+
+    /// Every cluster has this one: `default/kubernetes:https`.
+    #[test]
+    fn a_chain_has_the_name_that_a_cluster_gives_it() {
+        assert_eq!(service_chain("kubernetes:https"), "KUBE-SVC-NPX46M4PTMTKRN6Y");
+    }
+
+    const LAB: &str = r#"
+        name = "t"
+        kube_proxy = true
+        [rules]
+        profile = "istio-1.13"
+        [[service]]
+        name = "shop"
+        port = 80
+        endpoints = ["one", "two"]
+        [[pod]]
+        name = "one"
+        app = { port = 80 }
+        [[pod]]
+        name = "two"
+        app = { port = 80 }
+    "#;
+
+    #[test]
+    fn one_of_two_endpoints_is_taken_by_chance_and_the_other_takes_the_rest() {
+        let topology = Topology::parse(LAB, "t.toml").expect("a lab");
+        for (family, text) in texts(&topology) {
+            let set = rules::parse(&text, family, "kube-proxy").expect("rules");
+            let chain = service_chain("shop");
+            let of_service: Vec<&str> = text
+                .lines()
+                .filter(|it| it.starts_with(&format!("-A {chain}")))
+                .collect();
+            assert_eq!(of_service.len(), 3, "{text}");
+            assert!(of_service[1].contains("--probability 0.5000000000"));
+            assert!(!of_service[2].contains("statistic"));
+            assert_eq!(set.len(), 7 + 1 + 3 + 4);
+        }
+    }
+}
