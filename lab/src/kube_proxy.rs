@@ -6,13 +6,13 @@
 //! external addresses, health checks, the chains of filter), and `--random-fully` of MASQUERADE, which kube-proxy leaves out
 //! as well where iptables does not know it: so a connection keeps its source port, by which its two ends are joined.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr};
 
 use data_encoding::BASE32;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    rules::Family,
+    rules::{Family, Match, Matches, RuleSet, Table, Target},
     topology::{Service, Topology},
 };
 
@@ -67,20 +67,20 @@ fn of_service(
     let _ = writeln!(chains, ":{chain} - [0:0]");
     let to_vip = format!("-d {vip}/{bits} -p tcp {cluster_ip} -m tcp --dport {port}");
     let _ = writeln!(rules, "-A KUBE-SERVICES {to_vip} -j {chain}");
-    let _ = writeln!(
-        rules,
-        "-A {chain} ! -s {pods} {to_vip} -j KUBE-MARK-MASQ"
-    );
+    let _ = writeln!(rules, "-A {chain} ! -s {pods} {to_vip} -j KUBE-MARK-MASQ");
     for (number, pod) in endpoints.iter().enumerate() {
         let ip = pod.addr.of(family);
-        let at = std::net::SocketAddr::new(ip, port);
+        let at = SocketAddr::new(ip, port);
         let own = endpoint_chain(&service.name, &at.to_string());
         let comment = format!("-m comment --comment \"{name} -> {at}\"");
         let left = endpoints.len() - number;
-        // `probability` in proxier.go: the last one takes what is left.
+        // The last one takes what is left; digits as iptables-save prints them.
         let chance = match left {
             1 => String::new(),
-            left => format!(" -m statistic --mode random --probability {:.10}", 1.0 / left as f64),
+            left => format!(
+                " -m statistic --mode random --probability {:.11}",
+                1.0 / left as f64
+            ),
         };
         let _ = writeln!(rules, "-A {chain} {comment}{chance} -j {own}");
         let _ = writeln!(chains, ":{own} - [0:0]");
@@ -90,6 +90,65 @@ fn of_service(
              -A {own} -p tcp -m comment --comment \"{name}\" -m tcp -j DNAT --to-destination {at}"
         );
     }
+}
+
+/// The rules as they are for a connection for which chance picked an endpoint: what matches by chance leads to this endpoint
+/// always, and to no other. Places stay.
+pub fn having_picked(rules: &RuleSet, endpoint: SocketAddr) -> RuleSet {
+    let mut rules = rules.clone();
+    let family = rules.family;
+    let Some(nat) = rules.tables.get(&Table::Nat).cloned() else {
+        return rules;
+    };
+    let leads_there = |chain: &str| {
+        let mut of_chain = nat.chain(chain).into_iter().flat_map(|it| &it.rules);
+        of_chain.any(|it| match &it.spec.target {
+            Target::Dnat(to) => {
+                let port = to.ports.is_none_or(|it| it.first() == endpoint.port());
+                to.only_address() == Some(endpoint.ip()) && port
+            }
+            _ => false,
+        })
+    };
+    let Some(own) = rules.tables.get_mut(&Table::Nat) else {
+        return rules;
+    };
+    for chain in nat.chains() {
+        let Some(chain) = own.chain_mut(&chain.name) else {
+            continue;
+        };
+        for rule in &mut chain.rules {
+            if rule.spec.matches.extensions().iter().any(is_by_chance) {
+                let there = rule.spec.target.chain().is_some_and(leads_there);
+                rule.spec.matches = settled(&rule.spec.matches, there, family);
+            }
+        }
+    }
+    rules
+}
+
+fn is_by_chance(condition: &Match) -> bool {
+    matches!(condition, Match::Verbatim { module, .. } if module.as_deref() == Some("statistic"))
+}
+
+/// The same conditions without chance; or what nothing matches.
+fn settled(matches: &Matches, holds: bool, family: Family) -> Matches {
+    let mut settled = Matches::default();
+    settled.protocol.clone_from(&matches.protocol);
+    settled.source.clone_from(&matches.source);
+    settled.destination.clone_from(&matches.destination);
+    let rest = matches.extensions().iter();
+    for condition in rest.filter(|it| !is_by_chance(it)) {
+        settled.add(condition.clone());
+    }
+    if !holds {
+        // The one condition that the model never lets hold.
+        settled.add(Match::OtherFamily {
+            family,
+            words: "chance picked another endpoint".to_owned(),
+        });
+    }
+    settled
 }
 
 /// The chain of a service.
@@ -117,7 +176,10 @@ mod tests {
     /// Every cluster has this one: `default/kubernetes:https`.
     #[test]
     fn a_chain_has_the_name_that_a_cluster_gives_it() {
-        assert_eq!(service_chain("kubernetes:https"), "KUBE-SVC-NPX46M4PTMTKRN6Y");
+        assert_eq!(
+            service_chain("kubernetes:https"),
+            "KUBE-SVC-NPX46M4PTMTKRN6Y"
+        );
     }
 
     const LAB: &str = r#"
@@ -148,7 +210,7 @@ mod tests {
                 .filter(|it| it.starts_with(&format!("-A {chain}")))
                 .collect();
             assert_eq!(of_service.len(), 3, "{text}");
-            assert!(of_service[1].contains("--probability 0.5000000000"));
+            assert!(of_service[1].contains("--probability 0.50000000000"));
             assert!(!of_service[2].contains("statistic"));
             assert_eq!(set.len(), 7 + 1 + 3 + 4);
         }

@@ -285,7 +285,10 @@ impl<'a> Entries<'a> {
         let entry = entries.iter().find(|entry| {
             let (src, dst) = ends(entry);
             let from = match local {
-                Some(local) => src == local || (to != leg.remote || pod != &leg.opener.pod) && src == seen(leg, local),
+                Some(local) => {
+                    src == local
+                        || (to != leg.remote || pod != &leg.opener.pod) && src == seen(leg, local)
+                }
                 None => src.ip() == leg.opener.source || src.ip() == leg.seen_from,
             };
             from && dst == to

@@ -9,9 +9,9 @@ use super::{
 use crate::{
     evidence::Window,
     lab_file::Expect,
-    predict::{Crossing, Moves, NODE, Range},
+    predict::{Crossing, Moves, Range},
     rules::{self, CounterDelta, RuleId, Table, conservation},
-    topology::{Flow, path_words},
+    topology::{Flow, NODE, path_words},
 };
 
 /// What moved in one pod, and what was expected to.

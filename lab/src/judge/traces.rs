@@ -11,7 +11,7 @@ use super::connections::End;
 use crate::{
     evidence::{ConntrackEntry, Window},
     model::JourneyEnd,
-    predict::{Crossing, Leg},
+    predict::{Crossing, Leg, LegEnd},
     traced::{Connection, Header, JoinedBy, PodTrace, TracedPacket, connections},
 };
 
@@ -74,6 +74,8 @@ struct Beginning {
     to: SocketAddr,
     /// Where answers come from.
     back: SocketAddr,
+    /// It goes nowhere, and the node says so.
+    is_told: bool,
 }
 
 /// What was observed of a leg beside its packets.
@@ -121,6 +123,7 @@ impl<'a> Traces<'a> {
                 ),
                 to,
                 back: touched.crossing.map_or(to, |it| it.answers_from),
+                is_told: leg.end == LegEnd::Unreachable,
             };
             let (entry, apart) = (of(&known.entries, place), of(&known.apart, place));
             let packets = of_pod.take(pod, &beginning, entry, apart);
@@ -170,8 +173,10 @@ impl<'a> OfPod<'a> {
             let header = first.map(|at| self.trace.packets[*at].first());
             let same_way =
                 is(&connection, entry) || header.is_some_and(|it| beginning.is(it, from));
-            let turned =
-                is(&connection, apart) || header.is_some_and(|it| beginning.is_answer(it, from));
+            let turned = is(&connection, apart)
+                || header.is_some_and(|it| {
+                    beginning.is_answer(it, from) || beginning.is_word(it, from.0)
+                });
             if same_way {
                 // A call that is repeated, or recorded anew, has the same port.
                 from.1 = from.1.or(header.and_then(|it| it.source_port));
@@ -208,6 +213,11 @@ impl Beginning {
                 .1
                 .is_some_and(|port| header.destination_port == Some(port))
             && header.source_end() == self.back
+    }
+
+    /// The word that there is no way. conntrack joins it to its connection; where that sleeps nothing else does.
+    fn is_word(&self, header: &Header, to: std::net::IpAddr) -> bool {
+        self.is_told && header.icmp.is_some() && header.destination == to
     }
 
     fn protocol(&self) -> u8 {

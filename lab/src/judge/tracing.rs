@@ -12,8 +12,9 @@ use super::{
 use crate::{
     evidence::Window,
     model::Journey,
-    predict::{Crossing, Leg, LegEnd, NODE},
+    predict::{Crossing, Leg, LegEnd},
     rules::{CounterDelta, RuleId},
+    topology::NODE,
     traced::{TracedPacket, Tracing},
 };
 

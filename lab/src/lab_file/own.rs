@@ -10,9 +10,9 @@ use crate::{
     interception::Interception,
     istio::routes::{self, Step},
     kube_proxy,
-    plan::{NODE, PodRules, RuleTexts},
+    plan::{PodRules, RuleTexts},
     rules::{Edit, Family, RuleSet, Written},
-    topology::RuleSource,
+    topology::{NODE, RuleSource},
 };
 
 /// The rules of a pod that has its own, and what goes with them.
@@ -169,6 +169,17 @@ impl LabFile {
     /// One of them has none for a family that flows run over.
     pub fn own_texts(&self, families: Families) -> Result<BTreeMap<String, RuleTexts>, Failure> {
         let v6 = families.has(Family::V6);
+        let is_nft = self.applied().is_nft();
+        if self.own.contains_key(NODE) && (is_nft || !self.host.is_empty()) {
+            let what = "the node of this lab has the rules of kube-proxy (kube_proxy = true)";
+            let cause = match is_nft {
+                true => "these are rules of iptables, and the pods have rules of nft's own",
+                false => "in ambient mode the node has rules of its own",
+            };
+            return Err(Failure::new(Class::Input, what)
+                .cause(cause)
+                .hint("take rules of iptables with sidecars"));
+        }
         let mut all = BTreeMap::new();
         for (pod, own) in &self.own {
             if let Some(family) = families.iter().find(|it| own.texts.of(*it).is_none()) {

@@ -16,7 +16,7 @@ use super::ProcessId;
 use crate::{
     Families, Lab, SavedLab,
     evidence::{Machine, PodUp, ProcessUp},
-    plan::NODE,
+    topology::NODE,
 };
 
 /// Version of the state file; a change of shape is a new version.

@@ -13,5 +13,5 @@ pub use links::Netlink;
 pub use namespace::{Inside, Job, Namespace, Sender};
 pub use ready::{await_address, await_carrier};
 pub use routing::MarkRule;
-pub use sysctl::write_sysctls;
+pub use sysctl::{write_sysctls, write_sysctls_if_there};
 pub use visit::{ProcessNamespace, in_namespace_of};

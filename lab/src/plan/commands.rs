@@ -42,6 +42,10 @@ impl Script {
         self.line("\n# the node");
         self.line(&format!("ip netns add {ns}"));
         self.sysctls(&ns, &node.sysctls);
+        for (name, value) in &node.bridge_sysctls {
+            // Only where the machine has loaded br_netfilter: -e passes over what is not there.
+            self.line(&format!("ip netns exec {ns} sysctl -eqw {name}={value}"));
+        }
         self.set_up(&ns, "lo", &node.loopback);
         let address = mac(node.mac);
         self.line(&format!(

@@ -2,7 +2,10 @@
 
 use std::net::IpAddr;
 
-use super::{FORWARDING, LinkPlan, Mac, RelayPlan, own};
+use super::{
+    LinkPlan, Mac, RelayPlan,
+    sysctls::{FORWARDING, own},
+};
 use crate::topology::{Addresses, Pod, Topology};
 
 /// Who has which address on the bridge.

@@ -9,11 +9,10 @@ use super::{
     crossing::intercepted,
     listener_at,
     walk::{Call, Walk},
-    world::NODE,
 };
 use crate::{
     model::{Journey, JourneyEnd, Outcome},
-    topology::Pod,
+    topology::{NODE, Pod},
 };
 
 impl Walk<'_> {
@@ -25,8 +24,13 @@ impl Walk<'_> {
                 local: at,
             };
         };
+        // The node may have turned it before it came here.
+        let asked = match &way.end {
+            JourneyEnd::Delivered { original, .. } => *original,
+            _ => call.remote,
+        };
         let local = match intercepted(way) {
-            true => call.remote,
+            true => asked,
             false => at,
         };
         let name = pod.name.clone();
@@ -37,12 +41,12 @@ impl Walk<'_> {
         // Without conntrack the kernel has no other destination to tell (ENOENT).
         let told = call.transport == Transport::Tcp && self.world.tracks(Some(pod));
         LegEnd::Accepted {
-            refused_as_loop: self.refused_as_loop(pod, listener, call),
+            refused_as_loop: self.refused_as_loop(pod, listener, call, asked),
             pod: name,
             listener,
             port: at.port(),
             local,
-            original_dst: told.then_some(call.remote),
+            original_dst: told.then_some(asked),
         }
     }
 
@@ -86,12 +90,11 @@ impl Walk<'_> {
     }
 
     /// The proxy's own rule: steps go gateway, outbound, inbound, never back, and never to its own ports.
-    fn refused_as_loop(&self, pod: &Pod, listener: Listener, call: &Call) -> bool {
+    fn refused_as_loop(&self, pod: &Pod, listener: Listener, call: &Call, dst: SocketAddr) -> bool {
         if !matches!(listener, Listener::Inbound | Listener::Outbound) {
             return false;
         }
         let interception = self.world.interception_of(&pod.name);
-        let dst = call.remote;
         let own_port = [interception.inbound, interception.outbound].contains(&dst.port());
         let own_address = pod.addr.contains(dst.ip()) || dst.ip().is_loopback();
         let sources = &interception.inbound_source;

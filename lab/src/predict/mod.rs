@@ -23,7 +23,7 @@ pub use listener::{Listener, listener_at};
 pub use memory::{Memory, Remembered};
 pub use turns::Turns;
 pub use walk::{ANY_PORT, predict};
-pub use world::{NODE, World, gateway_vip};
+pub use world::{World, gateway_vip};
 
 #[cfg(test)]
 mod tests;

@@ -8,12 +8,11 @@ use super::{
     Crossing, Leg, LegEnd, Listener, Opener, Turns, World,
     arrive::{gone, unknown},
     crossing::{Packets, established, source, turned},
-    world::NODE,
 };
 use crate::{
     model::{Journey, JourneyEnd, Packet, journey},
     rules::{CtState, Family, Protocol, TcpFlags},
-    topology::{Ask, Flow, Pod, Sender, Target},
+    topology::{Ask, Flow, NODE, Pod, Sender, Target},
 };
 
 /// Legs of one flow; a rule set that sends a proxy to itself ends here at the latest.
@@ -146,6 +145,8 @@ impl Walk<'_> {
             _ if here.is_none() && world.is_node(call.remote.ip()) => {
                 self.at_node(call.remote, call.transport)
             }
+            // connect(2) asks for a route before any rule is asked, and the node has none to a VIP.
+            _ if self.has_no_route(here, call.remote) => LegEnd::Unreachable,
             JourneyEnd::Delivered { at, .. } => self.arrive(here, &near, *at, call),
             JourneyEnd::Sent { .. } => {
                 let left = left(&near, &first);
@@ -201,7 +202,7 @@ impl Walk<'_> {
         };
         let at_node = leg.end.pod() == Some(NODE);
         let leaves = far.is_some() || leg.end == LegEnd::Unreachable || at_node;
-        if world.has_rules(here) {
+        if world.has_rules(here) && !self.has_no_route(here, call.remote) {
             // The node itself leaves nothing when it calls itself.
             let answers_here = !leaves || (here.is_none() && at_node);
             let mut crossing = self.crossing(&leg, here, first, near, answers_here);
@@ -223,6 +224,13 @@ impl Walk<'_> {
         leg
     }
 
+    /// Whether the node is who calls, and has no route there.
+    fn has_no_route(&self, here: Option<&Pod>, to: SocketAddr) -> bool {
+        let topology = self.world.topology;
+        let known = || self.world.is_node(to.ip()) || topology.next_hop(None, to.ip()).is_some();
+        here.is_none() && !to.ip().is_loopback() && !known()
+    }
+
     /// What a pod sent comes to the node where that has rules; as it goes on, or where it ends.
     fn through_node(
         &self,
@@ -237,7 +245,10 @@ impl Walk<'_> {
         }
         let host = world.host(None);
         let packet = packet.coming_in(&host.interface);
-        let way = journey(world.rules_of(None), &host, packet.clone());
+        let before = self.legs.iter().filter(|it| it.remote == call.remote);
+        let before = before.filter(|it| it.node.is_some()).count();
+        let rules = world.node_rules_for(packet.dst, before);
+        let way = journey(&rules, &host, packet.clone());
         let on = match &way.end {
             JourneyEnd::Sent { .. } => Ok(left(&way, &packet)),
             JourneyEnd::Delivered { at, .. } => Err(self.at_node(*at, call.transport)),
@@ -264,9 +275,8 @@ impl Walk<'_> {
         let to = turned(&way, &first).map_or(first.dst, |t| t.to);
         let back = Packet {
             src: to,
-            dst: source(&way, &first).map_or(first.src, |it| {
-                SocketAddr::new(it.to, first.src.port())
-            }),
+            dst: source(&way, &first)
+                .map_or(first.src, |it| SocketAddr::new(it.to, first.src.port())),
             in_iface: None,
             out_iface: None,
             owner: None,

@@ -1,6 +1,7 @@
 //! What a prediction needs to know: the lab, the rules in its sidecar pods, and what goes with those rules.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
 };
@@ -11,13 +12,11 @@ use super::Memory;
 use super::Opener;
 use crate::{
     interception::Interception,
+    kube_proxy,
     model::Host,
     rules::{Family, Policy, RuleSet, Table},
-    topology::{Pod, Proxy, Topology, service_names},
+    topology::{NODE, Pod, Proxy, Topology, service_names},
 };
-
-/// Pod name of the node in connection logs.
-pub const NODE: &str = "node";
 
 /// A lab: its sidecar pods carry one rule set, but for those with rules of their own.
 #[derive(Debug, Clone)]
@@ -32,6 +31,8 @@ pub struct World<'a> {
     own: BTreeMap<&'a str, (&'a RuleSet, &'a Interception)>,
     /// Connections of earlier flows that conntrack still knows.
     pub memory: Memory,
+    /// Endpoints that the node picked by chance, as `(VIP, endpoint)`, in order.
+    picked: Vec<(SocketAddr, SocketAddr)>,
     /// Rules of every other pod.
     none: RuleSet,
 }
@@ -45,6 +46,7 @@ impl<'a> World<'a> {
             interception,
             own: BTreeMap::new(),
             memory: Memory::default(),
+            picked: Vec::new(),
             none: RuleSet::empty(rules.family),
         }
     }
@@ -71,6 +73,23 @@ impl<'a> World<'a> {
         Self {
             memory: memory.clone(),
             ..self
+        }
+    }
+
+    /// The same, with what the node picked by chance. That nobody can predict: it is the one thing that is taken from what
+    /// was observed, conntrack of the node, and everything else is held against it.
+    pub fn picking(self, picked: Vec<(SocketAddr, SocketAddr)>) -> Self {
+        Self { picked, ..self }
+    }
+
+    /// The rules that a packet to an address meets in the node: those that match by chance do, or do not, as they did for
+    /// the connection of this number to that address.
+    pub(super) fn node_rules_for(&self, to: SocketAddr, number: usize) -> Cow<'_, RuleSet> {
+        let rules = self.rules_of(None);
+        let mut picks = self.picked.iter().filter(|(vip, _)| *vip == to);
+        match picks.nth(number) {
+            None => Cow::Borrowed(rules),
+            Some((_, endpoint)) => Cow::Owned(kube_proxy::having_picked(rules, *endpoint)),
         }
     }
 
@@ -188,8 +207,10 @@ impl<'a> World<'a> {
 
     /// True for a name of the mesh, as a pod may spell it.
     pub(super) fn is_service(&self, name: &str) -> bool {
-        let mut services = self.topology.services.iter();
-        services.any(|s| service_names(&s.name).any(|it| it == name))
+        let services = self.topology.services.iter().map(|it| &it.name);
+        let headless = self.topology.headless.iter().map(|it| &it.name);
+        let is = |it: &String| service_names(it).any(|it| it == name);
+        services.chain(headless).any(is)
     }
 
     /// True for an address the node has.

@@ -13,7 +13,7 @@ use nix::{
 };
 
 use super::{Event, live::Live, phase, up::micros};
-use crate::{evidence::Down, plan::NODE, sandbox::RUN_DIR};
+use crate::{evidence::Down, sandbox::RUN_DIR, topology::NODE};
 
 /// Time for processes to end by themselves, then again after SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);

@@ -7,7 +7,8 @@ use crate::{
     failure::Failure,
     net::{Job, Namespace, write_sysctls},
     netfilter::{Applied, Backend, ConntrackWatch, RuleTool as Tool},
-    plan::{NODE, Plan},
+    plan::Plan,
+    topology::NODE,
 };
 
 type Ruled = Result<(Applied, ConntrackWatch), Failure>;

@@ -10,9 +10,9 @@ use crate::{
     evidence::ConntrackEntry,
     failure::Failure,
     net::Job,
-    plan::NODE,
     netfilter::{Backend, RuleTool as Tool},
     rules::RuleSet,
+    topology::NODE,
     trace::{self, Lost, Options, Packets, Selection, TraceError, TraceWatch, TracedPacket},
     traced::{PodTrace, Tracing},
 };

@@ -21,7 +21,9 @@ use super::{
 use crate::{
     evidence::{Machine, PodUp, Up},
     failure::{Class, Failure},
-    net::{Namespace, NetError, await_address, await_carrier, write_sysctls},
+    net::{
+        Namespace, NetError, await_address, await_carrier, write_sysctls, write_sysctls_if_there,
+    },
     netfilter::{self, Backend, Chosen, Holder, NetfilterError, RuleTool as Tool},
     plan::{Plan, PodPlan, ProcessPlan},
     process::{self, ProcessError, Sink, Stub},
@@ -151,6 +153,7 @@ fn node(plan: &Plan) -> Result<Namespace, NetError> {
     let (planned, neighbours) = (plan.node.clone(), plan.neighbours.clone());
     node.job(move |inside| {
         write_sysctls(&planned.sysctls)?;
+        write_sysctls_if_there(&planned.bridge_sysctls)?;
         inside.netlink.set_up("lo", &planned.loopback)?;
         let (netlink, bridge) = (&inside.netlink, &planned.bridge);
         netlink.add_bridge(bridge, planned.mac)?;

@@ -22,7 +22,7 @@ pub use check::is_name;
 pub use flow::{
     Actor, Answer, Ask, Expected, Flow, Notes, NotesCall, NotesReply, Sender, Target, path_words,
 };
-pub use names::InterfaceName;
+pub use names::{InterfaceName, NODE};
 pub use scenario::{Connection, Place, Seen, SeenPort, SeenSource, Variant, Way};
 pub use step::{Action, Entry, Process, ProcessRole, Step};
 
@@ -62,6 +62,9 @@ pub struct Topology {
     pub kube_proxy: bool,
     /// Services in the order of the file.
     pub services: Vec<Service>,
+    /// Services without a virtual address, in the order of the file.
+    #[serde(default)]
+    pub headless: Vec<Headless>,
     /// Pods in the order of the file.
     pub pods: Vec<Pod>,
     /// Flows in the order they run.
@@ -163,6 +166,15 @@ pub struct Service {
     /// Port of the service; the endpoints' app port.
     pub port: u16,
     /// Names of pods, in the order a proxy takes them.
+    pub endpoints: Vec<String>,
+}
+
+/// A service without a virtual address (`clusterIP: None`): its name has the addresses of the pods behind it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Headless {
+    /// Name that pods resolve.
+    pub name: String,
+    /// Names of pods, in the order of the file.
     pub endpoints: Vec<String>,
 }
 
@@ -311,13 +323,21 @@ impl Topology {
 
     /// The addresses of a name as a pod may spell it: a service (`reviews`, `reviews.default`, with `svc` and with
     /// `svc.cluster.local`), or a host of [`Dns::hosts`].
-    pub fn resolve(&self, name: &str) -> Option<Addresses> {
-        let service = self
-            .services
-            .iter()
-            .find(|s| service_names(&s.name).any(|n| n == name));
+    pub fn resolve(&self, name: &str) -> Option<Vec<Addresses>> {
+        let is = |service: &str| service_names(service).any(|it| it == name);
+        let service = self.services.iter().find(|it| is(&it.name));
+        let headless = || self.headless.iter().find(|it| is(&it.name));
         let host = || self.dns.as_ref()?.hosts.get(name).copied();
-        service.map(|s| s.vip).or_else(host)
+        service
+            .map(|it| vec![it.vip])
+            .or_else(|| headless().map(|it| self.addresses_of(it)))
+            .or_else(|| host().map(|it| vec![it]))
+    }
+
+    /// The addresses of the pods behind a service without a virtual one.
+    pub fn addresses_of(&self, service: &Headless) -> Vec<Addresses> {
+        let pods = service.endpoints.iter().filter_map(|it| self.pod(it));
+        pods.map(|it| it.addr).collect()
     }
 
     /// The pod that owns an address.

@@ -56,6 +56,7 @@ impl Topology {
             dns: file.dns.as_ref().map(dns::dns),
             kube_proxy: file.kube_proxy.as_ref().is_some_and(|it| *it.get_ref()),
             services,
+            headless: addresses::headless(&file),
             pods,
             flows: Vec::new(),
             steps: Vec::new(),
