@@ -38,6 +38,11 @@ regress *ARGS: _build
     @"${CARGO_TARGET_DIR:-target}/release/hoplab" run --all scenarios/labs --quiet --profiles \
         --configurations scenarios/configurations/goldens.txt --configurations scenarios/configurations/gaps.txt "$@"
 
+# Run a verb of hoplab as an ordinary user, whom root makes up for it: `just as-user run --all scenarios/labs`
+[no-exit-message]
+as-user *ARGS: _build
+    @HOPLAB="${CARGO_TARGET_DIR:-target}/release/hoplab" ci/as-user "$@"
+
 # Run the tests that need no namespaces and no iptables
 test-pure:
     cargo test -p hoplab --lib

@@ -1,6 +1,9 @@
 //! `hoplab predict` as a person uses it.
 
-use std::process::{Command, Output};
+use std::{
+    io::Write as _,
+    process::{Command, Output, Stdio},
+};
 
 use rstest::rstest;
 
@@ -138,4 +141,31 @@ fn a_wrong_word_is_pointed_at_and_nothing_is_printed() {
         "{stderr}"
     );
     assert!(stderr.contains("did you mean `dst`?"), "{stderr}");
+}
+
+#[test]
+fn nat_rules_that_only_return_are_not_asked_where_nothing_wakes_conntrack() {
+    let returns = "*nat\n-A OUTPUT -p tcp -j RETURN\nCOMMIT\n";
+    let wakes = "*mangle\n-A INPUT -m conntrack --ctstate NEW\nCOMMIT\n";
+    let told = |rules: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hoplab"));
+        command.args(["predict", "--color", "never", "--rules", "-"]);
+        command.arg("uid=1000 dst=10.0.0.9:80");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        stdin.write_all(rules.as_bytes()).expect("written");
+        drop(stdin);
+        let output = child.wait_with_output().expect("it ends");
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let asleep = told(returns);
+    assert!(
+        asleep.contains("nat: not asked, conntrack sleeps"),
+        "{asleep}"
+    );
+    assert!(!asleep.contains("-j RETURN"), "{asleep}");
+    let awake = told(&format!("{wakes}{returns}"));
+    assert!(awake.contains("✔  1  -p tcp -j RETURN"), "{awake}");
 }

@@ -128,6 +128,24 @@ fn reconcile_does_not_get_over_the_rules_of_an_older_release(
     let removed = report["rounds"][1]["steps"].to_string();
     assert!(!removed.contains(&format!("- nat {kept}")), "{removed}");
     assert_eq!(rounds[1].0, 1);
+    // It is told as what it is.
+    let half_done = &report["rounds"][1]["half_done"];
+    let wanted = serde_json::json!({
+        "before": 18, "now": 1, "planned": 18, "cleaned_up": true, "kept": [format!("IPv4: nat {kept}")],
+    });
+    assert_eq!(half_done, &wanted);
+    let again = ["--over-istio", "1.13", "--reconcile", "--times", "2"];
+    let ended = run(&mut hoplab(
+        &[&["rules", "apply", "--backend", backend], &again[..]].concat(),
+    ));
+    let told = "half done: 1 rules, neither the 18 there were nor the 18 planned ones";
+    assert!(ended.stdout.contains(told), "{}", ended.stdout);
+    let second = ended.stdout.split("apply 2 of 2").nth(1).expect("a retry");
+    assert!(
+        second.contains("Chain already exists") || second.contains("-restore: line"),
+        "{second}"
+    );
+    assert!(second.contains("1 rules in the pod"), "{second}");
 }
 
 #[rstest]

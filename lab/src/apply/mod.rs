@@ -7,6 +7,7 @@
 mod calls;
 mod cleanup;
 mod detect;
+mod half_done;
 mod installers;
 mod native;
 mod pod;
@@ -14,6 +15,7 @@ mod run;
 mod state;
 mod tally;
 
+pub use half_done::HalfDone;
 pub(crate) use run::run_inside;
 pub use state::State;
 pub use tally::Calls;
@@ -143,6 +145,9 @@ pub struct Round {
     pub steps: Vec<Step>,
     /// Rules in the pod afterwards, both families.
     pub rules: usize,
+    /// What is neither what was there nor what was planned, where it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub half_done: Option<HalfDone>,
     /// Policy rules (`ip rule`) for a mark there are then, both families, where some are set beside the rules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mark_rules: Option<usize>,

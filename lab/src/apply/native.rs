@@ -89,6 +89,7 @@ impl Pod<'_> {
             calls: None,
             found: None,
             steps: vec![step],
+            half_done: None,
             mark_rules: None,
             rules: self.rules.values().map(RuleSet::len).sum(),
         })

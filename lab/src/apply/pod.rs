@@ -29,6 +29,7 @@ impl Pod {
             calls: None,
             found,
             steps,
+            half_done: None,
             mark_rules: None,
             rules: self.rules.values().map(RuleSet::len).sum(),
         }

@@ -6,6 +6,7 @@ use super::{
     ApplyPlan, HeldBy, Manner, Report, Round, Step,
     calls::Callers,
     detect::detect,
+    half_done::half_done,
     native,
     pod::Pod,
     tally::{Tally, watched},
@@ -115,10 +116,12 @@ fn rounds(
             pod.backend = chosen.backend;
             pod.look()?;
         }
+        let before = pod.rules.clone();
         let ((found, mut steps), calls) = watched(tally, || pod.apply(plan, &meant))?;
         if steps.iter().all(|step| step.ok || step.tried) {
             steps.extend(plan.routes.iter().map(|route| beside_rules(netlink, route)));
         }
+        let half_done = half_done(&before, &pod.rules, &meant, &steps);
         let mark_rules = match plan.routes.is_empty() {
             true => None,
             false => Some(netlink.mark_rules()?),
@@ -127,6 +130,7 @@ fn rounds(
         rounds.push(Round {
             detected,
             calls,
+            half_done,
             mark_rules,
             ..pod.round(what, found, steps)
         });

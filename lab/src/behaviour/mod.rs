@@ -32,7 +32,7 @@ pub use course::{Arrival, Course, End, Hop, Place, course};
 pub use coverage::{Coverage, Covered, Met, Reach, cover};
 pub use flow::{Flow, Origin};
 pub use mutant::{Mutant, mutants};
-pub use mutation::{Expected, Fate, Judged, Score, completed, expected, judge};
+pub use mutation::{Expected, Fate, Judged, NoticedByLab, Score, completed, expected, judge};
 pub use pattern::Pattern;
 pub use seen::{ProbeReport, Seen, SeenEnd};
 pub use snapshot::{Entry, HookEntry, Snapshot, Verified};

@@ -11,6 +11,7 @@ use super::flow::Flow;
 use super::mutant::Mutant;
 use super::stage::Stage;
 use super::subject::Subject;
+use crate::rules::Family;
 
 /// What became of a mutant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -26,6 +27,17 @@ pub enum Fate {
         is: String,
         /// How many did.
         flows: usize,
+    },
+    /// A flow of a lab file is not as the file says any more.
+    KilledByLab(NoticedByLab),
+    /// No lab file notices; a flow that is derived from the rules does.
+    Missed {
+        /// The first that does.
+        by: Flow,
+        /// Under the whole set.
+        was: String,
+        /// Under the mutant.
+        is: String,
     },
     /// The model finds no flow that the mutant treats otherwise.
     Equivalent {
@@ -51,6 +63,26 @@ pub enum Fate {
     },
 }
 
+/// The first flow of a lab file that other rules make another one of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NoticedByLab {
+    /// Path of the lab file.
+    pub lab: String,
+    /// Family it ran over.
+    pub family: Family,
+    /// Name of the flow; none where the flows hold and a claim about the whole run does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flow: Option<String>,
+    /// The verdict on it: refuted or unproven.
+    pub verdict: String,
+    /// The first witness that says so.
+    pub why: String,
+    /// Connections that its processes opened, or tried to.
+    pub connections: usize,
+    /// Connections that a proxy refused, since it had opened them itself: the rules loop.
+    pub loops: usize,
+}
+
 /// A mutant and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Judged {
@@ -70,10 +102,14 @@ pub struct Judged {
 /// How many of each.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Score {
-    /// Mutants that a flow noticed.
+    /// Mutants that a flow noticed, one of a lab file where these are the suite.
     pub killed: usize,
     /// Mutants that do the same as the whole set.
     pub equivalent: usize,
+    /// Mutants that a derived flow noticed, and no lab file did.
+    pub missed: usize,
+    /// Killed mutants whose rules led a proxy's connections back to it.
+    pub loops: usize,
     /// Mutants that nobody noticed.
     pub survived: usize,
     /// Mutants nobody can tell of.
@@ -84,19 +120,33 @@ pub struct Score {
     pub probe: usize,
 }
 
+impl Judged {
+    /// The same where lab files are the suite, and none of them noticed.
+    #[must_use]
+    pub fn missed_by_labs(mut self) -> Self {
+        if let Fate::Killed { by, was, is, .. } = self.fate {
+            self.fate = Fate::Missed { by, was, is };
+        }
+        self
+    }
+}
+
 impl Score {
     /// Counts.
     pub fn of(judged: &[Judged]) -> Self {
         let mut score = Self::default();
         for one in judged {
             let count = match one.fate {
-                Fate::Killed { .. } => &mut score.killed,
+                Fate::Killed { .. } | Fate::KilledByLab(_) => &mut score.killed,
+                Fate::Missed { .. } => &mut score.missed,
                 Fate::Equivalent { .. } => &mut score.equivalent,
                 Fate::Survived { .. } => &mut score.survived,
                 Fate::Undecided { .. } => &mut score.undecided,
                 Fate::Refused { .. } => &mut score.refused,
             };
             *count += 1;
+            let loops = matches!(&one.fate, Fate::KilledByLab(it) if it.loops > 0);
+            score.loops += usize::from(loops);
             score.probe += usize::from(one.probe_noticed == Some(true));
         }
         score

@@ -128,13 +128,14 @@ fn answer(
 ) -> Result<Answer, crate::failure::Failure> {
     let mut given = Given {
         addresses: args.address.clone(),
-        local_marks: Vec::new(),
+        ..Given::default()
     };
     let asked = question(packet, origin, &given).map_err(complaint)?;
     let family = asked.packet.family();
     let rules = sets.iter().find(|it| it.family == family).cloned();
     let rules = rules.unwrap_or_else(|| RuleSet::empty(family));
     given.local_marks = marks(args, text, &rules);
+    given.conntrack_sleeps = !rules.wakes_conntrack();
     // Again, for a packet whose own mark decides by which interface it leaves.
     let asked = question(packet, origin, &given).map_err(complaint)?;
     let journey = journey(&rules, &asked.host, asked.packet.clone());

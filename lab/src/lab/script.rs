@@ -17,6 +17,17 @@ impl Lab {
     /// # Errors
     /// As [`Self::drive_over`] and [`Self::step`].
     pub fn play(&mut self) -> Result<(), Failure> {
+        self.play_while(|_| Ok(true))
+    }
+
+    /// The same, and `on` is asked after each flow whether to go on.
+    ///
+    /// # Errors
+    /// As [`Self::play`], and those of `on`.
+    pub fn play_while(
+        &mut self,
+        mut on: impl FnMut(&mut Self) -> Result<bool, Failure>,
+    ) -> Result<(), Failure> {
         self.file.goes_over(self.options.families)?;
         for family in self.options.families.iter() {
             for entry in self.file.topology.script.clone() {
@@ -24,6 +35,9 @@ impl Lab {
                     Entry::Flow(at) => {
                         let flow = self.file.topology.flows[at].clone();
                         self.drive_flow(&flow, family)?;
+                        if !on(self)? {
+                            return Ok(());
+                        }
                     }
                     Entry::Step(at) => {
                         self.step(at)?;

@@ -54,19 +54,20 @@ impl GivenRules {
 
     /// The rules of one family as a value, such as a lab's own with one left out.
     pub fn of(set: RuleSet, origin: &str) -> Self {
-        let text = rules::to_restore(&set);
-        let origin = origin.to_owned();
-        let texts = [(
-            set.family,
-            RuleText {
-                origin: origin.clone(),
-                text,
-            },
-        )];
+        Self::of_all(vec![set], origin)
+    }
+
+    /// The rules of iptables as values, one set a family.
+    pub fn of_all(sets: Vec<RuleSet>, origin: &str) -> Self {
+        let text = |set: &RuleSet| {
+            let text = rules::to_restore(&set.without_counters());
+            let origin = origin.to_owned();
+            (set.family, RuleText { origin, text })
+        };
         Self {
-            origin,
-            texts: Written::Iptables(texts.into()),
-            sets: vec![set],
+            origin: origin.to_owned(),
+            texts: Written::Iptables(sets.iter().map(text).collect()),
+            sets,
         }
     }
 }

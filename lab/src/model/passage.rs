@@ -32,6 +32,8 @@ pub enum WithoutNat {
     NotFirst,
     /// An earlier hook asked nat about this end of the connection.
     Settled,
+    /// conntrack does not follow the packet: no rule needs it, or one keeps the packet from it.
+    Untracked,
 }
 
 impl Passage {
@@ -81,9 +83,10 @@ pub(super) fn pass_known(
             if let Some(known) = known {
                 known.apply(hook, &mut packet);
             }
-            without_nat = Some(match opens {
-                true => WithoutNat::Settled,
-                false => WithoutNat::NotFirst,
+            without_nat = Some(match packet.state {
+                CtState::Untracked => WithoutNat::Untracked,
+                _ if opens => WithoutNat::Settled,
+                _ => WithoutNat::NotFirst,
             });
             continue;
         }

@@ -8,6 +8,7 @@ mod drive;
 mod error;
 mod pool;
 mod ports;
+mod room;
 mod run;
 mod scene;
 mod sockets;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub use error::ProbeError;
 pub use pool::Pool;
+pub use room::flows_at_once;
 pub(crate) use run::run_inside;
 pub(crate) use scene::link;
 

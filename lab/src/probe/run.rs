@@ -6,6 +6,7 @@ use super::{
     ProbePlan,
     drive::{Ears, Sender, drive},
     ports::{self, Round},
+    room,
     scene::Scene,
     sockets::{client, listen},
     told::Told,
@@ -17,24 +18,8 @@ use crate::{
     plan::Files,
     rules::{RuleSet, Written},
     sandbox::prepare_mounts,
-    trace::{Options, TraceWatch},
+    trace::{Options, Packets, Selection, TraceWatch},
 };
-
-/// Flows that are under way at once, at most.
-const BATCH: usize = 128;
-/// What the kernel keeps for the trace of one flow until it is read: first packet, answer and end, some forty steps each,
-/// of about 1 KiB on nft and 5 KiB on legacy.
-const TRACE_OF_A_FLOW: usize = 128 << 10;
-const LEGACY_TRACE_OF_A_FLOW: usize = 512 << 10;
-
-/// Flows that may be under way with this much room for what has not been read: an ordinary user has little.
-fn batch(room: usize, backend: Option<Backend>) -> usize {
-    let each = match backend {
-        Some(Backend::Legacy) => LEGACY_TRACE_OF_A_FLOW,
-        _ => TRACE_OF_A_FLOW,
-    };
-    (room / each).clamp(1, BATCH)
-}
 
 /// Plays the flows. May be called again and again in one supervisor: each time the namespaces are new ones. The names
 /// of users and groups that rules use are those of the first call.
@@ -93,6 +78,10 @@ fn play(
     };
     let watch = scene.pod.job(move |_| {
         TraceWatch::open(Options {
+            selection: Selection {
+                packets: Packets::First,
+                ..Selection::default()
+            },
             legacy,
             ..Options::default()
         })
@@ -118,7 +107,7 @@ fn play(
         }
     };
     let mut told = Told::new(scene.rules.clone());
-    let batch = batch(watch.room(), backend);
+    let batch = room::flows_at_once(watch.room(), &scene.rules, backend);
     let started = Instant::now();
     let numbered: Vec<_> = (0..)
         .zip(&plan.flows)
@@ -152,24 +141,4 @@ fn play(
         Seen { hops, end, doubts }
     });
     Ok((seen.collect(), lost.words(), took_us))
-}
-
-#[cfg(test)]
-mod tests {
-    use rstest::rstest;
-
-    use super::{BATCH, Backend, batch};
-
-    #[rstest]
-    #[case::of_a_user(416 << 10, Some(Backend::Nft), 3)]
-    #[case::of_a_user_on_legacy(416 << 10, Some(Backend::Legacy), 1)]
-    #[case::of_a_user_of_a_machine_with_more(8 << 20, None, 64)]
-    #[case::of_root(64 << 20, Some(Backend::Legacy), BATCH)]
-    fn no_more_flows_are_under_way_than_the_trace_has_room_for(
-        #[case] room: usize,
-        #[case] backend: Option<Backend>,
-        #[case] flows: usize,
-    ) {
-        assert_eq!(batch(room, backend), flows);
-    }
 }

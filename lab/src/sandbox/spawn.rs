@@ -246,7 +246,11 @@ fn clone_and_exec(
             if libc::read(gate_read, (&raw mut byte).cast(), 1) != 1 {
                 libc::_exit(125);
             }
-            if rootless && (libc::setresgid(0, 0, 0) != 0 || libc::setresuid(0, 0, 0) != 0) {
+            // Not by libc: its setresuid waits for a thread that the parent was starting, which is not here.
+            if rootless
+                && (libc::syscall(libc::SYS_setresgid, 0, 0, 0) != 0
+                    || libc::syscall(libc::SYS_setresuid, 0, 0, 0) != 0)
+            {
                 libc::_exit(124);
             }
             // Out of the terminal's foreground group: Ctrl-C is the caller's to handle.

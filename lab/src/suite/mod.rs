@@ -2,12 +2,14 @@
 //! under the configurations and profiles that are asked for; and whether each comes out as expected.
 
 mod case;
+mod notice;
 mod players;
 mod stop;
 
 use std::time::Instant;
 
 pub use case::{Case, cases, under_configurations, under_profiles};
+pub(crate) use notice::first_noticed;
 pub use players::{Players, play_all};
 pub use stop::{Stop, Stopped};
 

@@ -84,6 +84,12 @@ pub(super) fn transport_bits(offset: u32, bits: u8) -> Expressions {
     vec![load, mask(&[bits]), compare(CMP_NOT_EQUAL, &[0])]
 }
 
+/// These bits of a byte of the transport header, as they are to be.
+pub(super) fn transport_flags(offset: u32, of: u8, value: u8) -> Expressions {
+    let load = load_payload(BASE_TRANSPORT, offset, 1);
+    vec![load, mask(&[of]), compare(CMP_EQUAL, &[value])]
+}
+
 /// Half of a conntrack entry's original tuple.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Half {

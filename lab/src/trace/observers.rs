@@ -195,7 +195,9 @@ impl Observers<'_> {
     }
 
     fn packets(&self) -> Vec<Expressions> {
-        const SYN_OR_RST: u8 = 0x06;
+        const SYN: u8 = 0x02;
+        const RST: u8 = 0x04;
+        const ACK: u8 = 0x10;
         let Selection {
             packets,
             protocols,
@@ -210,15 +212,19 @@ impl Observers<'_> {
         let wanted = |it| protocols.is_empty() || protocols.contains(&it);
         let mut alternatives = Vec::new();
         if wanted(Transport::Tcp) {
-            let mut tcp = expression::is_protocol(6);
-            if !all {
-                tcp.extend(expression::transport_bits(13, SYN_OR_RST));
+            let tcp = |more: Expressions| [expression::is_protocol(6), more].concat();
+            let alone = |bit| tcp(expression::transport_flags(13, bit | ACK, bit));
+            match packets {
+                Packets::All => alternatives.push(tcp(Vec::new())),
+                Packets::FirstAndReply => {
+                    alternatives.push(tcp(expression::transport_bits(13, SYN | RST)));
+                }
+                Packets::First => alternatives.extend([alone(SYN), alone(RST)]),
             }
-            alternatives.push(tcp);
         }
         if wanted(Transport::Udp) {
             alternatives.push(expression::is_protocol(17));
-            if ports.is_empty() {
+            if ports.is_empty() && *packets != Packets::First {
                 for (protocol, unreachable) in [(1, 3), (58, 1)] {
                     let mut icmp = expression::is_protocol(protocol);
                     icmp.extend(expression::transport_bytes(0, &[unreachable]));

@@ -27,6 +27,9 @@ pub enum Packets {
     /// "destination unreachable", which is how UDP is refused.
     #[default]
     FirstAndReply,
+    /// Of TCP those that open a connection (SYN without ACK), and a reset that answers nothing (RST without ACK). Of
+    /// UDP all. Half as much to read as with the answers, or less.
+    First,
     /// All.
     All,
 }

@@ -1,21 +1,22 @@
 //! `hoplab rules mutate`: mistakes in a rule set, one at a time, and which flows notice them.
 
+mod flows;
+mod labs;
+mod progress;
+
 use std::{
-    collections::BTreeSet,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
-    sync::atomic::{AtomicUsize, Ordering},
-    time::{Duration, Instant},
+    sync::Arc,
+    time::Duration,
 };
 
 use clap::ValueEnum;
 
+use self::{flows::ByFlows, labs::LabSuite, progress::Progress};
 use super::tried::{self, ProbeArgs, Tried};
 use crate::{
-    behaviour::{
-        self, Expected, Fate, Flow, Judged, Mutant, Ran, Score, Stage, Validation, choose,
-        completed, judge, landings, mutants,
-    },
+    behaviour::{Judged, Mutant, Score, mutants},
     cli::{
         Outcome,
         interrupt::Interrupt,
@@ -24,9 +25,8 @@ use crate::{
         trace::ends,
     },
     failure::{Class, Failure},
-    probe::{Pool, ProbePlan},
-    report::behaviour::Mutated,
-    rules::{RuleSet, Written},
+    report::behaviour::{Labs, Mutated},
+    suite::Stop,
 };
 
 #[derive(clap::Args)]
@@ -42,8 +42,14 @@ Examples:
   hoplab rules mutate my.rules --kind deleted --probe istio
   hoplab rules mutate my.rules --limit 60 --for 2m
   hoplab rules mutate my.rules --suite my.snapshot      would my own flows have noticed?
+  hoplab rules mutate istio --kind deleted --suite scenarios/labs     and my lab files?
 
-Exit codes: 0 no mutant survived, 1 one did, 5 one could not be decided, or model and kernel are of two minds, or --for was
+With lab files as the suite, those count that hold under the whole rules; each is brought up under a mutant until a flow
+is not as its file says. A mutant that none of them notices is tried with derived flows: where these notice, the lab
+files miss it. Rules that turn a proxy's own connections back to it are said to loop: the proxy refuses such a one, a
+flow has a deadline, and the lab goes down with all that is in it.
+
+Exit codes: 0 no mutant survived or is missed, 1 one did, 5 one could not be decided, or model and kernel are of two minds, or --for was
 over before every mutant was tried.")]
 pub(super) struct Args {
     #[arg(help = source::HELP)]
@@ -59,8 +65,8 @@ pub(super) struct Args {
     /// Begin no more after this time, such as 30s or 2m
     #[arg(long = "for", value_name = "TIME", value_parser = ends::duration)]
     time: Option<Duration>,
-    /// Run the flows of this snapshot, and no others
-    #[arg(long, value_name = "FILE")]
+    /// Run the flows of this snapshot, and no others; or the lab files of this directory, or this one (`.toml`)
+    #[arg(long, value_name = "PATH")]
     suite: Option<PathBuf>,
     /// Score this probe beside: istio is the one of its own validation
     #[arg(long = "probe", value_name = "PROBE")]
@@ -80,83 +86,72 @@ enum Validated {
     Istio,
 }
 
-/// The flows that run, and what the model expects of each mutant.
-struct Suite {
-    stage: Stage,
-    flows: Vec<Flow>,
-    /// Of these, how many are there for mutants that no other would notice.
-    added: usize,
-    landings: BTreeSet<u16>,
-    expected: Vec<Expected>,
-}
-
 pub(super) fn run(args: &Args) -> Outcome {
-    let started = Instant::now();
+    let progress = Progress::start(args.time);
     let (tried, names) = tried::read(&[&args.source], &args.probe)?;
     let [one] = &tried[..] else {
         unreachable!("one source was read");
     };
     let all = chosen(args, one)?;
-    let suite = suite(args, one, &tried, &all)?;
-    let validation = args.validation.map(|Validated::Istio| Validation::Istio);
-    // The call of the validation goes last, and kills nothing.
-    let mut flows = suite.flows.clone();
-    flows.extend(validation.map(Validation::flow));
-    let whole = one.plan(
-        args.probe.backend,
-        &names,
-        suite.stage,
-        &flows,
-        &suite.landings,
-    );
-    let plans: Vec<ProbePlan> = all.iter().map(|it| mutated(&whole, one, it)).collect();
-    let pool = Pool::for_work(plans.len())?;
-    let interrupt = Interrupt::watch_pool(&pool)?;
-    let in_time = || args.time.is_none_or(|time| started.elapsed() < time);
-    let told = Progress {
-        started,
-        total: all.len(),
-        done: AtomicUsize::new(0),
+    let (snapshot, labs) = args.suite.as_deref().map_or((None, None), |path| {
+        match path.is_dir() || path.extension().is_some_and(|it| it == "toml") {
+            true => (None, Some(path)),
+            false => (Some(path), None),
+        }
+    });
+    let labs = match labs {
+        None => None,
+        Some(path) => match noticed_by_labs(args, path, one, &all, &progress)? {
+            Ended::Interrupted(code) => return Ok(code),
+            Ended::Done(it) => Some(it),
+        },
     };
-    let report = pool.play(vec![whole], |_, _| {}).remove(0);
-    if let Some(code) = interrupt.exit_code() {
-        return Ok(code);
-    }
-    let whole = tried::ran(&one.subject, &suite.stage, &flows, report?)?;
-    trusted(one, &flows, &whole, validation)?;
-    let reports = pool.play_while(plans, in_time, |_, _| told.one());
-    if let Some(code) = interrupt.exit_code() {
-        return Ok(code);
-    }
+    // What no lab file notices is left for the flows that are derived.
+    let unnoticed = |at: usize| {
+        let by_lab = labs.as_ref().map(|(_, judged)| &judged[at]);
+        by_lab.is_none_or(|it| matches!(it, Some(None)))
+    };
+    let rest: Vec<Mutant> = (0..all.len())
+        .filter(|at| unnoticed(*at))
+        .map(|at| all[at].clone())
+        .collect();
+    let flows = match labs.is_some() && rest.is_empty() {
+        true => ByFlows::default(),
+        false => match flows::judged(args, (&tried, &names), snapshot, &rest, &progress)? {
+            Ended::Interrupted(code) => return Ok(code),
+            Ended::Done(it) => it,
+        },
+    };
+    let mut by_flows = flows.judged.into_iter();
     let (mut judged, mut left) = (Vec::new(), Vec::new());
-    for ((mutant, expected), report) in all.iter().zip(&suite.expected).zip(reports) {
-        let Some(report) = report else {
-            left.push(mutant.to_string());
-            continue;
+    for (at, mutant) in all.iter().enumerate() {
+        let by_lab = labs.as_ref().map(|(_, judged)| &judged[at]);
+        let fate = match by_lab {
+            Some(None) => None,
+            Some(Some(Some(it))) => Some(it.clone()),
+            Some(Some(None)) => by_flows.next().flatten().map(Judged::missed_by_labs),
+            None => by_flows.next().flatten(),
         };
-        judged.push(match report {
-            Err(failure) if failure.class == Class::Input => refused(mutant, &failure),
-            report => {
-                let broken = one
-                    .subject
-                    .with_rules(mutant.to_string(), mutant.sets.clone());
-                let ran = tried::ran(&broken, &suite.stage, &flows, report?)?;
-                let own = suite.flows.len();
-                let noticed = validation.map(|it| !is_content(it, &ran));
-                Judged {
-                    probe_noticed: noticed,
-                    ..judge(mutant, expected, &suite.flows, (&whole[..own], &ran[..own]))
-                }
-            }
-        });
+        match fate {
+            Some(it) => judged.push(it),
+            None => left.push(mutant.to_string()),
+        }
     }
+    let played = labs.as_ref().map(|(suite, _)| suite.names());
     let about = Mutated {
         name: &one.subject.name,
-        suite: suite.flows.len(),
-        added: suite.added,
+        suite: flows.suite,
+        added: flows.added,
         left: &left,
-        seconds: started.elapsed().as_secs_f64(),
-        validated: validation.is_some(),
+        seconds: progress.started.elapsed().as_secs_f64(),
+        labs: labs
+            .as_ref()
+            .zip(played.as_ref())
+            .map(|((suite, _), played)| Labs {
+                played,
+                left_out: &suite.left_out,
+            }),
+        validated: args.validation.is_some(),
     };
     say(&match args.json {
         true => about.json(&judged),
@@ -168,118 +163,59 @@ pub(super) fn run(args: &Args) -> Outcome {
         .count();
     let Score {
         survived,
+        missed,
         undecided,
         ..
     } = Score::of(&judged);
-    Ok(match (survived, undecided + doubtful + left.len()) {
-        (1.., _) => ExitCode::from(1),
-        (0, 1..) => ExitCode::from(Class::Incomplete.exit_code()),
-        (0, 0) => ExitCode::SUCCESS,
-    })
-}
-
-/// The flows of a snapshot as they are, or those of the rules with what they lack.
-fn suite(args: &Args, one: &Tried, tried: &[Tried], all: &[Mutant]) -> Result<Suite, Failure> {
-    let stage = tried::stage(tried, &args.probe.address);
-    let choice =
-        choose(&[&one.subject], &stage, args.probe.sampling()).ok_or_else(tried::too_much)?;
-    let given = args.suite.as_deref().map(tried::snapshot).transpose()?;
-    let (stage, base) = match &given {
-        Some(it) => (
-            it.stage,
-            it.entries.iter().map(|it| it.flow.clone()).collect(),
-        ),
-        None => (stage, choice.flows),
-    };
-    let mut expected = side_by_side(all, |it| {
-        behaviour::expected(&one.subject, it, &stage, &base)
-    });
-    let mut flows = base.clone();
-    if given.is_none() {
-        flows = completed(&base, &expected);
-        let noticed = expected
-            .iter_mut()
-            .filter(|it| matches!(it, Expected::ToldBy(_)));
-        noticed.for_each(|it| *it = Expected::Noticed);
-    }
-    Ok(Suite {
-        stage,
-        added: flows.len() - base.len(),
-        flows,
-        landings: choice.landings,
-        expected,
-    })
-}
-
-/// What the rules themselves do has to be sure, and a validation has to be content with them.
-fn trusted(
-    one: &Tried,
-    flows: &[Flow],
-    whole: &[Ran],
-    validation: Option<Validation>,
-) -> Result<(), Failure> {
-    if tried::say_disagreements(&tried::disagreements(&one.subject, flows, whole)) {
-        let what = "what the rules themselves do is not sure";
-        return Err(Failure::new(Class::Incomplete, what));
-    }
-    match validation.is_none_or(|it| is_content(it, whole)) {
-        true => Ok(()),
-        false => {
-            let what = "Istio's validation fails with the whole rule set already";
-            Err(Failure::new(Class::Input, what))
-        }
-    }
-}
-
-fn is_content(validation: Validation, ran: &[Ran]) -> bool {
-    ran.last()
-        .is_some_and(|last| validation.passes(&last.seen.end))
-}
-
-/// Says on standard error how far it is.
-struct Progress {
-    started: Instant,
-    total: usize,
-    done: AtomicUsize,
-}
-
-impl Progress {
-    /// One mutant is over.
-    fn one(&self) {
-        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
-        if done.is_multiple_of(50) {
-            let seconds = self.started.elapsed().as_secs();
-            anstream::eprintln!("{done} of {} mutants, {seconds} s", self.total);
-        }
-    }
-}
-
-/// Maps all, half of them on each processor where there are two.
-fn side_by_side<T: Sync, U: Send>(all: &[T], of: impl Fn(&T) -> U + Sync) -> Vec<U> {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let each = all.len().div_ceil(processors).max(1);
-    let of = &of;
-    std::thread::scope(|scope| {
-        let parts: Vec<_> = all
-            .chunks(each)
-            .map(|part| scope.spawn(move || part.iter().map(of).collect::<Vec<U>>()))
-            .collect();
-        let joined = parts.into_iter().map(|it| {
-            it.join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        });
-        joined.flatten().collect()
-    })
-}
-
-fn refused(mutant: &Mutant, failure: &Failure) -> Judged {
-    Judged {
-        mutant: mutant.to_string(),
-        fate: Fate::Refused {
-            words: failure.what.clone(),
+    Ok(
+        match (survived + missed, undecided + doubtful + left.len()) {
+            (1.., _) => ExitCode::from(1),
+            (0, 1..) => ExitCode::from(Class::Incomplete.exit_code()),
+            (0, 0) => ExitCode::SUCCESS,
         },
-        probe_noticed: None,
-        disagreements: Vec::new(),
+    )
+}
+
+/// Something that a signal may end.
+enum Ended<T> {
+    Done(T),
+    Interrupted(ExitCode),
+}
+
+/// What lab files say of each mutant: no value where it was not tried, and nothing where none notices.
+type ByLabs = (LabSuite, Vec<Option<Option<Judged>>>);
+
+fn noticed_by_labs(
+    args: &Args,
+    path: &Path,
+    one: &Tried,
+    all: &[Mutant],
+    progress: &Progress,
+) -> Result<Ended<ByLabs>, Failure> {
+    if args.validation.is_some() {
+        let what = "--probe is scored beside flows, and the suite here is lab files";
+        return Err(Failure::new(Class::Input, what).hint("leave one of them out"));
+    }
+    let stop = Arc::new(Stop::default());
+    let interrupt = Interrupt::watch_suite(&stop)?;
+    let judged = LabSuite::open(path, one, args.probe.backend, &stop).and_then(|suite| {
+        for (lab, why) in &suite.left_out {
+            anstream::eprintln!("note: {lab} is left out: {why}");
+        }
+        let total = all.len();
+        let judged = suite.judge(
+            one,
+            all,
+            &stop,
+            || progress.is_in_time(),
+            || progress.one(total),
+        )?;
+        Ok((suite, judged))
+    });
+    // What was cut short says nothing, not even that it failed.
+    match interrupt.exit_code() {
+        Some(code) => Ok(Ended::Interrupted(code)),
+        None => judged.map(Ended::Done),
     }
 }
 
@@ -307,23 +243,4 @@ fn chosen(args: &Args, one: &Tried) -> Result<Vec<Mutant>, Failure> {
         all.sort_by_key(|(at, _)| *at);
     }
     Ok(all.into_iter().map(|(_, it)| it).collect())
-}
-
-/// The same plan with other rules, and a socket wherever they turn to.
-fn mutated(plan: &ProbePlan, one: &Tried, mutant: &Mutant) -> ProbePlan {
-    let broken = one
-        .subject
-        .with_rules("a mutant", mutant.sets.iter().cloned());
-    let sets: Vec<RuleSet> = broken.sets().cloned().collect();
-    let rules = match &mutant.nft {
-        Some(text) => Written::Nft { nft: text.clone() },
-        None => Written::Iptables(tried::texts(&sets)),
-    };
-    let mut ports = plan.landings.clone();
-    ports.extend(landings(&broken));
-    ProbePlan {
-        rules,
-        landings: ports,
-        ..plan.clone()
-    }
 }

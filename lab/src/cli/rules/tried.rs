@@ -14,6 +14,7 @@ use crate::{
     lab_file::FIRST_NAMED_ID,
     netfilter::BackendChoice,
     probe::ProbePlan,
+    profiles::Profile,
     rules::{self, Family, Form, OwnerNames, RuleSet, Written},
 };
 
@@ -55,6 +56,8 @@ pub(super) struct Tried {
     pub subject: Subject,
     /// As the kernel is given them.
     pub rules: Written,
+    /// The profile they are the rules of.
+    pub profile: Option<Box<Profile>>,
 }
 
 /// Reads each source; what names in their rules stand for is the same in all.
@@ -104,6 +107,7 @@ pub(super) fn read(
                 None => subject,
             },
             rules,
+            profile: text.profile,
         }
     });
     Ok((tried.collect(), names))

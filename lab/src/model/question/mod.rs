@@ -22,6 +22,8 @@ pub struct Given {
     pub addresses: Vec<IpAddr>,
     /// Marks that are routed to this machine; see [`Host::local_marks`].
     pub local_marks: Vec<MarkValue>,
+    /// No rule there needs conntrack, so nat is not asked; see [`RuleSet::wakes_conntrack`].
+    pub conntrack_sleeps: bool,
 }
 
 /// A packet, and the machine it is on.
@@ -109,6 +111,7 @@ impl Asked<'_> {
         let interface = interface.map(|it| it.value.as_str()).find(|it| *it != "lo");
         let mut host = Host::new(interface.unwrap_or("eth0"), address);
         host.local_marks = Some(self.given.local_marks.clone());
+        host.conntrack = !self.given.conntrack_sleeps;
         let mark = said.mark.as_ref().map_or(0, |it| it.value);
         let (in_iface, out_iface) = match sent {
             false => (said.inbound.as_ref().map(|it| it.value.clone()), None),

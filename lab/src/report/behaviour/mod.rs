@@ -8,7 +8,7 @@ mod mutants;
 pub use difference::text;
 pub use json::json;
 pub use markdown::markdown;
-pub use mutants::Mutated;
+pub use mutants::{Labs, Mutated};
 
 use crate::{
     behaviour::{BlindSpot, Choice, Comparison, Hop, Stage, Subject},

@@ -4,10 +4,19 @@ use std::fmt::Write as _;
 
 use serde_json::json;
 
-use crate::behaviour::{Fate, Judged, Score};
+use crate::behaviour::{Fate, Judged, NoticedByLab, Score};
 
 /// Mutants not tried that are named without being asked for all.
 const FEW: usize = 5;
+
+/// Lab files as the suite.
+#[derive(Debug, Clone, Copy)]
+pub struct Labs<'a> {
+    /// Those that hold under the whole rules, with the family they run over.
+    pub played: &'a [String],
+    /// The others, with the reason.
+    pub left_out: &'a [(String, String)],
+}
 
 /// How mutants were tried.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +31,8 @@ pub struct Mutated<'a> {
     pub left: &'a [String],
     /// How long it took.
     pub seconds: f64,
+    /// The lab files that are the suite, where they are.
+    pub labs: Option<Labs<'a>>,
     /// Whether a mesh's own validation was scored beside.
     pub validated: bool,
 }
@@ -29,7 +40,7 @@ pub struct Mutated<'a> {
 impl Mutated<'_> {
     /// Everything for a program.
     pub fn json(&self, judged: &[Judged]) -> String {
-        let value = json!({
+        let mut value = json!({
             "rules": self.name,
             "flows": self.suite,
             "flows_added": self.added,
@@ -38,6 +49,14 @@ impl Mutated<'_> {
             "score": Score::of(judged),
             "mutants": judged,
         });
+        if let Some(labs) = self.labs {
+            let left_out = labs.left_out.iter();
+            let left_out = left_out.map(|(lab, why)| json!({ "lab": lab, "why": why }));
+            value["labs"] = json!({
+                "played": labs.played,
+                "left_out": left_out.collect::<Vec<_>>(),
+            });
+        }
         format!("{value:#}\n")
     }
 
@@ -47,7 +66,10 @@ impl Mutated<'_> {
         for one in judged {
             let settled = matches!(
                 one.fate,
-                Fate::Killed { .. } | Fate::Refused { .. } | Fate::Equivalent { .. }
+                Fate::Killed { .. }
+                    | Fate::KilledByLab(_)
+                    | Fate::Refused { .. }
+                    | Fate::Equivalent { .. }
             );
             if all || !settled {
                 let _ = writeln!(out, "{}\n  {}", one.mutant, words(&one.fate));
@@ -55,21 +77,36 @@ impl Mutated<'_> {
         }
         let Score {
             killed,
+            missed,
+            loops,
             equivalent,
             survived,
             undecided,
             refused,
             probe,
         } = Score::of(judged);
+        let by = match self.labs {
+            Some(labs) => format!("by {} lab files", labs.played.len()),
+            None => format!("by {} flows each", self.suite),
+        };
+        let missed = match self.labs {
+            Some(_) => format!(", {missed} missed that derived flows notice"),
+            None => String::new(),
+        };
         let _ = writeln!(
             out,
-            "{}: {} mutants by {} flows each in {:.1} s: {killed} killed, {equivalent} equivalent, {survived} survived, \
+            "{}: {} mutants {by} in {:.1} s: {killed} killed{missed}, {equivalent} equivalent, {survived} survived, \
              {undecided} undecided, {refused} refused",
             self.name,
             judged.len(),
-            self.suite,
             self.seconds
         );
+        if loops > 0 {
+            let _ = writeln!(
+                out,
+                "{loops} of the killed loop: a proxy had its own connections back, and refused them"
+            );
+        }
         if self.added > 0 {
             let _ = writeln!(
                 out,
@@ -103,6 +140,10 @@ fn words(fate: &Fate) -> String {
         Fate::Killed { by, was, is, flows } => {
             format!("killed by {flows} flows, first {by}\n    was: {was}\n    is:  {is}")
         }
+        Fate::KilledByLab(it) => by_lab(it),
+        Fate::Missed { by, was, is } => {
+            format!("missed by the lab files; noticed by {by}\n    was: {was}\n    is:  {is}")
+        }
         Fate::Equivalent { asked, kinds } => format!(
             "equivalent: none of {asked} flows of {kinds} kinds is treated otherwise, says the model"
         ),
@@ -110,4 +151,22 @@ fn words(fate: &Fate) -> String {
         Fate::Undecided { why } => format!("undecided: {why}"),
         Fate::Refused { words } => format!("refused: {words}"),
     }
+}
+
+fn by_lab(it: &NoticedByLab) -> String {
+    let flow = match &it.flow {
+        Some(flow) => format!("flow {flow}"),
+        None => "the run".to_owned(),
+    };
+    let loops = match it.loops {
+        0 => String::new(),
+        loops => format!(
+            "\n    it loops: {loops} of {} connections were a proxy's own that came back to it",
+            it.connections
+        ),
+    };
+    format!(
+        "killed by {flow} of {} ({}), {}\n    {}{loops}",
+        it.lab, it.family, it.verdict, it.why
+    )
 }

@@ -139,6 +139,10 @@ fn hook(out: &mut String, rules: &RuleSet, passage: &Passage, before: &Packet) {
         let why = match why {
             WithoutNat::NotFirst => "it is asked for the first packet of a connection only",
             WithoutNat::Settled => "an earlier hook asked it about this connection",
+            WithoutNat::Untracked if rules.wakes_conntrack() => {
+                "conntrack does not follow this packet"
+            }
+            WithoutNat::Untracked => "conntrack sleeps, since no rule here needs it",
         };
         let _ = writeln!(out, "  nat: not asked, {why}");
     }

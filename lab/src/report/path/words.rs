@@ -62,6 +62,9 @@ pub(super) fn event(leg: &Leg, hop: &Hop) -> String {
                 "no rule: nat is asked for the first packet of a connection only"
             }
             Some(WithoutNat::Settled) => "no rule: nat was asked about this connection before",
+            Some(WithoutNat::Untracked) => {
+                "no rule: conntrack does not follow it, so nat is not asked"
+            }
             None => "no rule",
         }
         .to_owned(),

@@ -81,6 +81,15 @@ fn all_packets_need_one_rule_a_hook() {
 }
 
 #[test]
+fn of_first_packets_alone_there_are_two_kinds_of_segments_and_datagrams() {
+    let selection = Selection {
+        packets: Packets::First,
+        ..Selection::default()
+    };
+    assert_eq!(count(&orders(&selection, false), NEW_RULE), 2 * 3);
+}
+
+#[test]
 fn every_chain_has_a_name_of_its_own_and_every_rule_a_chain_that_is_there() {
     let selection = Selection {
         ports: vec![1],

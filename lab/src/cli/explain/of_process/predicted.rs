@@ -34,6 +34,7 @@ pub(super) fn predicted(
     let given = Given {
         addresses: place.addresses.iter().map(|(_, it)| *it).collect(),
         local_marks: local_marks(&set),
+        conntrack_sleeps: !set.wakes_conntrack(),
     };
     let interface = place.address(family).map_or("eth0", |(name, _)| name);
     let who = match (from.parse::<IpAddr>(), from.split_once(':')) {

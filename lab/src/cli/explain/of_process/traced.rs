@@ -155,6 +155,7 @@ fn path_of(
     };
     let host = Host {
         local_marks: Some(local_marks(&set)),
+        conntrack: set.wakes_conntrack(),
         ..Host::new(interface, address)
     };
     let namespace = Namespace {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::apply::{Calls, Report, Round, Step};
+use crate::apply::{Calls, HalfDone, Report, Round, Step};
 
 pub(super) fn text(report: &Report, verbose: bool) -> String {
     let mut out = format!(
@@ -35,6 +35,9 @@ pub(super) fn text(report: &Report, verbose: bool) -> String {
             out.push_str("  no command that changes anything\n");
         }
         let _ = writeln!(out, "  {} rules in the pod", round.rules);
+        if let Some(it) = &round.half_done {
+            half_done(&mut out, it);
+        }
         if let Some(rules) = round.mark_rules {
             let _ = writeln!(out, "  {rules} policy rules for a mark");
         }
@@ -50,6 +53,32 @@ pub(super) fn text(report: &Report, verbose: bool) -> String {
         );
     }
     out
+}
+
+/// What istio-init leaves behind where it fails; the pod is left so too, since that is what a person is to see.
+fn half_done(out: &mut String, it: &HalfDone) {
+    let HalfDone {
+        before,
+        now,
+        planned,
+        kept,
+        cleaned_up,
+    } = it;
+    let _ = writeln!(
+        out,
+        "  half done: {now} rules, neither the {before} there were nor the {planned} planned ones; istio-init undoes nothing either"
+    );
+    if kept.is_empty() || !cleaned_up {
+        return;
+    }
+    for rule in kept {
+        let _ = writeln!(out, "      {rule}");
+    }
+    out.push_str(
+        "      is not planned, so Istio's clean-up leaves it, as it does in a real pod. Its chain is in use and can't be\n      \
+         deleted, a restore makes no chain that is there, and every retry fails alike. Delete it by hand (-D), or start\n      \
+         the pod anew.\n",
+    );
 }
 
 fn called(calls: &Calls) -> String {
