@@ -10,6 +10,7 @@ mod crossing;
 mod leg;
 mod listener;
 mod memory;
+mod node;
 mod serve;
 mod turns;
 mod walk;

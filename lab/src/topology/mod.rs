@@ -363,4 +363,6 @@ mod pod_tests;
 #[cfg(test)]
 mod scenario_tests;
 #[cfg(test)]
+mod service_tests;
+#[cfg(test)]
 mod tests;
