@@ -14,7 +14,7 @@ use crate::{
     judge::{self, Judgement},
     lab_file::{Families, LabFile},
     netfilter::BackendChoice,
-    plan,
+    plan::{self, Plan},
     rules::{CounterSnapshot, Family},
     sandbox::{
         Supervisor, Visitor,
@@ -96,18 +96,7 @@ impl Lab {
         file: LabFile,
         options: Options,
     ) -> Result<Self, Failure> {
-        file.allows(options.backend)?;
-        let texts = file.texts_to_apply(options.families)?;
-        let own = file.pod_rules(options.families)?;
-        let mut plan = plan::plan(
-            &file.topology,
-            &file.interception,
-            texts,
-            &own,
-            options.backend,
-            options.tracing,
-        );
-        plan.event_room = options.event_room;
+        let plan = plan_of(&file, &options)?;
         supervisor.send(&Request::Up(Box::new(plan)))?;
         Self::begin(Held::Own(supervisor), file, options)
     }
@@ -303,6 +292,28 @@ impl Lab {
         }
         Ok(())
     }
+}
+
+/// What the supervisor gets of a lab file.
+///
+/// # Errors
+/// Rules that don't parse, or that do not go with the backend.
+pub(crate) fn plan_of(file: &LabFile, options: &Options) -> Result<Plan, Failure> {
+    file.allows(options.backend)?;
+    let texts = file.texts_to_apply(options.families)?;
+    let own = file.pod_rules(options.families)?;
+    let plan = plan::plan(
+        &file.topology,
+        &file.interception,
+        texts,
+        &own,
+        options.backend,
+        options.tracing,
+    );
+    Ok(Plan {
+        event_room: options.event_room,
+        ..plan
+    })
 }
 
 fn unexpected(message: Message) -> Failure {

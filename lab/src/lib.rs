@@ -50,6 +50,7 @@ pub mod probe;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 pub mod process;
 pub mod profiles;
+pub mod reconcile;
 pub mod report;
 pub mod rules;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
@@ -63,6 +64,8 @@ pub mod topology;
 pub mod trace;
 pub mod traced;
 
+#[cfg(all(feature = "kernel", target_os = "linux"))]
+pub(crate) use lab::plan_of;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 pub use lab::{Lab, Options};
 pub use lab_file::{Expect, Families, GivenRules, LabFile, RuleText, SavedLab};

@@ -5,14 +5,17 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
-use hoplab_proxies::wire::StubConfig;
+use hoplab_proxies::{
+    record::Role,
+    wire::{Part, StubConfig},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     interception::Interception,
     istio::routes::Step,
     rules::{BackendChoice, OwnerNames, Written},
-    topology::{NODE, Pod, Topology},
+    topology::{Pod, Topology},
     traced::Tracing,
 };
 
@@ -24,6 +27,7 @@ mod sysctls;
 
 pub use commands::commands;
 use etc::{group, hosts, passwd, resolv_conf};
+pub use crate::topology::NODE;
 pub use processes::routes;
 use processes::{dns_server, processes};
 use sysctls::{
@@ -221,6 +225,45 @@ pub struct ProcessPlan {
     pub net_admin: bool,
     /// First line of its standard input.
     pub config: StubConfig,
+}
+
+impl ProcessPlan {
+    /// What it plays.
+    pub fn role(&self) -> Role {
+        match self.config.part {
+            Part::App(_) => Role::App,
+            Part::Proxy(_) => Role::Proxy,
+            Part::Probe => Role::Probe,
+            Part::Dns(_) => Role::Dns,
+        }
+    }
+
+    /// Its name for people: `app of reviews-v2`.
+    pub fn name(&self) -> String {
+        format!("{} of {}", self.role(), self.config.pod)
+    }
+}
+
+impl Plan {
+    /// A pod, by its name.
+    pub fn pod(&self, name: &str) -> Option<&PodPlan> {
+        self.pods.iter().find(|pod| pod.name == name)
+    }
+
+    /// The rules that a pod gets, if it gets any.
+    pub fn rules_of<'a>(&'a self, pod: &'a PodPlan) -> Option<&'a RuleTexts> {
+        let rules = pod.rules.as_ref().unwrap_or(&self.rules);
+        pod.intercepted.then_some(rules)
+    }
+
+    /// The same with the rules of each pod written down with the pod: from then on one pod's can be changed.
+    pub fn with_rules_at_pods(mut self) -> Self {
+        for at in 0..self.pods.len() {
+            let rules = self.rules_of(&self.pods[at]).cloned();
+            self.pods[at].rules = rules;
+        }
+        self
+    }
 }
 
 /// What pods have that have rules of their own.

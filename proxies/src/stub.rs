@@ -112,6 +112,7 @@ pub(crate) async fn play(
         Part::Proxy(proxy) => proxy.upstream_mark,
         Part::App(_) | Part::Probe | Part::Dns(_) => None,
     };
+    let mut routes = None;
     // Ready goes out after the last bind and before the first accept, so no record can precede it.
     match config.part {
         Part::App(app) => {
@@ -122,7 +123,7 @@ pub(crate) async fn play(
         Part::Proxy(proxy) => {
             let proxy = proxy::bind(proxy)?;
             ready(&log, &pod, proxy.addresses()).await;
-            proxy.serve(&log, &level);
+            routes = Some(proxy.serve(&log, &level));
         }
         Part::Dns(dns) => {
             let server = cluster::bind(&dns)?;
@@ -134,7 +135,12 @@ pub(crate) async fn play(
     let mut calls = Calls::default();
     let held = HeldConnections::default();
     while let Some(command) = commands.recv().await {
-        obey(command?, mark, &log, &mut calls, &held).await;
+        match (command?, &routes) {
+            (Command::Routes { services }, Some(routes)) => {
+                routes.renew(services).map_err(ProxyError::from)?;
+            }
+            (command, _) => obey(command, mark, &log, &mut calls, &held).await,
+        }
     }
     Ok(())
 }
@@ -248,6 +254,8 @@ async fn obey(
             });
         }
         Command::Cancel { id } => calls.cancel(id),
+        // Who has no routes keeps none.
+        Command::Routes { .. } => {}
         Command::Sync { id } => log.output().send(Line::Synced { id }).await,
     }
 }

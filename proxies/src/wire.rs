@@ -234,6 +234,12 @@ pub enum Command {
         /// Id of the command.
         id: u64,
     },
+    /// Of a proxy: from now on balance over these, in place of [`ProxyConfig::services`]. Connections stay; an address whose
+    /// endpoints stay keeps its turn.
+    Routes {
+        /// All of them.
+        services: Vec<ServiceRoute>,
+    },
     /// Answer with [`Line::Synced`] after every line that was handed over before.
     Sync {
         /// Chosen by the caller, repeated in the answer.

@@ -44,7 +44,7 @@ impl RunningLab {
 
 impl Claim {
     /// What is written down of the lab here, if it is up.
-    fn state(&self) -> Option<State> {
+    pub(super) fn state(&self) -> Option<State> {
         match self.standing() {
             Standing::Up(state) => Some(*state),
             _ => None,
@@ -55,7 +55,7 @@ impl Claim {
     ///
     /// # Errors
     /// The state can't be written.
-    fn rewrite(&self, state: &State) -> Result<(), LiveError> {
+    pub(super) fn rewrite(&self, state: &State) -> Result<(), LiveError> {
         state
             .write(&self.dir)
             .map_err(failed("write the state to", &self.dir))

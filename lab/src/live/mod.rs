@@ -9,6 +9,7 @@ mod lifeline;
 mod places;
 mod process;
 mod readings;
+mod reconcile;
 mod registry;
 mod state;
 

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Version of the state file; a change of shape is a new version.
-pub const SCHEMA: u32 = 3;
+pub const SCHEMA: u32 = 4;
 
 /// Name of the state file in a lab's directory.
 pub(super) const FILE: &str = "state.json";
@@ -52,6 +52,9 @@ pub struct State {
     pub pods: Vec<PodState>,
     /// Processes in the node.
     pub node: Vec<ProcessUp>,
+    /// Why the lab is not what its file says: changes that were begun and not ended, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unfinished: Option<String>,
 }
 
 /// A pod of a running lab.
@@ -132,7 +135,29 @@ impl State {
             lab: lab.file().save(),
             pods: pods.collect(),
             node: lab.came_up().node.clone(),
+            unfinished: None,
         })
+    }
+
+    /// Takes over what a lab is after changes. Of a pod in `fresh` nothing that was known before counts.
+    pub(super) fn follow(&mut self, lab: &Lab, fresh: impl Fn(&str) -> bool) {
+        let known = std::mem::take(&mut self.pods);
+        let pods = lab.came_up().pods.iter().map(|up| {
+            let known = known.iter().find(|it| it.name == up.name);
+            match known.filter(|_| !fresh(&up.name)) {
+                None => PodState::of(up),
+                Some(known) => {
+                    let mut pod = known.clone();
+                    pod.follow(up);
+                    pod
+                }
+            }
+        });
+        self.pods = pods.collect();
+        self.node = lab.came_up().node.clone();
+        self.machine = lab.machine().clone();
+        self.families = lab.families();
+        self.lab = lab.file().save();
     }
 
     /// Writes the file at once or not at all.

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     plan::RuleTexts,
-    rules::{self, Difference, Family, OwnerNames, RuleSet, Written},
+    rules::{self, Family, OwnerNames, RuleSet, Written},
     sandbox::RUN_DIR,
 };
 
@@ -198,7 +198,8 @@ pub(super) fn as_meant(
     let meant = names.resolve(meant);
     let tables: Vec<_> = meant.tables.keys().copied().collect();
     let mut differences = rules::diff(&meant, found, &tables);
-    differences.retain(|d| !only_spelling(d, &meant, found));
+    // The kernel spells some options in its own way (`--probability 0.5` comes back as `0.50000000000`).
+    differences.retain(|d| !d.is_only_spelling(&meant, found));
     if differences.is_empty() {
         return Ok(());
     }
@@ -207,14 +208,4 @@ pub(super) fn as_meant(
         pod: pod.to_string(),
         differences: lines.join("\n"),
     })
-}
-
-/// The kernel spells some options in its own way (`--probability 0.5` comes back as `0.50000000000`). Where the rules
-/// at one place are both not modelled, their words can't be compared, and a difference of words proves nothing.
-fn only_spelling(difference: &Difference, meant: &RuleSet, found: &RuleSet) -> bool {
-    let (Difference::Missing { rule, .. } | Difference::Extra { rule, .. }) = difference else {
-        return false;
-    };
-    let unmodelled = |set: &RuleSet| set.rule(rule).is_some_and(|r| !r.spec.is_modelled());
-    unmodelled(meant) && unmodelled(found)
 }

@@ -7,7 +7,7 @@ mod spawn;
 
 pub use error::ProcessError;
 pub(crate) use identity::become_user;
-pub use spawn::{Exit, Input, Report, Sink, Spawned, Stub, name_of, role_of, spawn};
+pub use spawn::{Exit, Input, Report, Sink, Spawned, Stub, spawn};
 
 use std::process::ExitCode;
 

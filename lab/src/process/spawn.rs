@@ -10,10 +10,7 @@ use std::{
 
 use super::{NET_ADMIN_ARG, ProcessError, STUB_ARG};
 use crate::plan::ProcessPlan;
-use hoplab_proxies::{
-    record::Role,
-    wire::{Command as Order, Line, Part, StubConfig},
-};
+use hoplab_proxies::wire::{Command as Order, Line};
 
 /// Identifies a process in reports: its index among the processes started so far.
 pub type Stub = usize;
@@ -65,32 +62,17 @@ impl Input {
     }
 }
 
-/// Name of a process for people: `app of reviews-v2`.
-pub fn name_of(config: &StubConfig) -> String {
-    format!("{} of {}", role_of(&config.part), config.pod)
-}
-
-/// Role of a part.
-pub fn role_of(part: &Part) -> Role {
-    match part {
-        Part::App(_) => Role::App,
-        Part::Proxy(_) => Role::Proxy,
-        Part::Probe => Role::Probe,
-        Part::Dns(_) => Role::Dns,
-    }
-}
-
 /// Starts a stub. Its reports go to `reports` under the number `stub`.
 ///
 /// # Errors
 /// The process can't be started, or ends before it reads its configuration.
 pub fn spawn(plan: &ProcessPlan, stub: Stub, reports: &Sink) -> Result<Input, ProcessError> {
-    let name = name_of(&plan.config);
+    let name = plan.name();
     let failed = |source| ProcessError::Start {
         name: name.clone(),
         source,
     };
-    let role = role_of(&plan.config.part).name();
+    let role = plan.role().name();
     let groups = std::iter::once(&plan.gid).chain(&plan.groups);
     let groups: Vec<String> = groups.map(u32::to_string).collect();
     let groups = groups.join("+");

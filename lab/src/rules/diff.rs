@@ -51,6 +51,18 @@ pub enum Difference {
     },
 }
 
+impl Difference {
+    /// Whether the kernel's own spelling may be all that it is. Where the rules at one place are both not modelled, their
+    /// words can't be compared, and a difference of words proves nothing.
+    pub fn is_only_spelling(&self, meant: &RuleSet, found: &RuleSet) -> bool {
+        let (Self::Missing { rule, .. } | Self::Extra { rule, .. }) = self else {
+            return false;
+        };
+        let unmodelled = |set: &RuleSet| set.rule(rule).is_some_and(|r| !r.spec.is_modelled());
+        unmodelled(meant) && unmodelled(found)
+    }
+}
+
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -16,7 +16,7 @@ pub use error::SandboxError;
 pub(crate) use idmap::of_caller as subordinate_ids;
 pub(crate) use logs::{LOG_ROOM, full_log_path, log_path};
 pub use mounts::RUN_DIR;
-pub(crate) use mounts::prepare_mounts;
+pub(crate) use mounts::{prepare_mounts, renew_files};
 pub use processes::processes;
 pub(crate) use refusal::namespaces_fix;
 pub use spawn::{CONTROL_FD, Supervisor};

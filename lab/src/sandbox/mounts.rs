@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MsFlags, mount, umount};
 
 use super::SandboxError;
 use crate::plan::Files;
@@ -49,15 +49,44 @@ pub(crate) fn prepare_mounts(files: &Files) -> Result<(), SandboxError> {
         path: at.into(),
         source,
     })?;
-    let of_etc = [
+    for (name, text) in of_etc(files) {
+        if let Some(text) = text {
+            cover(name, text)?;
+        }
+    }
+    Ok(())
+}
+
+fn of_etc(files: &Files) -> [(&'static str, Option<&String>); 4] {
+    [
         ("hosts", Some(&files.hosts)),
         ("resolv.conf", files.resolv_conf.as_ref()),
         ("passwd", files.passwd.as_ref()),
         ("group", files.group.as_ref()),
-    ];
-    for (name, text) in of_etc {
-        if let Some(text) = text {
-            cover(name, text)?;
+    ]
+}
+
+/// Puts other files over those of /etc, in place of the lab's own so far: who has one open reads the new text.
+///
+/// # Errors
+/// A mount that the kernel refuses, or a file that can't be written.
+pub(crate) fn renew_files(now: &Files, wanted: &Files) -> Result<(), SandboxError> {
+    let both = of_etc(now).into_iter().zip(of_etc(wanted));
+    for ((name, was), (_, is)) in both.filter(|((_, was), (_, is))| was != is) {
+        let path = Path::new(RUN_DIR).join(name);
+        match (was, is) {
+            (None, Some(text)) => cover(name, text)?,
+            (Some(_), Some(text)) => {
+                fs::write(&path, text).map_err(|source| SandboxError::File { path, source })?;
+            }
+            (_, None) => {
+                let at = Path::new("/etc").join(name);
+                umount(&at).map_err(|source| SandboxError::Mount {
+                    what: "the machine's own file",
+                    at,
+                    source,
+                })?;
+            }
         }
     }
     Ok(())

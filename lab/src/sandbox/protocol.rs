@@ -12,6 +12,7 @@ use crate::{
     failure::Failure,
     plan::Plan,
     probe::ProbePlan,
+    reconcile::Change,
     rules::{CounterSnapshot, Family, Written},
     topology::{Ask, Connection, Process, Sender},
 };
@@ -25,6 +26,8 @@ pub enum Request {
     Drive(Box<Order>),
     /// Take a step between two flows; answered by [`Message::Stepped`].
     Step(Box<StepOrder>),
+    /// Make the running lab another one, step by step; answered by [`Message::Reconciled`].
+    Reconcile(Box<Reconcile>),
     /// Read every counter; answered by [`Message::Totals`].
     Totals,
     /// Take the lab down; answered by [`Message::Down`], then the supervisor ends.
@@ -132,6 +135,30 @@ impl StepWhat {
     }
 }
 
+/// What a running lab is to be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reconcile {
+    /// The plan of the whole lab.
+    pub plan: Plan,
+    /// Only says what would be changed.
+    pub dry_run: bool,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reconciled {
+    /// Changes that were made, in their order.
+    pub done: Vec<Change>,
+    /// Changes that were not made: all of a dry run, and those from the first that failed.
+    pub left: Vec<Change>,
+    /// Why the first of those that are left was not made.
+    pub failure: Option<Failure>,
+    /// The machine, and what holds the rules now.
+    pub machine: Machine,
+    /// The lab as it stands.
+    pub up: Up,
+}
+
 /// What came of a step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Stepped {
@@ -159,6 +186,8 @@ pub enum Message {
     Window(Box<Window>),
     /// A step was taken.
     Stepped(Box<Stepped>),
+    /// What was changed in the lab.
+    Reconciled(Box<Reconciled>),
     /// Counters of every sidecar pod.
     Totals(BTreeMap<String, Vec<CounterSnapshot>>),
     /// The lab lives on by itself; nothing of hoplab's own is among the rules of its pods.

@@ -213,7 +213,7 @@ fn start_probe(
         },
     };
     let stub = live.stubs.len();
-    let label = process::name_of(&plan.config);
+    let label = plan.name();
     live.stubs
         .push(LiveStub::new(label, pod.map(str::to_string), Role::Probe));
     let namespace = match pod {

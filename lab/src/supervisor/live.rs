@@ -27,9 +27,9 @@ use crate::{
     failure::{Class, Failure},
     net::Namespace,
     netfilter::{ConntrackWatch, RuleTool as Tool},
-    plan::ProcessPlan,
+    plan::{NODE, Plan},
     process::{Exit, Input, ProcessError, Report, Sink, Spawned, Stub},
-    rules::{CounterSnapshot, Family, RuleSet},
+    rules::{CounterSnapshot, Family, RuleSet, Written},
     traced::{PodTrace, Tracing},
 };
 
@@ -59,8 +59,8 @@ pub(super) struct Live {
     pub of_held: Vec<Record>,
     /// Ends of connections that were released just now.
     pub released: BTreeSet<EndKey>,
-    /// How each lasting process of a pod was started.
-    pub plans: BTreeMap<(String, Role), ProcessPlan>,
+    /// What stands: the plan it was built by, with what was changed since. The rules of each pod are with the pod.
+    pub plan: Plan,
     /// First process that ended, or wrote nonsense, without being asked to.
     pub broken: Option<ProcessError>,
     /// How much is traced.
@@ -83,6 +83,8 @@ pub(super) struct LivePod {
     pub legacy: Vec<RuleSet>,
     /// None while nothing is traced.
     pub trace: Option<PodWatch>,
+    /// What the kernel held when the lab had applied the rules of its file; none without rules.
+    pub applied: Option<Written>,
 }
 
 /// A process of a running lab.
@@ -222,9 +224,10 @@ impl Live {
 
     /// The stub that plays a role in a pod.
     pub fn stub_of(&self, pod: &str, role: Role) -> Option<Stub> {
+        let pod = (pod != NODE).then_some(pod);
         self.stubs
             .iter()
-            .position(|s| s.role == role && !s.stopped && s.pod.as_deref() == Some(pod))
+            .position(|s| s.role == role && !s.stopped && s.pod.as_deref() == pod)
     }
 
     /// Waits until conntrack in every pod with rules holds the flow's TCP connections for over, and says which it does

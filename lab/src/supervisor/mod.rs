@@ -4,18 +4,21 @@
 //! signals. Threads beside it only wait for one source each.
 
 mod attach;
+mod build;
 mod clients;
 mod counters;
 mod down;
 mod drive;
 mod held;
 mod invalid;
+mod lasting;
 mod live;
 mod logs;
 mod node_rules;
 mod observers;
 mod pod;
 mod quiet;
+mod reconcile;
 mod replace;
 mod step;
 mod up;
@@ -279,6 +282,11 @@ fn answer(
             }
             .and_then(|()| step::step(live, *order, up, queue))
             .map(|stepped| Message::Stepped(Box::new(stepped))),
+            _ => Err(not_up()),
+        },
+        Request::Reconcile(order) => match (live, came_up) {
+            (Some(live), Some(came_up)) => reconcile::reconcile(live, *order, came_up, queue)
+                .map(|reconciled| Message::Reconciled(Box::new(reconciled))),
             _ => Err(not_up()),
         },
         Request::Totals => match live {

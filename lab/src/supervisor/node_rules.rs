@@ -58,6 +58,7 @@ impl Begun {
             namespace: self.namespace,
             intercepted: true,
             counters: applied.counters,
+            applied: Some(up.rules.clone()),
             conntrack: Some(conntrack),
             legacy: match self.tool {
                 Tool::Iptables(Backend::Legacy) => applied.saved,

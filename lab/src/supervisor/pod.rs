@@ -8,7 +8,7 @@ use crate::{
     failure::Failure,
     net::{self, Inside, Namespace, NetError, write_sysctls},
     netfilter::{self, Applied, ConntrackWatch, NetfilterError, RuleTool as Tool},
-    plan::{PodPlan, RelayPlan, RuleTexts},
+    plan::{Plan, PodPlan, RelayPlan, RuleTexts},
     process::{self, Input, Sink, Stub},
     rules::Written,
     traced::Tracing,
@@ -23,6 +23,20 @@ pub(super) struct Shared {
     pub event_room: Option<usize>,
     pub bridge: String,
     pub sink: Sink,
+}
+
+impl Shared {
+    /// What the plan of a lab says for all pods.
+    pub fn of(plan: &Plan, tool: Tool, sink: &Sink) -> Self {
+        Self {
+            tool,
+            rules: plan.rules.clone(),
+            tracing: plan.tracing,
+            event_room: plan.event_room,
+            bridge: plan.node.bridge.clone(),
+            sink: Arc::clone(sink),
+        }
+    }
 }
 
 /// The namespace that the other end of a pod's link is in: the node, or the pod that the pod is behind.
@@ -51,8 +65,15 @@ pub(super) fn build_pod(
     let uplink = Arc::clone(uplink);
     let built = namespace
         .job(move |inside| build_inside(inside, &plan, first, &shared, &uplink))
-        .wait()??;
-    Ok((namespace, built))
+        .wait();
+    match built.map_err(Failure::from).flatten() {
+        Ok(built) => Ok((namespace, built)),
+        Err(failure) => {
+            // Nothing of a pod that was not finished stays in a lab that goes on. The first error says what is wrong.
+            let _ = namespace.remove();
+            Err(failure)
+        }
+    }
 }
 
 /// Runs on the pod's own thread.

@@ -1,16 +1,13 @@
 //! Takes a step between two flows: changes rules, processes, conntrack; then the next flow starts from what is there.
 
-use std::{
-    collections::BTreeMap,
-    sync::mpsc::Receiver,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, sync::mpsc::Receiver, time::Instant};
 
 use hoplab_proxies::{record::Role, wire::Command};
 
 use super::{
     Event, drive, invalid,
-    live::{Live, LiveStub, no_such_pod},
+    lasting::{self, LIMIT, until},
+    live::{Live, no_such_pod},
     phase, replace,
 };
 use crate::{
@@ -18,14 +15,10 @@ use crate::{
     failure::{Class, Failure},
     net::Inside,
     netfilter::{self, Backend, RuleTool},
-    process,
     rules::Family,
     sandbox::protocol::{StepOrder, StepWhat, Stepped},
     topology::{Process, ProcessRole},
 };
-
-/// Time for one thing that a step asks of a process.
-const LIMIT: Duration = Duration::from_secs(5);
 
 /// Takes a step. What it changed is read back; nothing of it is in the window of the next flow.
 pub(super) fn step(
@@ -47,11 +40,11 @@ pub(super) fn step(
             replace::replace(live, &pod, rules)?;
             live.stop_observing();
         }
-        StepWhat::Stop(process) => stop(live, &process, queue)?,
-        StepWhat::Start(process) => start(live, &process, queue)?,
-        StepWhat::Restart(process) => {
-            stop(live, &process, queue)?;
-            start(live, &process, queue)?;
+        StepWhat::Stop(it) => lasting::end(live, &it.pod, role_of(&it), queue)?,
+        StepWhat::Start(it) => lasting::start(live, &it.pod, role_of(&it), queue)?,
+        StepWhat::Restart(it) => {
+            lasting::end(live, &it.pod, role_of(&it), queue)?;
+            lasting::start(live, &it.pod, role_of(&it), queue)?;
         }
         StepWhat::Flush { pod } => {
             let watch = live.pods.get_mut(&pod).and_then(|it| it.conntrack.as_mut());
@@ -62,14 +55,7 @@ pub(super) fn step(
     }
     live.settle(queue)?;
     let mut up = live.as_it_stands(came_up)?;
-    for pod in &mut up.pods {
-        let stubs = live
-            .stubs
-            .iter()
-            .filter(|it| it.pod.as_ref() == Some(&pod.name));
-        let lasting = stubs.filter(|it| it.role != Role::Probe && !it.stopped);
-        pod.processes = lasting.filter_map(|it| it.ready.clone()).collect();
-    }
+    live.name_processes(&mut up);
     *came_up = up.clone();
     Ok(Stepped { said, up })
 }
@@ -130,49 +116,6 @@ fn role_of(process: &Process) -> Role {
     }
 }
 
-/// Ends a process, and waits until it has ended.
-fn stop(live: &mut Live, process: &Process, queue: &Receiver<Event>) -> Result<(), Failure> {
-    let stub = live.stub_of(&process.pod, role_of(process));
-    let stub = stub.ok_or_else(|| {
-        let what = format!("no {} of pod `{}` runs", role_of(process), process.pod);
-        Failure::new(Class::State, what)
-    })?;
-    live.stubs[stub].stopped = true;
-    live.forgive(stub);
-    drive::dismiss(live, stub, Instant::now() + LIMIT, queue)
-}
-
-/// Starts a process as it was started first, and waits until it is ready.
-fn start(live: &mut Live, process: &Process, queue: &Receiver<Event>) -> Result<(), Failure> {
-    let key = (process.pod.clone(), role_of(process));
-    if let Some(there) = live.stub_of(&key.0, key.1) {
-        if live.stubs[there].exit.is_none() {
-            let what = format!("{} of pod `{}` runs already", key.1, key.0);
-            return Err(Failure::new(Class::State, what));
-        }
-        // It died by itself.
-        live.stubs[there].stopped = true;
-        live.forgive(there);
-    }
-    let plan = live.plans.get(&key).cloned();
-    let (Some(plan), Some(pod)) = (plan, live.pods.get(&process.pod)) else {
-        return Err(no_such_pod(&process.pod));
-    };
-    let stub = live.stubs.len();
-    let label = process::name_of(&plan.config);
-    live.stubs.push(LiveStub::new(label, Some(key.0), key.1));
-    let sink = std::sync::Arc::clone(&live.sink);
-    let started = pod
-        .namespace
-        .job(move |_| process::spawn(&plan, stub, &sink));
-    live.stubs[stub].input = Some(started.wait()??);
-    let deadline = Instant::now() + LIMIT;
-    until(live, queue, deadline, |live| {
-        live.stubs[stub].ready.is_some()
-    })?;
-    live.check_processes()
-}
-
 /// Closes a held connection, and waits until its holder says so.
 fn release(live: &mut Live, name: &str, queue: &Receiver<Event>) -> Result<(), Failure> {
     // Its records are still its own until all of them are there.
@@ -193,7 +136,10 @@ fn release(live: &mut Live, name: &str, queue: &Receiver<Event>) -> Result<(), F
         // A broken pipe is told by the exit report, with the process's last words.
         let _ = input.send(&release);
         let deadline = Instant::now() + LIMIT;
-        until(live, queue, deadline, |live| live.replies.contains_key(&id))?;
+        until(live, queue, deadline, |live| {
+            live.replies.contains_key(&id) || live.broken.is_some()
+        })?;
+        live.check_processes()?;
     }
     if live.stubs[held.stub].role == Role::Probe {
         drive::dismiss(live, held.stub, Instant::now() + LIMIT, queue)?;
@@ -237,28 +183,4 @@ fn segment(live: &Live, name: &str) -> Result<Said, Failure> {
         ok: true,
         words: String::new(),
     })
-}
-
-/// Takes reports until something is so.
-fn until(
-    live: &mut Live,
-    queue: &Receiver<Event>,
-    deadline: Instant,
-    is_so: impl Fn(&Live) -> bool,
-) -> Result<(), Failure> {
-    while !is_so(live) {
-        match queue.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(Event::Report(report)) => live.take_report(*report),
-            Ok(Event::Stop | Event::Orphaned | Event::Left) => {
-                return Err(Failure::new(
-                    Class::State,
-                    "the lab was told to stop during a step",
-                ));
-            }
-            Ok(Event::Request(_)) => {}
-            Err(_) => return Err(Failure::new(Class::State, "a step did not end in time")),
-        }
-        live.check_processes()?;
-    }
-    Ok(())
 }

@@ -10,6 +10,7 @@ mod ends;
 mod inside;
 mod joined;
 mod look;
+mod reconcile;
 mod registry;
 mod terminal;
 

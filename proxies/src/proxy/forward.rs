@@ -30,7 +30,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// What all relayed connections of a proxy share.
 pub(super) struct Forwarder {
     pub(super) guard: Arc<LoopGuard>,
-    pub(super) routes: Routes,
+    pub(super) routes: Arc<Routes>,
     pub(super) log: Log,
     /// One permit per connection that may be served at once.
     pub(super) places: Arc<Semaphore>,

@@ -29,7 +29,7 @@ use forward::Forwarder;
 use loop_guard::LoopGuard;
 use metrics::Metrics;
 use privilege::NoPrivilege;
-use route::{RouteError, Routes};
+pub(crate) use route::{RouteError, Routes};
 use site::{Answering, Site};
 
 /// A proxy that could not start.
@@ -163,8 +163,8 @@ impl Proxy {
         listeners.chain(dns)
     }
 
-    /// Serves on every listener in the background.
-    pub(crate) fn serve(self, log: &Log, level: &LogLevel) {
+    /// Serves on every listener in the background, by routes that can be renewed.
+    pub(crate) fn serve(self, log: &Log, level: &LogLevel) -> Arc<Routes> {
         let intercepting: Vec<SocketAddr> = self
             .listeners
             .iter()
@@ -193,9 +193,10 @@ impl Proxy {
             };
             server::serve(dns.sockets, log, &places, &Arc::new(resolver));
         }
+        let routes = Arc::new(self.routes);
         let forwarder = Arc::new(Forwarder {
             guard,
-            routes: self.routes,
+            routes: Arc::clone(&routes),
             log: log.clone(),
             places,
         });
@@ -229,5 +230,6 @@ impl Proxy {
                 }
             }
         }
+        routes
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{PoisonError, RwLock};
 
 use thiserror::Error;
 
@@ -29,8 +30,8 @@ pub(super) enum NoUpstream {
 }
 
 /// Routes of one proxy, with the turn of each service route.
-pub(super) struct Routes {
-    services: Vec<(ServiceRoute, AtomicUsize)>,
+pub(crate) struct Routes {
+    services: RwLock<Vec<(ServiceRoute, AtomicUsize)>>,
     gateway: Option<GatewayRoute>,
     inbound: Inbound,
     /// `SO_MARK` of every upstream without one of its own.
@@ -50,17 +51,7 @@ enum Inbound {
 impl Routes {
     /// Takes the routes from the configuration and checks them.
     pub(super) fn new(config: &ProxyConfig) -> Result<Self, RouteError> {
-        if let Some(GatewayRoute { port, service }) = &config.gateway
-            && !config
-                .services
-                .iter()
-                .any(|route| route.service == *service)
-        {
-            return Err(RouteError::UnknownService {
-                port: *port,
-                service: service.clone(),
-            });
-        }
+        knows_its_service(config.gateway.as_ref(), &config.services)?;
         if let Some([a, b]) = config
             .sidecar
             .as_ref()
@@ -70,11 +61,7 @@ impl Routes {
             return Err(RouteError::SameFamily(a, b));
         }
         Ok(Self {
-            services: config
-                .services
-                .iter()
-                .map(|route| (route.clone(), AtomicUsize::new(0)))
-                .collect(),
+            services: RwLock::new(numbered(config.services.clone(), |_| 0)),
             gateway: config.gateway.clone(),
             inbound: match &config.sidecar {
                 Some(SidecarPorts {
@@ -89,6 +76,21 @@ impl Routes {
         })
     }
 
+    /// Takes other services. One that stays as it was keeps its turn.
+    pub(crate) fn renew(&self, services: Vec<ServiceRoute>) -> Result<(), RouteError> {
+        knows_its_service(self.gateway.as_ref(), &services)?;
+        let mut known = self
+            .services
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let turn = |route: &ServiceRoute| {
+            let same = known.iter().find(|(known, _)| known == route);
+            same.map_or(0, |(_, turn)| turn.load(Ordering::Relaxed))
+        };
+        *known = numbered(services, turn);
+        Ok(())
+    }
+
     /// Upstream of a client's connection whose destination before translation is `dst`. Takes the service's next
     /// endpoint.
     pub(super) fn upstream(
@@ -97,16 +99,16 @@ impl Routes {
         client: SocketAddr,
         dst: SocketAddr,
     ) -> Result<Way, NoUpstream> {
+        let services = self.services.read().unwrap_or_else(PoisonError::into_inner);
         let way = match direction {
             Direction::Inbound => Ok(self.inbound(client, dst)),
-            Direction::Outbound => match self.services.iter().find(|(route, _)| route.vip == dst) {
+            Direction::Outbound => match services.iter().find(|(route, _)| route.vip == dst) {
                 Some(service) => next_endpoint(service),
                 None => Ok(Way::to(dst)),
             },
             Direction::Gateway => {
                 let name = self.gateway.as_ref().map_or("", |gateway| &gateway.service);
-                let service = self
-                    .services
+                let service = services
                     .iter()
                     .find(|(route, _)| {
                         route.service == name && route.vip.is_ipv4() == dst.is_ipv4()
@@ -144,6 +146,32 @@ impl Routes {
             ..Way::to(dst)
         }
     }
+}
+
+fn knows_its_service(
+    gateway: Option<&GatewayRoute>,
+    services: &[ServiceRoute],
+) -> Result<(), RouteError> {
+    match gateway {
+        Some(gateway) if !services.iter().any(|it| it.service == gateway.service) => {
+            Err(RouteError::UnknownService {
+                port: gateway.port,
+                service: gateway.service.clone(),
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn numbered(
+    services: Vec<ServiceRoute>,
+    turn: impl Fn(&ServiceRoute) -> usize,
+) -> Vec<(ServiceRoute, AtomicUsize)> {
+    let numbered = services.into_iter().map(|route| {
+        let turn = AtomicUsize::new(turn(&route));
+        (route, turn)
+    });
+    numbered.collect()
 }
 
 fn next_endpoint((route, turn): &(ServiceRoute, AtomicUsize)) -> Result<Way, NoUpstream> {

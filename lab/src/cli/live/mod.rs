@@ -11,6 +11,7 @@ pub(in crate::cli) mod pod;
 mod process;
 mod proxy_config;
 mod prune;
+mod reconcile;
 mod send;
 mod shell;
 mod status;

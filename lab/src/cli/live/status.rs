@@ -47,6 +47,9 @@ struct Json<'a> {
     pods: Vec<Pod<'a>>,
     /// Processes in the node.
     node: Vec<Process>,
+    /// Why it is not what its file says, when changes were begun and not ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unfinished: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -109,6 +112,7 @@ fn status(lab: &RunningLab) -> Json<'_> {
         machine: &state.machine,
         pods: pods.collect(),
         node: processes(lab.now(&state.node)),
+        unfinished: state.unfinished.as_deref(),
     }
 }
 
@@ -160,6 +164,12 @@ fn text(status: &Json) -> String {
         for (at, process) in pod.processes.iter().enumerate() {
             line(first(at, pod.name), process);
         }
+    }
+    if let Some(why) = status.unfinished {
+        let _ = writeln!(
+            out,
+            "\n  it is not what its file says: {why}\n  hoplab up goes on from here"
+        );
     }
     for pod in &status.pods {
         for role in &pod.stopped {

@@ -2,22 +2,20 @@
 
 use std::process::ExitCode;
 
-use super::{Outcome, name, wait_for_another};
+use super::{Outcome, name, reconcile, wait_for_another};
 use crate::{
-    Lab, LabFile, Options,
+    Lab, LabFile,
     cli::{
         interrupt::Interrupt,
         run::rules::{RuleArgs, Ruled},
         stdout::say,
     },
     doctor,
-    failure::{Class, Failure},
-    live::{Claim, Registry, Standing, State, not_up},
-    netfilter::{BackendChoice, Holder},
-    plan,
+    live::{self, Claim, Registry, Standing, not_up},
+    netfilter::Holder,
+    plan, plan_of,
     sandbox::Supervisor,
     topology::NODE,
-    traced::Tracing,
 };
 
 #[derive(clap::Args)]
@@ -27,6 +25,8 @@ Examples:
   hoplab up bookinfo --name old --istio 1.24
   hoplab up ./my-lab.toml --rules my.rules
   hoplab up bookinfo --dry-run               the shell commands that would build it, and nothing else
+  hoplab up ./my-lab.toml                    again, when the file has changed or something was broken: the lab that is
+                                             up is made what the file says; pods that stay keep connections and counters
 
 Running labs are kept in HOPLAB_RUNTIME_DIR if it is set, else in /run/hoplab for root and in
 $XDG_RUNTIME_DIR/hoplab for other users.")]
@@ -37,21 +37,30 @@ pub(in crate::cli) struct Args {
     /// Name to find it by [default: the one in the lab file]
     #[arg(long, value_parser = name)]
     name: Option<String>,
+    /// Print what was changed in a lab that was up as JSON on standard output
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     rules: RuleArgs,
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
     let ruled = args.rules.choose(LabFile::open(&args.lab)?)?;
-    if args.rules.is_dry_run() {
-        return dry_run(&ruled);
-    }
+    let is_dry_run = args.rules.is_dry_run();
     let name = args.name.as_ref().unwrap_or(&ruled.file.topology.name);
     let name = name.clone();
     let registry = Registry::of_user()?;
+    if is_dry_run && !matches!(registry.standing(&name)?, Some(Standing::Up(_))) {
+        return dry_run(&ruled);
+    }
     let claim = registry.claim(&name, || wait_for_another(&name))?;
     match claim.standing() {
-        Standing::Up(state) => return is_up_already(&name, &ruled, &state),
+        Standing::Up(_) => {
+            // Who has a turn with the lab may need its place to end it.
+            drop(claim);
+            let running = live::find_in(&registry, Some(&name))?;
+            return reconcile::run(&running, ruled, is_dry_run, args.json);
+        }
         Standing::Stale(Some(state)) => anstream::eprintln!(
             "note: an earlier lab `{name}` has ended without being taken down (supervisor {})",
             state.supervisor.pid
@@ -59,49 +68,31 @@ pub(super) fn run(args: &Args) -> Outcome {
         Standing::Stale(None) => {}
         other => return Err(not_up(&registry, &name, Some(other))),
     }
-    bring_up(claim, &name, ruled)
+    bring_up(claim, &name, &ruled)
 }
 
 /// The plan that the supervisor would get, in words of a shell.
 fn dry_run(ruled: &Ruled) -> Outcome {
-    let file = &ruled.file;
-    file.allows(ruled.backend)?;
-    let texts = file.texts_to_apply(ruled.families)?;
-    let holder = match texts.written.is_nft() {
+    let plan = plan_of(&ruled.file, &ruled.options())?;
+    let holder = match plan.rules.written.is_nft() {
         true => Holder::Nft,
         false => ruled.backend.settle()?.backend.into(),
     };
-    let (backend, tracing) = (ruled.backend, Tracing::default());
-    let own = file.pod_rules(ruled.families)?;
-    let plan = plan::plan(
-        &file.topology,
-        &file.interception,
-        texts,
-        &own,
-        backend,
-        tracing,
-    );
     say(&plan::commands(&plan, holder))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn bring_up(mut claim: Claim, name: &str, ruled: Ruled) -> Outcome {
-    let Ruled {
-        file,
-        families,
-        backend,
-    } = ruled;
-    let explain = |failure| doctor::explain(failure, backend, families.first());
+fn bring_up(mut claim: Claim, name: &str, ruled: &Ruled) -> Outcome {
+    let options = ruled.options();
+    let explain = |failure| doctor::explain(failure, ruled.backend, ruled.families.first());
     let listener = claim.listen()?;
     let supervisor = Supervisor::start_listening(&listener).map_err(|e| explain(e.into()))?;
     drop(listener);
     let interrupt = Interrupt::watch(&supervisor)?;
-    let options = Options {
-        backend,
-        families,
-        ..Options::default()
-    };
-    let lab = match (Lab::up_in(supervisor, file, options), interrupt.exit_code()) {
+    let lab = match (
+        Lab::up_in(supervisor, ruled.file.clone(), options),
+        interrupt.exit_code(),
+    ) {
         (_, Some(code)) => return Ok(code),
         (lab, None) => lab.map_err(explain)?,
     };
@@ -126,35 +117,4 @@ fn what_came_up(name: &str, lab: &Lab) -> String {
         lab.file().rules_from,
         lab.machine().backend.backend.as_backend()
     )
-}
-
-/// The same lab is nothing to do; a change of a running lab is for a person to want.
-fn is_up_already(name: &str, ruled: &Ruled, running: &State) -> Outcome {
-    let mut differences = ruled.file.save().differences(&running.lab);
-    if ruled.families != running.families {
-        differences.push("its flows go over other families (--family, --dual-stack)".to_owned());
-    }
-    let taken = running.machine.backend.backend;
-    if let BackendChoice::Fixed(backend) = ruled.backend
-        && Holder::from(backend) != taken
-    {
-        differences.push(format!(
-            "its backend is {backend}; the one that runs, {}",
-            taken.as_backend()
-        ));
-    }
-    if differences.is_empty() {
-        say(&format!(
-            "{name} is up already, with the same file and rules: nothing to do\n"
-        ))?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let failure = Failure::new(
-        Class::State,
-        format!("lab `{name}` is up already, and differs"),
-    );
-    let failure = differences.into_iter().fold(failure, Failure::cause);
-    Err(failure.hint(format!(
-        "take it down first: hoplab down {name}; or give this one another name with --name"
-    )))
 }

@@ -9,7 +9,7 @@ use crate::{
     failure::{Class, Failure},
     interception::Interception,
     live::RunningLab,
-    rules::{self, Difference, Family, OwnerNames, RuleSet, Table, Written},
+    rules::{self, Family, OwnerNames, RuleSet, Written},
     sandbox::protocol::StepWhat,
 };
 
@@ -72,7 +72,7 @@ pub(super) fn replace(
         rules: from,
         before: count(&before),
         after: count(&after),
-        changes: changes(&before, &after),
+        changes: rules::changes(&before, &after),
     })
 }
 
@@ -134,34 +134,6 @@ fn sets(written: &Written) -> Result<Vec<RuleSet>, Failure> {
         sets.extend(set.map_err(|it| Failure::new(Class::Input, it.to_string()))?);
     }
     Ok(sets)
-}
-
-fn changes(before: &[RuleSet], after: &[RuleSet]) -> Vec<String> {
-    let mut lines = Vec::new();
-    for family in [Family::V4, Family::V6] {
-        let of = |sets: &[RuleSet]| {
-            let found = sets.iter().find(|it| it.family == family);
-            found.cloned().unwrap_or_else(|| RuleSet::empty(family))
-        };
-        let differences = rules::diff(&of(before), &of(after), &Table::ALL);
-        lines.extend(differences.iter().map(|it| line(family, it)));
-    }
-    lines
-}
-
-/// A difference as a change: what is missing afterwards was taken away.
-fn line(family: Family, difference: &Difference) -> String {
-    match difference {
-        Difference::MissingChain { table, chain } => {
-            format!("- {family} {table} {chain}, the chain")
-        }
-        Difference::ExtraChain { table, chain } => format!("+ {family} {table} {chain}, a chain"),
-        Difference::Missing { rule, text } => format!("- {family} {rule}: {text}"),
-        Difference::Extra { rule, text } => format!("+ {family} {rule}: {text}"),
-        Difference::Moved { meant, found, text } => {
-            format!("~ {family} {meant} is {}: {text}", found.ordinal)
-        }
-    }
 }
 
 impl Replaced {

@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 use clap::ValueEnum;
 
 use crate::{
-    Expect, Families, LabFile,
+    Expect, Families, LabFile, Options,
     cli::{
         self,
         istio::{IstioFlags, PodArgs, host, injected},
@@ -67,6 +67,17 @@ pub(in crate::cli) struct Ruled {
     pub file: LabFile,
     pub families: Families,
     pub backend: BackendChoice,
+}
+
+impl Ruled {
+    /// How it is brought up.
+    pub(in crate::cli) fn options(&self) -> Options {
+        Options {
+            backend: self.backend,
+            families: self.families,
+            ..Options::default()
+        }
+    }
 }
 
 /// The flag that is about the lab as much as about the rules.

@@ -181,3 +181,22 @@ fn a_proxy_that_calls_its_app_at_loopback_keeps_the_port(#[case] dst: &str, #[ca
     let way = routes.upstream(Direction::Inbound, client(), at(dst));
     assert_eq!(way, Ok(Way::to(at(remote))));
 }
+
+/// Connections go on meanwhile, and what stayed the same is not begun anew.
+#[test]
+fn a_service_that_stays_keeps_its_turn_when_routes_are_renewed() {
+    const VIP: &str = "10.96.0.3:9080";
+    let (routes, mut services) = (routes(), config().services);
+    let next = |routes: &Routes| remotes(routes, Direction::Outbound, VIP, 1);
+    assert_eq!(next(&routes), [at("10.77.3.2:9080")]);
+    routes.renew(services.clone()).expect("the same");
+    assert_eq!(next(&routes), [at("10.77.4.2:9080")]);
+    services[0].endpoints = vec![at("10.77.5.2:9080")];
+    routes.renew(services).expect("routes");
+    assert_eq!(next(&routes), [at("10.77.5.2:9080")]);
+    assert!(
+        routes.renew(Vec::new()).is_err(),
+        "the gateway has a service"
+    );
+    assert_eq!(next(&routes), [at("10.77.5.2:9080")]);
+}
