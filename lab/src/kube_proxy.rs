@@ -73,15 +73,7 @@ fn of_service(
         let at = SocketAddr::new(ip, port);
         let own = endpoint_chain(&service.name, &at.to_string());
         let comment = format!("-m comment --comment \"{name} -> {at}\"");
-        let left = endpoints.len() - number;
-        // The last one takes what is left; digits as iptables-save prints them.
-        let chance = match left {
-            1 => String::new(),
-            left => format!(
-                " -m statistic --mode random --probability {:.11}",
-                1.0 / left as f64
-            ),
-        };
+        let chance = chance(endpoints.len() - number);
         let _ = writeln!(rules, "-A {chain} {comment}{chance} -j {own}");
         let _ = writeln!(chains, ":{own} - [0:0]");
         let _ = writeln!(
@@ -90,6 +82,20 @@ fn of_service(
              -A {own} -p tcp -m comment --comment \"{name}\" -m tcp -j DNAT --to-destination {at}"
         );
     }
+}
+
+/// How one of so many endpoints that are left is picked; the last one takes what is left.
+fn chance(left: usize) -> String {
+    /// The kernel counts chances in parts of this (`XT_STATISTIC_MODE_RANDOM`), and iptables-save prints those.
+    const WHOLE: f64 = 2_147_483_648.0;
+    if left == 1 {
+        return String::new();
+    }
+    let parts = (WHOLE / left as f64).round();
+    format!(
+        " -m statistic --mode random --probability {:.11}",
+        parts / WHOLE
+    )
 }
 
 /// The rules as they are for a connection for which chance picked an endpoint: what matches by chance leads to this endpoint
@@ -179,6 +185,18 @@ mod tests {
         assert_eq!(
             service_chain("kubernetes:https"),
             "KUBE-SVC-NPX46M4PTMTKRN6Y"
+        );
+    }
+
+    /// As a cluster's `iptables-save` shows them.
+    #[test]
+    fn chances_are_those_that_the_kernel_keeps() {
+        let shown = [4, 3, 2, 1].map(chance);
+        let of = |it: &String| it.rsplit(' ').next().map(str::to_owned);
+        let words: Vec<_> = shown.iter().filter_map(of).collect();
+        assert_eq!(
+            words,
+            ["0.25000000000", "0.33333333349", "0.50000000000", ""]
         );
     }
 

@@ -25,9 +25,9 @@ mod link;
 mod processes;
 mod sysctls;
 
+pub use crate::topology::NODE;
 pub use commands::commands;
 use etc::{group, hosts, passwd, resolv_conf};
-pub use crate::topology::NODE;
 pub use processes::routes;
 use processes::{dns_server, processes};
 use sysctls::{
