@@ -22,6 +22,7 @@ pub mod entry;
 pub mod evidence;
 pub mod failure;
 pub mod figures;
+pub mod import;
 pub mod interception;
 pub mod istio;
 pub mod judge;

@@ -4,7 +4,9 @@ mod error;
 mod links;
 mod namespace;
 mod ready;
+mod renew;
 mod routing;
+mod seen;
 mod sysctl;
 mod visit;
 
@@ -13,5 +15,6 @@ pub use links::Netlink;
 pub use namespace::{Inside, Job, Namespace, Sender};
 pub use ready::{await_address, await_carrier};
 pub use routing::MarkRule;
+pub use seen::seen_of;
 pub use sysctl::{write_sysctls, write_sysctls_if_there};
 pub use visit::{ProcessNamespace, in_namespace_of};

@@ -66,7 +66,7 @@ pub(super) fn build_pod(
     let built = namespace
         .job(move |inside| build_inside(inside, &plan, first, &shared, &uplink))
         .wait();
-    match built.map_err(Failure::from).flatten() {
+    match built.map_err(Failure::from).and_then(|it| it) {
         Ok(built) => Ok((namespace, built)),
         Err(failure) => {
             // Nothing of a pod that was not finished stays in a lab that goes on. The first error says what is wrong.

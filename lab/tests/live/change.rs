@@ -257,6 +257,40 @@ fn rules_are_edited_and_what_that_changes_is_shown_before_it_does() {
     runtime.down("small");
 }
 
+#[test]
+fn rules_of_nft_are_edited_as_a_transaction_of_nft() {
+    let runtime = Runtime::new();
+    let file = runtime.file("small.toml", super::SMALL);
+    runtime.output(&["up", &file, "--native-nftables", "--dual-stack"]);
+    let untouched = met(&runtime, 15021).1;
+    let same = edit(&runtime, "sed -i s/^#.*//", &["--yes"]);
+    same.failed_with(0, &[]);
+    assert!(same.stdout.contains("They do the same"), "{same:#?}");
+    assert!(
+        same.stdout.contains("they say the same as before"),
+        "{same:#?}"
+    );
+    assert_eq!(met(&runtime, 15021).1, untouched);
+    let wrong = edit(
+        &runtime,
+        "sed -i 's/counter redirect/counter redirekt/'",
+        &["--yes"],
+    );
+    wrong.failed_with(
+        2,
+        &["Error: syntax error", "redirekt to :15006", "is kept in "],
+    );
+    let applied = edit(
+        &runtime,
+        "sed -i 's/15020, 15021/15020/; s/15021, //; /dport 15021/d'",
+        &["--yes"],
+    );
+    applied.failed_with(0, &[]);
+    assert!(applied.stdout.contains(":15021"), "{applied:#?}");
+    assert_ne!(met(&runtime, 15021).1, untouched);
+    runtime.down("small");
+}
+
 /// The model goes by what each pod has: no witness contradicts it, in neither pod.
 #[test]
 fn rules_that_one_pod_has_for_itself_explain_its_own_connections_only() {

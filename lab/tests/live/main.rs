@@ -7,6 +7,7 @@ mod command;
 mod completions;
 mod documents;
 mod ends;
+mod import;
 mod inside;
 mod joined;
 mod look;

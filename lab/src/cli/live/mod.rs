@@ -5,6 +5,7 @@ mod conntrack;
 mod counters;
 mod down;
 mod exec;
+mod import;
 mod logs;
 mod ls;
 pub(in crate::cli) mod pod;
@@ -31,6 +32,8 @@ use crate::{
 pub(super) enum Verb {
     /// Bring up a lab that stays up, found by its name
     Up(up::Args),
+    /// Bring up a lab with a copy of a container: its rules, addresses and listeners
+    Import(import::Args),
     /// Take down a lab that stays up
     Down(down::Args),
     /// List the labs that stay up
@@ -72,6 +75,7 @@ pub(super) enum Verb {
 pub(super) fn dispatch(verb: &Verb) -> Outcome {
     match verb {
         Verb::Up(args) => up::run(args),
+        Verb::Import(args) => import::run(args),
         Verb::Down(args) => down::run(args),
         Verb::Ls(args) => ls::run(args),
         Verb::Status(args) => status::run(args),

@@ -82,7 +82,7 @@ fn dry_run(ruled: &Ruled) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-fn bring_up(mut claim: Claim, name: &str, ruled: &Ruled) -> Outcome {
+pub(super) fn bring_up(mut claim: Claim, name: &str, ruled: &Ruled) -> Outcome {
     let options = ruled.options();
     let explain = |failure| doctor::explain(failure, ruled.backend, ruled.families.first());
     let listener = claim.listen()?;

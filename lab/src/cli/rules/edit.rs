@@ -59,7 +59,7 @@ enum Next {
 pub(super) fn run(args: &Args) -> Outcome {
     let running = args.place.lab.find()?;
     let pod = &args.place.pod;
-    let held = held(&running, pod)?;
+    let (held, nft) = held(&running, pod)?;
     let editor = editor()?;
     let dir = Scratch::new()?;
     let (old, new) = (dir.path("before.rules"), dir.path(&format!("{pod}.rules")));
@@ -72,7 +72,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             anstream::eprintln!("nothing was edited, and nothing is changed");
             return Ok(ExitCode::SUCCESS);
         }
-        let read = read(&text, &new).and_then(|edited| {
+        let read = read(&text, &new, nft).and_then(|edited| {
             if !args.no_diff {
                 show_difference(&running, &old, &new)?;
             }
@@ -117,8 +117,9 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
 }
 
-/// The rules of a pod as a text to edit: without counters, and with what says which family they are of.
-fn held(running: &RunningLab, pod: &str) -> Result<String, Failure> {
+/// The rules of a pod as a text to edit: without counters, and with what says which family they are of. And whether they
+/// are nft's own.
+fn held(running: &RunningLab, pod: &str) -> Result<(String, bool), Failure> {
     let lab = running.attach_or_wait(|| crate::cli::live::wait_for_turn(running))?;
     // Names the pod that was meant.
     running.processes_in(pod)?;
@@ -128,27 +129,32 @@ fn held(running: &RunningLab, pod: &str) -> Result<String, Failure> {
         "# Rules of pod {pod} of lab {}. What begins with # does not count; without a change nothing happens.\n",
         running.name()
     );
-    if held.is_nft() {
-        let what = format!("pod `{pod}` has rules of nft's own, which can't be edited here yet");
-        return Err(Failure::new(Class::Input, what).hint(format!(
-            "hoplab exec {pod} --as root -- nft list ruleset > my.nft, edit that, and hoplab rules apply --to {pod} --rules my.nft"
-        )));
-    }
     if held.is_empty() {
         let what = format!("pod `{pod}` has no rules to edit");
         return Err(Failure::new(Class::Input, what).hint("pods with a sidecar have some"));
     }
-    for (family, tool) in [(Family::V4, "iptables"), (Family::V6, "ip6tables")] {
-        if let Some(set) = held.rules(family, "the rules").map_err(complaint)? {
+    let of = |family| held.rules(family, "the rules").map_err(complaint);
+    let (ipv4, ipv6) = (of(Family::V4)?, of(Family::V6)?);
+    if held.is_nft() {
+        let sets: Vec<&RuleSet> = ipv4.iter().chain(&ipv6).collect();
+        out += "\n# for nft -f, in place of all that is there\n";
+        out += &rules::to_nft(&sets).map_err(|why| {
+            let what = format!("the rules of pod `{pod}` can't be written for an editor");
+            Failure::new(Class::Input, what).cause(why)
+        })?;
+        return Ok((out, true));
+    }
+    for (set, tool) in [(ipv4, "iptables"), (ipv6, "ip6tables")] {
+        if let Some(set) = set {
             out += &format!("\n# {tool}-save\n");
             out += &rules::to_save(&set.without_counters());
         }
     }
-    Ok(out)
+    Ok((out, false))
 }
 
-/// What was edited, or the first complaint about it.
-fn read(text: &str, path: &Path) -> Result<(Written, OwnerNames), Failure> {
+/// What was edited, or the first complaint about it. `nft`: whether the pod's rules are nft's own.
+fn read(text: &str, path: &Path, nft: bool) -> Result<(Written, OwnerNames), Failure> {
     let text = Text {
         origin: path.display().to_string(),
         text: text.to_owned(),
@@ -156,6 +162,9 @@ fn read(text: &str, path: &Path) -> Result<(Written, OwnerNames), Failure> {
     };
     let sets: Vec<RuleSet> = text.read(Family::V4)?.rules().map_err(complaint)?;
     let names = OwnerNames::of(&sets, FIRST_NAMED_ID);
+    if nft {
+        return Ok((Written::Nft { nft: text.text }, names));
+    }
     let texts = sets.iter().map(|it| (it.family, rules::to_restore(it)));
     Ok((Written::Iptables(texts.collect()), names))
 }
