@@ -26,6 +26,7 @@ pub mod import;
 pub mod interception;
 pub mod istio;
 pub mod judge;
+pub mod kube_proxy;
 pub mod kuma;
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 mod lab;

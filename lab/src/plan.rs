@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fmt::Write as _,
     net::{IpAddr, Ipv4Addr},
 };
 
@@ -16,18 +15,25 @@ use crate::{
     interception::Interception,
     istio::routes::Step,
     rules::{BackendChoice, OwnerNames, Written},
-    topology::{Dns, Pod, Topology},
+    topology::{Pod, Topology},
     traced::Tracing,
 };
 
 mod commands;
+mod etc;
 mod link;
 mod processes;
+mod sysctls;
 
+pub use crate::topology::NODE;
 pub use commands::commands;
+use etc::{group, hosts, passwd, resolv_conf};
 pub(crate) use link::link;
-pub use processes::{NODE, routes};
+pub use processes::routes;
 use processes::{dns_server, processes};
+use sysctls::{
+    CONNTRACK_SYSCTLS, FORWARDING, NO_REDIRECTS, NOT_ON_THE_BRIDGE, UNREACHABLE, own, sysctls,
+};
 
 /// What the supervisor builds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -121,6 +127,15 @@ pub struct NodePlan {
     pub sysctls: Vec<(String, String)>,
     /// Processes: the DNS server.
     pub processes: Vec<ProcessPlan>,
+    /// The rules of kube-proxy, where the node has them.
+    #[serde(default)]
+    pub rules: Option<RuleTexts>,
+    /// Sysctls that exist once the rules have loaded conntrack, in path form.
+    #[serde(default)]
+    pub conntrack_sysctls: Vec<(String, String)>,
+    /// Sysctls that are there only where the machine has loaded br_netfilter, in path form.
+    #[serde(default)]
+    pub bridge_sysctls: Vec<(String, String)>,
 }
 
 /// A pod's link: eth0 inside, the other end at the node's bridge.
@@ -295,11 +310,16 @@ pub fn plan(
                 .iter()
                 .map(|dns| dns_server(topology, dns))
                 .collect(),
-            sysctls: sysctls(&[
-                // An unreachable address is told at once, every time.
-                ("net/ipv4/icmp_ratelimit", "0"),
-                ("net/ipv6/icmp/ratelimit", "0"),
-            ]),
+            rules: of_pods.0.get(NODE).map(|it| it.1.clone()),
+            conntrack_sysctls: own(CONNTRACK_SYSCTLS),
+            bridge_sysctls: match topology.kube_proxy {
+                true => own(NOT_ON_THE_BRIDGE),
+                false => Vec::new(),
+            },
+            sysctls: match topology.kube_proxy {
+                false => sysctls(UNREACHABLE),
+                true => sysctls(&[UNREACHABLE, NO_REDIRECTS].concat()),
+            },
         },
         neighbours: link::neighbours(topology),
         files: Files {
@@ -349,81 +369,6 @@ fn loopback_address(step: &Step) -> Option<(IpAddr, u8)> {
         Step::LoopbackAddress(net) => Some((net.addr(), net.prefix_len())),
         Step::Rule { .. } | Step::LocalRoute { .. } => None,
     }
-}
-
-/// What every namespace of a lab sets, and why: addresses usable at once (accept_dad), no reverse path surprises,
-/// low ports free for anyone as in container runtimes.
-fn sysctls(more: &[(&str, &str)]) -> Vec<(String, String)> {
-    const COMMON: &[(&str, &str)] = &[
-        ("net/ipv4/conf/all/rp_filter", "0"),
-        ("net/ipv4/conf/default/rp_filter", "0"),
-        ("net/ipv6/conf/all/accept_dad", "0"),
-        ("net/ipv6/conf/default/accept_dad", "0"),
-        ("net/ipv6/conf/default/accept_ra", "0"),
-        ("net/ipv4/ip_unprivileged_port_start", "0"),
-    ];
-    own(COMMON).into_iter().chain(own(more)).collect()
-}
-
-/// A machine that sends on what is not for it.
-const FORWARDING: &[(&str, &str)] = &[
-    ("net/ipv4/ip_forward", "1"),
-    ("net/ipv6/conf/all/forwarding", "1"),
-];
-
-/// Off in a new namespace: entries with counters and times, and events (2, the default of late kernels, would do).
-const CONNTRACK_SYSCTLS: &[(&str, &str)] = &[
-    ("net/netfilter/nf_conntrack_events", "1"),
-    ("net/netfilter/nf_conntrack_acct", "1"),
-    ("net/netfilter/nf_conntrack_timestamp", "1"),
-];
-
-fn own(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    pairs
-        .iter()
-        .map(|(k, v)| ((*k).to_string(), (*v).to_string()))
-        .collect()
-}
-
-fn hosts(topology: &Topology) -> String {
-    let mut text = String::from("127.0.0.1 localhost\n::1 localhost ip6-localhost\n");
-    for service in &topology.services {
-        for addr in [service.vip.v4.to_string(), service.vip.v6.to_string()] {
-            let name = &service.name;
-            let _ = writeln!(
-                text,
-                "{addr} {name} {name}.default {name}.default.svc.cluster.local"
-            );
-        }
-    }
-    for pod in &topology.pods {
-        let _ = writeln!(text, "{} {}", pod.addr.v4, pod.name);
-        let _ = writeln!(text, "{} {}", pod.addr.v6, pod.name);
-    }
-    text
-}
-
-fn resolv_conf(dns: &Dns) -> String {
-    format!("nameserver {}\nnameserver {}\n", dns.addr.v4, dns.addr.v6)
-}
-
-/// None where no rule names a user. The names that every process of a lab has come first.
-fn passwd(names: &OwnerNames) -> Option<String> {
-    let own = |(name, id): (&String, &u32)| format!("{name}:x:{id}:{id}::/:/usr/sbin/nologin\n");
-    let more: String = names.users.iter().map(own).collect();
-    (!more.is_empty()).then(|| {
-        format!("root:x:0:0:root:/:/bin/sh\nistio-proxy:x:1337:1337::/:/usr/sbin/nologin\n{more}")
-    })
-}
-
-/// None where no rule names a group.
-fn group(names: &OwnerNames) -> Option<String> {
-    let more: String = names
-        .groups
-        .iter()
-        .map(|(name, id)| format!("{name}:x:{id}:\n"))
-        .collect();
-    (!more.is_empty()).then(|| format!("root:x:0:\nistio-proxy:x:1337:\n{more}"))
 }
 
 #[cfg(test)]

@@ -72,6 +72,7 @@ fn a_pure_module_imports_no_runtime_and_does_no_io(
         "figures",
         "istio",
         "judge",
+        "kube_proxy",
         "lint",
         "model",
         "outcome",

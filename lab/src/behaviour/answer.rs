@@ -80,6 +80,7 @@ pub(super) fn answer(
     let known = Known {
         answers: true,
         turned,
+        source: None,
     };
     let back = journey_of_known(rules, host, back, known);
     let left = back.passages.last().map(|it| it.left.clone());
@@ -113,6 +114,7 @@ pub(super) fn answer(
     let known = Known {
         answers: false,
         turned,
+        source: None,
     };
     match last.state {
         CtState::Untracked => Answer::Arrives,

@@ -1,5 +1,7 @@
 //! The verdict on one flow: the answer, every leg, every pod, and that nothing else happened.
 
+use std::net::SocketAddr;
+
 use hoplab_proxies::{
     record::{ConnectResult, Role, Transport},
     wire::CallOutcome,
@@ -21,7 +23,7 @@ use crate::{
     lab_file::Expect,
     predict::{Memory, Reply, Turns, is_unreachable, predict},
     rules::{self, CounterDelta, Family, Table},
-    topology::{Flow, Sender},
+    topology::{Flow, NODE, Sender},
 };
 
 /// The verdict on one flow.
@@ -76,8 +78,9 @@ impl Case<'_> {
         if flow.connection.resume.is_some() {
             return Ok(self.resumed(flow, window, memory));
         }
-        let meant = self.meant().remembering(memory);
-        let held = self.held().remembering(memory);
+        let picked = picked(window);
+        let meant = self.meant().remembering(memory).picking(picked.clone());
+        let held = self.held().remembering(memory).picking(picked);
         let legs = predict(&meant, flow, &mut turns.clone());
         let held_legs = predict(&held, flow, &mut turns.clone());
         let ends = ends(&window.records);
@@ -116,6 +119,8 @@ impl Case<'_> {
             .topology
             .sidecars()
             .filter(|pod| !moves.contains_key(*pod));
+        let node = meant.has_rules(None) && !moves.contains_key(NODE);
+        let elsewhere = elsewhere.chain(node.then_some(NODE));
         let elsewhere = elsewhere.flat_map(|pod| nothing_else_in(pod, &matching, window));
         let unwatched = held_matching.unexplained_packets.iter();
         let unwatched = unwatched.filter(|(pod, _)| !moves.contains_key(**pod));
@@ -153,6 +158,13 @@ impl Case<'_> {
         let predicted = moves.into_iter().map(|(pod, it)| (pod, it.predicted));
         Ok((verdict, predicted.collect()))
     }
+}
+
+/// Which endpoint the node picked for each connection to a VIP, by its conntrack.
+pub(crate) fn picked(window: &Window) -> Vec<(SocketAddr, SocketAddr)> {
+    let entries = window.conntrack.get(NODE).into_iter().flatten();
+    let picked = entries.map(|it| (it.original.dst, it.reply.src));
+    picked.filter(|(vip, endpoint)| vip != endpoint).collect()
 }
 
 /// The person and the model on the answer, by the lab's own rules.

@@ -26,6 +26,8 @@ pub(crate) struct Matched<'a> {
     pub accepter: Option<&'a End>,
     /// Entry in the opener's pod.
     pub near: Option<&'a ConntrackEntry>,
+    /// Entry in the node, where that has rules.
+    pub node: Option<&'a ConntrackEntry>,
     /// Entry in the destination pod, when that is another one.
     pub far: Option<&'a ConntrackEntry>,
     /// Entry of the answers, where rules put them in another zone: the opener's pod, then the other.
@@ -37,9 +39,11 @@ pub(crate) struct Matched<'a> {
 impl<'a> Matched<'a> {
     /// The entry of the connection in a pod it crosses.
     pub fn entry(&self, crossing: &Crossing) -> Option<&'a ConntrackEntry> {
-        match self.leg.opener.pod == crossing.pod {
-            true => self.near,
-            false => self.far,
+        let is = |it: &Option<Crossing>| it.as_ref().is_some_and(|it| std::ptr::eq(it, crossing));
+        match () {
+            _ if is(&self.leg.near) => self.near,
+            _ if is(&self.leg.node) => self.node,
+            _ => self.far,
         }
     }
 
@@ -63,8 +67,9 @@ impl<'a> Matched<'a> {
                     answers: match crossing.answers_apart {
                         None => entry.reply_counter.map(|it| it.packets),
                         Some(_) => {
-                            let apart =
-                                self.apart[usize::from(self.leg.opener.pod != crossing.pod)];
+                            let near = self.leg.near.as_ref();
+                            let near = near.is_some_and(|it| std::ptr::eq(it, crossing));
+                            let apart = self.apart[usize::from(!near)];
                             apart
                                 .and_then(|it| it.original_counter)
                                 .map(|it| it.packets)
@@ -98,11 +103,13 @@ pub(crate) fn match_legs<'a>(legs: &'a [Leg], ends: &'a [End], window: &'a Windo
         let parent = leg.parent.map(|p| matched[p].accepter);
         let opener = find(ends, &mut used, |end| is_opener(leg, parent, end));
         let accepter = find_accepter(leg, opener, ends, &mut used);
-        let near = entries.take(&leg.opener.pod, leg, opener);
-        let far = leg
-            .far
-            .as_ref()
-            .and_then(|it| entries.take(&it.pod, leg, opener));
+        let near = entries.take(&leg.opener.pod, leg, opener, leg.remote);
+        let mut beyond = |crossing: &'a Option<Crossing>| {
+            let crossing = crossing.as_ref()?;
+            let (_, to) = crossing.came()?;
+            entries.take(&crossing.pod, leg, opener, to)
+        };
+        let (node, far) = (beyond(&leg.node), beyond(&leg.far));
         let mut apart = |crossing: &'a Option<Crossing>| {
             let crossing = crossing.as_ref()?;
             entries.take_apart(crossing, leg, opener)
@@ -119,6 +126,7 @@ pub(crate) fn match_legs<'a>(legs: &'a [Leg], ends: &'a [End], window: &'a Windo
             opener,
             accepter,
             near,
+            node,
             far,
             apart,
             packets,
@@ -235,13 +243,20 @@ struct Entries<'a> {
 }
 
 impl<'a> Entries<'a> {
-    fn take(&mut self, pod: &str, leg: &Leg, opener: Option<&End>) -> Option<&'a ConntrackEntry> {
+    /// The entry of a leg, and where its first packet is for there.
+    fn take(
+        &mut self,
+        pod: &str,
+        leg: &Leg,
+        opener: Option<&End>,
+        to: SocketAddr,
+    ) -> Option<&'a ConntrackEntry> {
         self.find(
             pod,
             leg,
             opener,
             |it| (it.original.src, it.original.dst),
-            leg.remote,
+            to,
         )
     }
 
@@ -270,7 +285,10 @@ impl<'a> Entries<'a> {
         let entry = entries.iter().find(|entry| {
             let (src, dst) = ends(entry);
             let from = match local {
-                Some(local) => src == local || (pod != &leg.opener.pod && src == seen(leg, local)),
+                Some(local) => {
+                    src == local
+                        || (to != leg.remote || pod != &leg.opener.pod) && src == seen(leg, local)
+                }
                 None => src.ip() == leg.opener.source || src.ip() == leg.seen_from,
             };
             from && dst == to

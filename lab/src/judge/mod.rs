@@ -33,7 +33,7 @@ pub use agreement::Agreement;
 pub use claim::{Check, Claim, Finding, Verdict, Witness};
 pub use expected::{unexpected, unexpected_of_run, wanted};
 pub use flow::FlowVerdict;
-pub(crate) use flow::answer_words;
+pub(crate) use flow::{answer_words, picked};
 pub use hops::Hops;
 pub use notes::{NotesVerdict, Part, Reading, Step, TableRow};
 

@@ -30,7 +30,8 @@ impl Case<'_> {
         ends: &[End],
         window: &Window,
     ) -> Vec<Claim> {
-        let chain = chain(flow, ends);
+        let node = self.topology.network.node.of(self.family);
+        let chain = chain(flow, ends, node);
         let first = chain.first().copied();
         let last = chain.last().copied();
         let (model_first, model_last) = (legs.first(), last_leg(legs));
@@ -53,7 +54,7 @@ impl Case<'_> {
         if let Some(source) = &seen.source {
             let wanted = self.address_of(source);
             let had = last.and_then(|it| Some((it, it.accepted()?.peer.ip())));
-            let model = model_last.map(|leg| leg.opener.source);
+            let model = model_last.map(|leg| leg.seen_from);
             let text = format!("who answers sees {source} ({wanted}) as its client");
             claims.push(claim(text, wanted, had, model));
         }
@@ -201,10 +202,10 @@ fn sender_end<'e>(flow: &Flow, ends: &'e [End]) -> Option<&'e End> {
 }
 
 /// Who accepted the sender's connection, then who accepted the one opened for it, up to an app or a DNS server.
-fn chain<'e>(flow: &Flow, ends: &'e [End]) -> Vec<&'e End> {
+fn chain<'e>(flow: &Flow, ends: &'e [End], node: IpAddr) -> Vec<&'e End> {
     let mut opener = sender_end(flow, ends);
     let mut found = Vec::new();
-    while let Some(accepter) = opener.and_then(|it| accepter_of(it, ends)) {
+    while let Some(accepter) = opener.and_then(|it| accepter_of(it, ends, node)) {
         found.push(accepter);
         opener = ends.iter().find(|end| {
             let own = accepter.role == Role::Proxy && end.pid == accepter.pid;
@@ -218,8 +219,9 @@ fn chain<'e>(flow: &Flow, ends: &'e [End]) -> Vec<&'e End> {
     found
 }
 
-/// By the opener's address; where conntrack gave the connection another port, by where it was meant to go.
-fn accepter_of<'e>(opener: &End, ends: &'e [End]) -> Option<&'e End> {
+/// By the opener's address; where conntrack gave the connection another port, by where it was meant to go; where the node
+/// put its own address in place of the opener's, by the port.
+fn accepter_of<'e>(opener: &End, ends: &'e [End], node: IpAddr) -> Option<&'e End> {
     let opened = opener.opened()?;
     let local = opened.local()?;
     // Addresses on lo are every pod's own.
@@ -230,9 +232,11 @@ fn accepter_of<'e>(opener: &End, ends: &'e [End]) -> Option<&'e End> {
             here && end.accepted().is_some_and(is)
         })
     };
-    find(&|it| it.peer == local).or_else(|| {
-        find(&|it| it.peer.ip() == local.ip() && it.original_dst.addr() == Some(opened.remote))
-    })
+    find(&|it| it.peer == local)
+        .or_else(|| {
+            find(&|it| it.peer.ip() == local.ip() && it.original_dst.addr() == Some(opened.remote))
+        })
+        .or_else(|| find(&|it| it.peer == SocketAddr::new(node, local.port())))
 }
 
 /// The leg whose end answers.

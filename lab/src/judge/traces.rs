@@ -11,7 +11,7 @@ use super::connections::End;
 use crate::{
     evidence::{ConntrackEntry, Window},
     model::JourneyEnd,
-    predict::{Crossing, Leg},
+    predict::{Crossing, Leg, LegEnd},
     traced::{Connection, Header, JoinedBy, PodTrace, TracedPacket, connections},
 };
 
@@ -19,6 +19,8 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(crate) struct PodPackets<'a> {
     pub pod: &'a str,
+    /// Which of the places that the leg touches it is, see [`touched`].
+    pub place: usize,
     pub trace: &'a PodTrace,
     /// From the opener, as positions in the trace, in the order they were seen.
     pub forward: Vec<usize>,
@@ -72,6 +74,8 @@ struct Beginning {
     to: SocketAddr,
     /// Where answers come from.
     back: SocketAddr,
+    /// It goes nowhere, and the node says so.
+    is_told: bool,
 }
 
 /// What was observed of a leg beside its packets.
@@ -98,37 +102,32 @@ impl<'a> Traces<'a> {
         let entry = known.entries[0].or(known.entries[1]);
         let local = local.or(entry.map(|it| it.original.src));
         let mut found = Vec::new();
-        for (at, (pod, crossing)) in pods_of(leg).into_iter().enumerate() {
+        for (place, touched) in touched(leg).into_iter().enumerate() {
             // The node and what lies beyond it have no trace.
             let Some((pod, of_pod)) = self
                 .pods
-                .get_key_value(pod)
+                .get_key_value(touched.pod)
                 .map(|(pod, _)| *pod)
-                .zip(self.pods.get_mut(pod))
+                .zip(self.pods.get_mut(touched.pod))
             else {
                 continue;
             };
-            let to = match at {
-                0 => leg.remote,
-                _ => sent_to(leg),
-            };
+            let (from, to) = (touched.from, touched.to);
             let beginning = Beginning {
                 transport: leg.transport,
                 from: (
-                    leg.opener.source,
+                    from,
                     local
                         .filter(|it| it.ip() == leg.opener.source)
                         .map(|it| it.port()),
                 ),
                 to,
-                back: crossing.map_or(to, |it| it.answers_from),
+                back: touched.crossing.map_or(to, |it| it.answers_from),
+                is_told: leg.end == LegEnd::Unreachable,
             };
-            found.push(of_pod.take(
-                pod,
-                &beginning,
-                of(&known.entries, at),
-                of(&known.apart, at),
-            ));
+            let (entry, apart) = (of(&known.entries, place), of(&known.apart, place));
+            let packets = of_pod.take(pod, &beginning, entry, apart);
+            found.push(PodPackets { place, ..packets });
         }
         found
     }
@@ -160,6 +159,7 @@ impl<'a> OfPod<'a> {
     ) -> PodPackets<'a> {
         let mut packets = PodPackets {
             pod,
+            place: 0,
             trace: self.trace,
             forward: Vec::new(),
             reply: Vec::new(),
@@ -173,8 +173,10 @@ impl<'a> OfPod<'a> {
             let header = first.map(|at| self.trace.packets[*at].first());
             let same_way =
                 is(&connection, entry) || header.is_some_and(|it| beginning.is(it, from));
-            let turned =
-                is(&connection, apart) || header.is_some_and(|it| beginning.is_answer(it, from));
+            let turned = is(&connection, apart)
+                || header.is_some_and(|it| {
+                    beginning.is_answer(it, from) || beginning.is_word(it, from.0)
+                });
             if same_way {
                 // A call that is repeated, or recorded anew, has the same port.
                 from.1 = from.1.or(header.and_then(|it| it.source_port));
@@ -213,6 +215,11 @@ impl Beginning {
             && header.source_end() == self.back
     }
 
+    /// The word that there is no way. conntrack joins it to its connection; where that sleeps nothing else does.
+    fn is_word(&self, header: &Header, to: std::net::IpAddr) -> bool {
+        self.is_told && header.icmp.is_some() && header.destination == to
+    }
+
     fn protocol(&self) -> u8 {
         match self.transport {
             Transport::Tcp => 6,
@@ -221,29 +228,61 @@ impl Beginning {
     }
 }
 
-/// The pods a leg touches, the opener's first and the one where it ends last, with the rules it meets there.
-pub(super) fn pods_of(leg: &Leg) -> Vec<(&str, Option<&Crossing>)> {
-    let mut pods = vec![(leg.opener.pod.as_str(), leg.near.as_ref())];
+/// A pod that a leg touches.
+pub(super) struct Touched<'l> {
+    pub pod: &'l str,
+    /// The rules it meets there.
+    pub crossing: Option<&'l Crossing>,
+    /// The source it comes with.
+    from: std::net::IpAddr,
+    /// Where it is for when it comes there.
+    to: SocketAddr,
+}
+
+/// The pods a leg touches, the opener's first and the one where it ends last. One that calls itself by way of the node is
+/// touched twice; the node itself is not among them, unless the leg ends there.
+pub(super) fn touched(leg: &Leg) -> Vec<Touched<'_>> {
+    let arrives = sent_to(leg);
+    let mut all = vec![Touched {
+        pod: &leg.opener.pod,
+        crossing: leg.near.as_ref(),
+        from: leg.opener.source,
+        to: leg.remote,
+    }];
+    let there = |pod, crossing| Touched {
+        pod,
+        crossing,
+        from: leg.seen_from,
+        to: arrives,
+    };
+    // By way of the node it may come back to the opener's own pod.
+    let elsewhere = |pod: &str| pod != leg.opener.pod || leg.node.is_some();
     let far = match &leg.far {
         Some(crossing) => Some((crossing.pod.as_str(), Some(crossing))),
         None => leg.end.pod().map(|pod| (pod, None)),
     };
-    pods.extend(far.filter(|(pod, _)| *pod != leg.opener.pod));
+    all.extend(
+        far.filter(|(pod, _)| elsewhere(pod))
+            .map(|(pod, crossing)| there(pod, crossing)),
+    );
     // Forwarded by a pod, it ends in another one.
     if let Some(end) = leg
         .end
         .pod()
-        .filter(|end| pods.iter().all(|(pod, _)| pod != end))
+        .filter(|end| all.iter().all(|it| it.pod != *end))
     {
-        pods.push((end, None));
+        all.push(there(end, None));
     }
-    pods
+    all
 }
 
-/// Where the opener's pod sends a leg.
+/// Where the opener's pod sends a leg, or the node in turn.
 fn sent_to(leg: &Leg) -> SocketAddr {
-    match leg.near.as_ref().map(|it| &it.first.end) {
-        Some(JourneyEnd::Sent { to }) => *to,
-        _ => leg.remote,
-    }
+    let sent = |crossing: &Option<Crossing>| match crossing.as_ref().map(|it| &it.first.end) {
+        Some(JourneyEnd::Sent { to }) => Some(*to),
+        _ => None,
+    };
+    sent(&leg.node)
+        .or_else(|| sent(&leg.near))
+        .unwrap_or(leg.remote)
 }

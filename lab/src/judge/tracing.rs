@@ -7,13 +7,14 @@ use super::{
     Case, Check, Witness,
     matching::{Matched, Matching},
     packets::{Difference, Named, Names, Way, rules_of},
-    traces::{PodPackets, pods_of},
+    traces::{PodPackets, Touched, touched},
 };
 use crate::{
     evidence::Window,
     model::Journey,
-    predict::{Crossing, Leg, LegEnd, NODE},
+    predict::{Crossing, Leg, LegEnd},
     rules::{CounterDelta, RuleId},
+    topology::NODE,
     traced::{TracedPacket, Tracing},
 };
 
@@ -23,18 +24,19 @@ impl Case<'_> {
         if self.tracing == Tracing::Off {
             return Vec::new();
         }
-        let pods = pods_of(matched.leg);
-        let of_pod = |(pod, crossing): (&str, Option<&Crossing>)| {
+        let of_place = |(place, touched): (usize, Touched)| {
+            let (pod, crossing) = (touched.pod, touched.crossing);
             let witness = Witness::Trace {
                 pod: pod.to_owned(),
             };
-            match matched.packets.iter().find(|it| it.pod == pod) {
+            match matched.packets.iter().find(|it| it.place == place) {
                 Some(packets) => self.leg_in_pod(&witness, matched, crossing, packets),
                 None => vec![Check::missing(witness, format!("the trace of {pod}"))],
             }
         };
-        let pods = pods.into_iter().filter(|(pod, _)| *pod != NODE);
-        pods.flat_map(of_pod).collect()
+        let places = touched(matched.leg).into_iter().enumerate();
+        let places = places.filter(|(_, it)| it.pod != NODE);
+        places.flat_map(of_place).collect()
     }
 
     fn leg_in_pod(
@@ -74,7 +76,7 @@ impl Case<'_> {
             Some(first) => {
                 checks.extend(owner_check(witness, matched, first));
                 let entry = crossing.and_then(|it| matched.entry(it));
-                let apart = matched.apart[usize::from(leg.opener.pod != packets.pod)];
+                let apart = matched.apart[usize::from(packets.place > 0)];
                 checks.extend(entry.and_then(|it| entry_check(witness, packets, it, apart)));
             }
         }
@@ -147,7 +149,8 @@ impl Case<'_> {
         held: &Matching,
         counted: Option<&CounterDelta>,
     ) -> Vec<Check> {
-        if self.tracing == Tracing::Off {
+        // The node is not traced.
+        if self.tracing == Tracing::Off || pod == NODE {
             return Vec::new();
         }
         let witness = Witness::Trace {
@@ -163,12 +166,16 @@ impl Case<'_> {
             applied,
         };
         let mut checks: Vec<Check> = Vec::new();
-        for matched in &held.legs {
-            let crossing = matched.leg.crossings().find(|it| it.pod == pod);
-            let packets = matched.packets.iter().find(|it| it.pod == pod);
-            let Some((crossing, packets)) = crossing.zip(packets) else {
-                continue;
-            };
+        let of_pod = held.legs.iter().flat_map(|matched| {
+            let places = touched(matched.leg).into_iter().enumerate();
+            let here = places.filter(|(_, it)| it.pod == pod);
+            here.filter_map(move |(place, it)| {
+                let mut packets = matched.packets.iter();
+                let packets = packets.find(|it| it.place == place)?;
+                Some((matched, it.crossing?, packets))
+            })
+        });
+        for (matched, crossing, packets) in of_pod {
             for (what, difference) in self.ways(&names, matched.leg, Some(crossing), packets) {
                 checks.push(match difference {
                     Difference::Untold(why) => {

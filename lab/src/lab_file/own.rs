@@ -9,9 +9,10 @@ use crate::{
     failure::{Class, Failure},
     interception::Interception,
     istio::routes::{self, Step},
+    kube_proxy,
     plan::{PodRules, RuleTexts},
     rules::{Edit, Family, RuleSet, Written},
-    topology::RuleSource,
+    topology::{NODE, RuleSource},
 };
 
 /// The rules of a pod that has its own, and what goes with them.
@@ -57,6 +58,20 @@ impl LabFile {
                 }
                 self.own.insert(pod.name, own);
             }
+        }
+        if self.topology.kube_proxy {
+            let texts = kube_proxy::texts(&self.topology).into_iter();
+            let own = texts.map(|(family, text)| {
+                let origin = format!("kube-proxy ({family})");
+                (family, RuleText { origin, text })
+            });
+            let node = OwnRules {
+                texts: Written::Iptables(own.collect()),
+                given: Written::default(),
+                interception: self.interception.clone(),
+                routes: Some(Vec::new()),
+            };
+            self.own.insert(NODE.to_owned(), node);
         }
         Ok(self)
     }
@@ -172,6 +187,17 @@ impl LabFile {
     /// One of them has none for a family that flows run over.
     pub fn own_texts(&self, families: Families) -> Result<BTreeMap<String, RuleTexts>, Failure> {
         let v6 = families.has(Family::V6);
+        let is_nft = self.applied().is_nft();
+        if self.own.contains_key(NODE) && (is_nft || !self.host.is_empty()) {
+            let what = "the node of this lab has the rules of kube-proxy (kube_proxy = true)";
+            let cause = match is_nft {
+                true => "these are rules of iptables, and the pods have rules of nft's own",
+                false => "in ambient mode the node has rules of its own",
+            };
+            return Err(Failure::new(Class::Input, what)
+                .cause(cause)
+                .hint("take rules of iptables with sidecars"));
+        }
         let mut all = BTreeMap::new();
         for (pod, own) in &self.own {
             if let Some(family) = families.iter().find(|it| own.texts.of(*it).is_none()) {

@@ -16,6 +16,7 @@ use super::ProcessId;
 use crate::{
     Families, Lab, SavedLab,
     evidence::{Machine, PodUp, ProcessUp},
+    topology::NODE,
 };
 
 /// Version of the state file; a change of shape is a new version.
@@ -119,7 +120,8 @@ impl State {
     /// # Errors
     /// Its supervisor is gone.
     pub fn of(name: &str, lab: &Lab) -> io::Result<Self> {
-        let pods = lab.came_up().pods.iter().map(PodState::of);
+        let pods = lab.came_up().pods.iter();
+        let pods = pods.filter(|it| it.name != NODE).map(PodState::of);
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         Ok(Self {
             schema: SCHEMA,

@@ -26,6 +26,8 @@ pub struct Host {
     pub local_marks: Option<Vec<MarkValue>>,
     /// Addresses behind other interfaces, each with its interface.
     pub behind: Vec<(IpAddr, String)>,
+    /// Further addresses of its own.
+    pub also: Vec<IpAddr>,
     /// Whether the kernel tracks connections here, see [`RuleSet::wakes_conntrack`].
     pub conntrack: bool,
 }
@@ -38,13 +40,14 @@ impl Host {
             address,
             local_marks: None,
             behind: Vec::new(),
+            also: Vec::new(),
             conntrack: true,
         }
     }
 
     /// Whether routes deliver the address here whatever the mark: the local table is asked before any rule.
     pub fn is_local(&self, address: IpAddr) -> bool {
-        address == self.address || is_loopback(address)
+        address == self.address || is_loopback(address) || self.also.contains(&address)
     }
 
     /// What routing makes of the address.
@@ -267,7 +270,13 @@ impl Way<'_> {
 
     fn follow(&mut self, hook: Hook, decided: Outcome) -> Result<(), JourneyEnd> {
         match decided {
-            Outcome::Accepted { .. } | Outcome::Masqueraded { .. } => Ok(()),
+            Outcome::Accepted { .. } => Ok(()),
+            Outcome::Masqueraded { .. } => {
+                if self.packet.out_iface.as_deref() == Some(&self.host.interface) {
+                    self.packet.src.set_ip(self.host.address);
+                }
+                Ok(())
+            }
             Outcome::Dropped { .. } | Outcome::Rejected { .. } => Err(JourneyEnd::Gone(decided)),
             Outcome::Unknown { .. } => Err(JourneyEnd::Unknown(decided.to_string())),
             // The socket of the packet's own connection is looked for first, and the listener only where there is none

@@ -18,7 +18,7 @@ mod traversal;
 
 pub use evaluate::evaluate;
 pub use journey::{Host, Journey, JourneyEnd, journey};
-pub use known::{Known, Turned, journey_of_known};
+pub use known::{Known, Source, Turned, journey_of_known};
 pub use landing::redirect_landing;
 pub use mismatch::{Field, Mismatch};
 pub use packet::Packet;

@@ -16,5 +16,5 @@ pub use namespace::{Inside, Job, Namespace, Sender};
 pub use ready::{await_acknowledged, await_address, await_carrier};
 pub use routing::MarkRule;
 pub use seen::seen_of;
-pub use sysctl::write_sysctls;
+pub use sysctl::{write_sysctls, write_sysctls_if_there};
 pub use visit::{ProcessNamespace, in_namespace_of};

@@ -18,3 +18,13 @@ pub fn write_sysctls(sysctls: &[(String, String)]) -> Result<(), NetError> {
     }
     Ok(())
 }
+
+/// As [`write_sysctls`], but for those that are not there: what a module brings along that may not be loaded.
+///
+/// # Errors
+/// The first one the kernel refuses.
+pub fn write_sysctls_if_there(sysctls: &[(String, String)]) -> Result<(), NetError> {
+    let there = sysctls.iter();
+    let there = there.filter(|(key, _)| Path::new("/proc/sys").join(key).exists());
+    write_sysctls(&there.cloned().collect::<Vec<_>>())
+}

@@ -76,12 +76,13 @@ impl<'a> Walk<'a> {
         };
         let packet = match made {
             true => packet,
-            false => packet.coming_in(&self.world.comes_in_by(pod, from.ip())),
+            false => packet.coming_in(&self.world.comes_in_by(Some(pod), from.ip())),
         };
         let rules = self.world.rules_of(Some(pod));
         let known = model::Known {
             answers: true,
             turned,
+            source: None,
         };
         let zone = zone_of(way).unwrap_or(0);
         let (answer, _) = follow(

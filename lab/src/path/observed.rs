@@ -31,6 +31,8 @@ pub(super) struct Observed<'a> {
     pub packets: Vec<PodPackets<'a>>,
     /// Entries in the opener's pod, and in the other one.
     pub entries: [Option<&'a ConntrackEntry>; 2],
+    /// Entry in the node, where that has rules.
+    pub in_node: Option<&'a ConntrackEntry>,
 }
 
 /// Every connection of a window: those that were predicted, then those that were not.
@@ -75,6 +77,7 @@ pub(super) fn observed<'a>(matching: &Matching<'a>, window: &'a Window) -> Vec<O
             predicted: None,
             packets: Vec::new(),
             entries: [entry(&end.pod), far.and_then(|(it, _)| entry(&it.pod))],
+            in_node: None,
         });
     }
     all
@@ -116,6 +119,7 @@ fn of_match<'a>(matched: &Matched<'a>) -> Observed<'a> {
         predicted: Some(leg),
         packets: matched.packets.clone(),
         entries: [matched.near, matched.far],
+        in_node: matched.node,
     }
 }
 

@@ -6,7 +6,7 @@ use super::{Leg, Path, notes, observed::observed, walk::Walk, witnesses};
 use crate::{
     evidence::{Evidence, Quiet, Window},
     failure::Failure,
-    judge::{self, Case, connections::ends, matching::match_legs},
+    judge::{self, Case, connections::ends, matching::match_legs, picked},
     lab_file::LabFile,
     predict::{Turns, predict},
     topology::Flow,
@@ -31,7 +31,7 @@ pub fn of_window(
     for earlier in before.filter(|it| it.family == window.family) {
         turns.observe(&case.meant(), &earlier.records);
     }
-    let held = case.held();
+    let held = case.held().picking(picked(window));
     turns.follow(&held, &window.records);
     let predicted = predict(&held, flow, &mut turns);
     let ends = ends(&window.records);
@@ -82,7 +82,7 @@ pub fn meant(
     flow: &Flow,
 ) -> Result<Vec<Leg>, Failure> {
     let case = Case::new(file, evidence, window.family)?;
-    let meant = case.meant();
+    let meant = case.meant().picking(picked(window));
     let mut turns = Turns::default();
     turns.follow(&meant, &window.records);
     let predicted = predict(&meant, flow, &mut turns);

@@ -11,7 +11,7 @@ use crate::{
     evidence::Window,
     model::{Journey, JourneyEnd, Packet, journey},
     predict::World,
-    topology::Pod,
+    topology::{NODE, Pod},
     traced::{PodTrace, TracedPacket},
 };
 
@@ -54,6 +54,10 @@ impl<'a> Walk<'a> {
         };
         // Where the model has lost it, the log of the one that accepted it goes on.
         let accepted_in = observed.accepted.map(|(end, _)| end.pod.as_str());
+        let (source, to) = match self.through_node(observed, &first) {
+            Some((source, sent)) => (source, Some((true, sent))),
+            None => (first.src, to),
+        };
         let far_pod = match to {
             Some((true, to)) => topology.next_hop(here, to.ip()),
             Some((false, _)) => None,
@@ -62,11 +66,18 @@ impl<'a> Walk<'a> {
                 Some((pod, pod.interface.to_string()))
             }),
         };
-        let far_pod =
-            far_pod.filter(|(pod, _)| Some(pod.name.as_str()) != here.map(|it| it.name.as_str()));
+        let hairpin = source != first.src;
+        let far_pod = far_pod.filter(|(pod, _)| {
+            hairpin || Some(pod.name.as_str()) != here.map(|it| it.name.as_str())
+        });
         let leaves = far_pod.is_some();
+        let node = observed.predicted.and_then(|it| it.node.as_ref());
+        if let Some(node) = node {
+            there.push(self.at_node(&node.first));
+        }
         let far = far_pod.and_then(|(pod, interface)| {
             let packet = Packet {
+                src: source,
                 dst: to.map_or(first.dst, |(_, to)| to),
                 owner: None,
                 mark: 0,
@@ -100,7 +111,11 @@ impl<'a> Walk<'a> {
             true => {
                 // The node, or what lies beyond it, answers as well.
                 let elsewhere = leaves || to.is_some_and(|(leaves, _)| leaves);
-                self.back(observed, near.as_ref(), far.as_ref(), elsewhere)
+                let mut back = self.back(observed, near.as_ref(), far.as_ref(), elsewhere);
+                if let Some(answer) = node.and_then(|it| it.answer.as_ref()) {
+                    back.insert(usize::from(far.is_some()), self.at_node(answer));
+                }
+                back
             }
             false => Vec::new(),
         };
@@ -114,6 +129,29 @@ impl<'a> Walk<'a> {
             mark: observed.mark,
             there,
             back,
+        }
+    }
+
+    /// Source and destination with which the node sends it on, where the node has rules.
+    fn through_node(
+        &self,
+        observed: &Observed<'a>,
+        first: &Packet,
+    ) -> Option<(SocketAddr, SocketAddr)> {
+        let way = &observed.predicted?.node.as_ref()?.first;
+        let JourneyEnd::Sent { to } = &way.end else {
+            return None;
+        };
+        let mut source = first.src;
+        source.set_ip(way.passages.last()?.left.src.ip());
+        Some((source, *to))
+    }
+
+    /// The hops in the node, which is not traced: counters and conntrack say whether the model is right.
+    fn at_node(&self, way: &Journey) -> Stretch {
+        Stretch {
+            pod: NODE.to_owned(),
+            hops: of_journey(self.world.rules_of(None), way),
         }
     }
 

@@ -4,6 +4,7 @@ use super::{Changed, Event, Hop, Leg, Witness, observed::Observed};
 use crate::{
     evidence::Window,
     rules::{CounterDelta, Family, RuleId, Table},
+    topology::NODE,
 };
 
 /// Adds the witnesses that speak of rules and translations, and what contradicts.
@@ -11,7 +12,10 @@ pub(super) fn add(leg: &mut Leg, observed: &Observed<'_>, window: &Window) {
     for stretch in leg.there.iter_mut().chain(&mut leg.back) {
         let read = window.counters.get(&stretch.pod);
         let delta = read.and_then(|it| it.after.since(&it.before).ok());
-        let entry = observed.entries[usize::from(observed.opener.pod != stretch.pod)];
+        let entry = match stretch.pod == NODE && observed.opener.pod != NODE {
+            true => observed.in_node,
+            false => observed.entries[usize::from(observed.opener.pod != stretch.pod)],
+        };
         for hop in &mut stretch.hops {
             if let Some(delta) = &delta {
                 counter(hop, delta, window.family);

@@ -13,7 +13,7 @@ pub fn commands(plan: &Plan, holder: Holder) -> String {
         node: format!("{}-node", plan.lab),
         out: format!("# lab {}: to be run as root, by sh -e\n", plan.lab),
     };
-    script.node(plan);
+    script.node(plan, holder);
     // One that is behind another needs that one first.
     let (first, behind): (Vec<_>, Vec<_>) =
         plan.pods.iter().partition(|it| it.link.behind.is_none());
@@ -36,12 +36,16 @@ impl Script {
         self.out.push('\n');
     }
 
-    fn node(&mut self, plan: &Plan) {
+    fn node(&mut self, plan: &Plan, holder: Holder) {
         let (ns, node) = (self.node.clone(), &plan.node);
         let bridge = &node.bridge;
         self.line("\n# the node");
         self.line(&format!("ip netns add {ns}"));
         self.sysctls(&ns, &node.sysctls);
+        for (name, value) in &node.bridge_sysctls {
+            // Only where the machine has loaded br_netfilter: -e passes over what is not there.
+            self.line(&format!("ip netns exec {ns} sysctl -eqw {name}={value}"));
+        }
         self.set_up(&ns, "lo", &node.loopback);
         let address = mac(node.mac);
         self.line(&format!(
@@ -54,6 +58,10 @@ impl Script {
         self.sysctls(&ns, &node.forwarding);
         self.set_up(&ns, bridge, &node.addresses);
         self.neighbours(&ns, bridge, &plan.neighbours);
+        if let Some(rules) = &node.rules {
+            self.rules(&ns, &rules.written, holder);
+            self.sysctls(&ns, &node.conntrack_sysctls);
+        }
         for process in &node.processes {
             self.process(
                 &process.config.pod,

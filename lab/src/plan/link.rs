@@ -2,7 +2,10 @@
 
 use std::net::IpAddr;
 
-use super::{FORWARDING, LinkPlan, Mac, RelayPlan, own};
+use super::{
+    LinkPlan, Mac, RelayPlan,
+    sysctls::{FORWARDING, own},
+};
 use crate::topology::{Addresses, Pod, Topology};
 
 /// Who has which address on the bridge.
@@ -27,6 +30,9 @@ pub(crate) fn link(topology: &Topology, pod: &Pod) -> LinkPlan {
     let (v4, v6) = (network.ipv4.prefix_len(), network.ipv6.prefix_len());
     let outer = pod.behind.as_ref().and_then(|it| topology.pod(it));
     let neighbours = neighbours(topology).into_iter();
+    // The node's rules see what comes through the node: to every pod all others are there, as where each pod has a link
+    // of its own to its node (ptp of CNI, Calico).
+    let through_node = topology.kube_proxy.then(|| Mac::of(network.node.v4));
     LinkPlan {
         interface: pod.interface.to_string(),
         host_interface: pod.host_interface.to_string(),
@@ -37,7 +43,9 @@ pub(crate) fn link(topology: &Topology, pod: &Pod) -> LinkPlan {
             false => Vec::new(),
         },
         neighbours: match outer {
-            None => neighbours.collect(),
+            None => neighbours
+                .map(|(ip, mac)| (ip, through_node.unwrap_or(mac)))
+                .collect(),
             // Whoever it is for, the pod it is behind takes it.
             Some(outer) => neighbours
                 .map(|(ip, _)| (ip, Mac::of(outer.addr.v4)))

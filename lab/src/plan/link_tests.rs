@@ -29,7 +29,11 @@ name = "cli"
 "#;
 
 fn small() -> Plan {
-    let topology = Topology::parse(LAB, "small.toml").expect("valid");
+    planned(LAB)
+}
+
+fn planned(text: &str) -> Plan {
+    let topology = Topology::parse(text, "small.toml").expect("valid");
     let (interception, texts) = (Interception::default(), RuleTexts::default());
     let backend = BackendChoice::Fixed(Backend::Nft);
     plan(
@@ -88,4 +92,16 @@ fn the_end_in_the_outer_pod_has_its_addresses_and_leads_to_the_inner_one_alone()
     assert_eq!(relay.routes, [address("10.77.2.2"), address("fd77:2::2")]);
     assert!(relay.neighbours.iter().all(|(_, mac)| *mac == vm.mac));
     assert!(pod(&plan, "cli").link.behind.is_none());
+}
+
+#[test]
+fn with_kube_proxy_all_others_are_at_the_node_for_a_pod_and_each_at_its_link_for_the_node() {
+    let text = LAB.replace("behind = \"pod\"\n", "");
+    let text = text.replacen("[rules]", "kube_proxy = true\n[rules]", 1);
+    let plan = planned(&text);
+    let neighbours = &pod(&plan, "cli").link.neighbours;
+    assert!(neighbours.iter().all(|(_, at)| *at == plan.node.mac));
+    let of_node = plan.neighbours.iter().map(|(_, mac)| mac.0);
+    let macs: std::collections::BTreeSet<_> = of_node.collect();
+    assert_eq!(macs.len(), 4, "three pods and the node");
 }

@@ -12,7 +12,7 @@ use crate::{
     interception::Interception,
     ports,
     rules::Family,
-    topology::{Dns, Pod, Proxy, Topology, service_names},
+    topology::{Addresses, Dns, NODE, Pod, Proxy, Topology, service_names},
 };
 
 /// Connections a stub proxy serves at once; one more is refused and logged.
@@ -47,9 +47,6 @@ pub(super) fn dns_server(topology: &Topology, dns: &Dns) -> ProcessPlan {
     }
 }
 
-/// What processes of the node call their pod in the logs.
-pub const NODE: &str = "node";
-
 /// Both addresses of the DNS server.
 fn servers(dns: &Dns) -> Vec<SocketAddr> {
     [Family::V4, Family::V6]
@@ -59,10 +56,16 @@ fn servers(dns: &Dns) -> Vec<SocketAddr> {
 
 /// Every spelling of every service.
 fn service_records(topology: &Topology) -> impl Iterator<Item = NameRecord> {
-    topology.services.iter().flat_map(|service| {
-        service_names(&service.name).map(|name| NameRecord {
+    let with_vip = topology.services.iter();
+    let with_vip = with_vip.map(|service| (&service.name, vec![service.vip]));
+    let headless = topology.headless.iter();
+    let headless = headless.map(|service| (&service.name, topology.addresses_of(service)));
+    with_vip.chain(headless).flat_map(|(service, at)| {
+        let both = |it: Addresses| [it.v4.into(), it.v6.into()];
+        let addresses: Vec<_> = at.into_iter().flat_map(both).collect();
+        service_names(service).map(move |name| NameRecord {
             name,
-            addresses: vec![service.vip.v4.into(), service.vip.v6.into()],
+            addresses: addresses.clone(),
         })
     })
 }

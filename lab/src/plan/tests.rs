@@ -84,8 +84,8 @@ fn the_proxy_starts_before_the_app_and_each_as_its_own_user() {
 fn names_resolve_as_in_kubernetes_for_both_families() {
     let hosts = bookinfo(false).files.hosts;
     for line in [
-        "10.96.0.13 reviews reviews.default reviews.default.svc.cluster.local",
-        "fd96::13 reviews reviews.default reviews.default.svc.cluster.local",
+        "10.96.0.13 reviews reviews.default reviews.default.svc reviews.default.svc.cluster.local",
+        "fd96::13 reviews reviews.default reviews.default.svc reviews.default.svc.cluster.local",
         "10.77.0.13 reviews-v1",
     ] {
         assert!(

@@ -134,7 +134,13 @@ fn of(world: &World, ask: &Ask, legs: &[Leg], at: usize) -> Reply {
 /// The addresses the lab gives a name, in the family of the flow.
 fn look_up(world: &World, name: &str) -> Reply {
     match world.topology.resolve(name) {
-        Some(found) => Reply::Resolved(vec![found.of(world.family())]),
+        Some(found) => {
+            let of_family = found.iter().map(|it| it.of(world.family()));
+            // As who asks tells them: an order of addresses says nothing.
+            let mut addresses: Vec<_> = of_family.collect();
+            addresses.sort_unstable();
+            Reply::Resolved(addresses)
+        }
         None => Reply::NoName,
     }
 }

@@ -9,11 +9,10 @@ use super::{
     crossing::intercepted,
     listener_at,
     walk::{Call, Walk},
-    world::NODE,
 };
 use crate::{
     model::{Journey, JourneyEnd, Outcome},
-    topology::Pod,
+    topology::{NODE, Pod},
 };
 
 impl Walk<'_> {
@@ -25,8 +24,13 @@ impl Walk<'_> {
                 local: at,
             };
         };
+        // The node may have turned it before it came here.
+        let asked = match &way.end {
+            JourneyEnd::Delivered { original, .. } => *original,
+            _ => call.remote,
+        };
         let local = match intercepted(way) {
-            true => call.remote,
+            true => asked,
             false => at,
         };
         let name = pod.name.clone();
@@ -35,14 +39,14 @@ impl Walk<'_> {
             return LegEnd::Refused { pod: name, local };
         };
         // Without conntrack the kernel has no other destination to tell (ENOENT).
-        let told = call.transport == Transport::Tcp && self.world.tracks(pod);
+        let told = call.transport == Transport::Tcp && self.world.tracks(Some(pod));
         LegEnd::Accepted {
-            refused_as_loop: self.refused_as_loop(pod, listener, call),
+            refused_as_loop: self.refused_as_loop(pod, listener, call, asked),
             pod: name,
             listener,
             port: at.port(),
             local,
-            original_dst: told.then_some(call.remote),
+            original_dst: told.then_some(asked),
         }
     }
 
@@ -62,12 +66,13 @@ impl Walk<'_> {
         }
     }
 
-    /// At the node, which turns nothing. With the host's rules of ambient mode conntrack runs there, and the kernel tells
-    /// where a connection was meant to go.
+    /// At an address of the node. With the host's rules of ambient mode, or those of kube-proxy, conntrack runs there, and
+    /// the kernel tells where a connection was meant to go: to that address, which no rule turns.
     pub fn at_node(&self, local: SocketAddr, transport: Transport) -> LegEnd {
         let ztunnel = self.world.interception.ztunnel;
         let host_rules = ztunnel.is_some_and(|it| it.probes.is_some());
-        let told = host_rules && transport == Transport::Tcp;
+        let tracks = host_rules || self.world.tracks(None);
+        let told = tracks && transport == Transport::Tcp;
         let original_dst = told.then_some(local);
         if self.world.dns() != Some(local) {
             return LegEnd::Refused {
@@ -86,12 +91,11 @@ impl Walk<'_> {
     }
 
     /// The proxy's own rule: steps go gateway, outbound, inbound, never back, and never to its own ports.
-    fn refused_as_loop(&self, pod: &Pod, listener: Listener, call: &Call) -> bool {
+    fn refused_as_loop(&self, pod: &Pod, listener: Listener, call: &Call, dst: SocketAddr) -> bool {
         if !matches!(listener, Listener::Inbound | Listener::Outbound) {
             return false;
         }
         let interception = self.world.interception_of(&pod.name);
-        let dst = call.remote;
         let own_port = [interception.inbound, interception.outbound].contains(&dst.port());
         let own_address = pod.addr.contains(dst.ip()) || dst.ip().is_loopback();
         let sources = &interception.inbound_source;

@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use crate::{
     model::{
-        Hook, Host, Journey, JourneyEnd, Known, Outcome, Packet, Turned, journey, journey_of_known,
+        Hook, Host, Journey, JourneyEnd, Known, Outcome, Packet, Source, Turned, journey,
+        journey_of_known,
     },
     rules::{CtState, RuleId, RuleSet, Table, TcpFlags},
 };
@@ -174,6 +175,7 @@ impl Crossing {
         first: Journey,
     ) -> Self {
         let turned = turned(&first, &packets.first);
+        let source = source(&first, &packets.first);
         let zone = zone_of(&first).unwrap_or(0);
         let mut marks = vec![left(&first).map_or(0, |p| p.connmark)];
         let mut crossing = Self {
@@ -196,7 +198,12 @@ impl Crossing {
                 connmark,
                 ..packet.clone()
             };
-            follow(rules, host, packet, Known { answers, turned }, zone)
+            let known = Known {
+                answers,
+                turned,
+                source,
+            };
+            follow(rules, host, packet, known, zone)
         };
         if let Some(answer) = &packets.answer {
             let (way, apart) = ask(answer, true, marks[0]);
@@ -229,6 +236,20 @@ impl Crossing {
         }
         crossing.mark = marks.last().copied().unwrap_or(0);
         crossing
+    }
+
+    /// Source and destination of the first packet as it comes here.
+    pub fn came(&self) -> Option<(SocketAddr, SocketAddr)> {
+        let passage = self.first.passages.first()?;
+        Some((passage.came.src, passage.came.dst))
+    }
+
+    /// Where nobody is told of, and there is no route to: the packet comes to its first hook and no further, conntrack keeps
+    /// no entry (`nf_conntrack_confirm` comes last), and so every repetition is a first packet for nat.
+    pub(super) fn ends_at_first_hook(&mut self) {
+        self.first.passages.truncate(1);
+        self.later = vec![self.first.moved()];
+        self.tracked = false;
     }
 
     /// Rules that match a packet after the first, of the opener or of the other end: one list per way such a packet can
@@ -344,6 +365,14 @@ pub(crate) fn turned(first: &Journey, packet: &Packet) -> Option<Turned> {
         from: packet.dst,
         to,
     })
+}
+
+/// The source that nat gave the first packet of a connection that goes on.
+pub(crate) fn source(first: &Journey, packet: &Packet) -> Option<Source> {
+    let left = &first.passages.last()?.left;
+    let (from, to) = (packet.src.ip(), left.src.ip());
+    let leaves = matches!(first.end, JourneyEnd::Sent { .. });
+    (leaves && from != to).then_some(Source { from, to })
 }
 
 fn turns(outcome: &Outcome) -> bool {

@@ -21,6 +21,8 @@ pub struct Leg {
     pub seen_from: IpAddr,
     /// What the rules of the opener's pod do to it; none where the pod has none.
     pub near: Option<Crossing>,
+    /// What the rules of the node do to it, where the node has rules and it goes through.
+    pub node: Option<Crossing>,
     /// What the rules of the destination's pod do to it, or of the one that it is forwarded by; none where that is the same
     /// pod, or has none.
     pub far: Option<Crossing>,
@@ -29,9 +31,9 @@ pub struct Leg {
 }
 
 impl Leg {
-    /// The pods whose rules it meets, the opener's first.
+    /// The places whose rules it meets, the opener's first.
     pub fn crossings(&self) -> impl Iterator<Item = &Crossing> {
-        self.near.iter().chain(&self.far)
+        self.near.iter().chain(&self.node).chain(&self.far)
     }
 }
 

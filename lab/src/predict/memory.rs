@@ -136,6 +136,7 @@ impl Walk<'_> {
         let known = Known {
             answers: false,
             turned,
+            source: None,
         };
         let packet = established(first.clone());
         let (rules, host) = (self.world.rules_of(Some(pod)), self.world.host(Some(pod)));

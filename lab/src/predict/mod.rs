@@ -10,6 +10,7 @@ mod crossing;
 mod leg;
 mod listener;
 mod memory;
+mod node;
 mod serve;
 mod turns;
 mod walk;
@@ -23,7 +24,7 @@ pub use listener::{Listener, listener_at};
 pub use memory::{HeldOver, Memory, Remembered};
 pub use turns::Turns;
 pub use walk::{ANY_PORT, predict};
-pub use world::{NODE, World, gateway_vip};
+pub use world::{World, gateway_vip};
 
 #[cfg(test)]
 mod tests;

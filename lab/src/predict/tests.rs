@@ -273,3 +273,4 @@ fn the_admin_port_is_reached_by_loopback_only() {
 }
 
 mod modes;
+mod node;

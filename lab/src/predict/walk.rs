@@ -7,13 +7,13 @@ use hoplab_proxies::record::{Role, Transport};
 use super::{
     Crossing, Leg, LegEnd, Listener, Opener, Turns, World,
     arrive::{gone, no_link, unknown},
-    crossing::{Packets, established, turned},
-    world::NODE,
+    crossing::{Packets, established, source, turned},
+    node::left,
 };
 use crate::{
     model::{Journey, JourneyEnd, Packet, journey},
     rules::{CtState, Family, Protocol, TcpFlags},
-    topology::{Ask, Flow, Pod, Sender, Target},
+    topology::{Ask, Flow, NODE, Pod, Sender, Target},
 };
 
 /// Legs of one flow; a rule set that sends a proxy to itself ends here at the latest.
@@ -143,67 +143,92 @@ impl Walk<'_> {
         let known = here.and_then(|pod| self.known(pod, call.transport, &near, &first));
         let is_known = known.is_some();
         let near = known.unwrap_or(near);
+        let mut node = None;
         let mut far = None;
         let mut seen_from = call.opener.source;
         let end = match &near.end {
-            // The node answers at more addresses than the model knows, and has no rules.
+            // The node answers at more addresses than the model knows, and has no rules for them.
             _ if here.is_none() && world.is_node(call.remote.ip()) => {
                 self.at_node(call.remote, call.transport)
             }
+            // connect(2) asks for a route before any rule is asked, and the node has none to a VIP.
+            _ if self.has_no_route(here, call.remote) => LegEnd::Unreachable,
             JourneyEnd::Delivered { at, .. } => self.arrive(here, &near, *at, call),
-            JourneyEnd::Sent { to } => match world.topology.next_hop(here, to.ip()) {
-                Some((pod, _)) if !pod.plugged => no_link(pod),
-                Some((pod, interface)) => {
-                    seen_from = world.seen_from(&call.opener, call.transport, pod);
-                    let packet = Packet {
-                        src: SocketAddr::new(seen_from, first.src.port()),
-                        dst: *to,
-                        owner: None,
-                        mark: 0,
-                        ..first.clone()
-                    }
-                    .coming_in(interface.as_str());
-                    let way = journey(
-                        world.rules_of(Some(pod)),
-                        &world.host(Some(pod)),
-                        packet.clone(),
-                    );
-                    let end = match &way.end {
-                        JourneyEnd::Delivered { at, .. } => self.arrive(Some(pod), &way, *at, call),
-                        JourneyEnd::Sent { to } if pod.relays => self.beyond(pod, &way, *to, call),
-                        other => gone(pod, other, call.transport),
-                    };
-                    far = Some((pod, packet, way));
-                    end
+            JourneyEnd::Sent { .. } => {
+                let left = left(&near, &first);
+                match self.through_node(here, left, call, &mut node) {
+                    Err(end) => end,
+                    Ok(left) => match world.topology.next_hop(here, left.dst.ip()) {
+                        Some((pod, _)) if !pod.plugged => no_link(pod),
+                        Some((pod, interface)) => {
+                            seen_from = match world.has_rules(None) {
+                                true => left.src.ip(),
+                                false => world.seen_from(&call.opener, call.transport, pod),
+                            };
+                            let packet = Packet {
+                                src: SocketAddr::new(seen_from, first.src.port()),
+                                ..left
+                            }
+                            .coming_in(interface.as_str());
+                            let way = journey(
+                                world.rules_of(Some(pod)),
+                                &world.host(Some(pod)),
+                                packet.clone(),
+                            );
+                            let end = match &way.end {
+                                JourneyEnd::Delivered { at, .. } => {
+                                    self.arrive(Some(pod), &way, *at, call)
+                                }
+                                JourneyEnd::Sent { to } if pod.relays => {
+                                    self.beyond(pod, &way, *to, call)
+                                }
+                                other => gone(pod, other, call.transport),
+                            };
+                            far = Some((pod, packet, way));
+                            end
+                        }
+                        None if world.is_node(left.dst.ip()) => {
+                            self.at_node(left.dst, call.transport)
+                        }
+                        None => LegEnd::Unreachable,
+                    },
                 }
-                None if world.is_node(to.ip()) => self.at_node(*to, call.transport),
-                None => LegEnd::Unreachable,
-            },
+            }
             other => here.map_or_else(|| unknown(other), |pod| gone(pod, other, call.transport)),
         };
         let mut leg = Leg {
             seen_from,
             ..bare(call, end)
         };
-        let leaves = far.is_some() || leg.end == LegEnd::Unreachable || leg.end.pod() == Some(NODE);
-        if let Some(pod) = here.filter(|p| p.is_sidecar()) {
-            let mut crossing = self.crossing(&leg, pod, first, near, !leaves);
+        let at_node = leg.end.pod() == Some(NODE);
+        let leaves = far.is_some() || leg.end == LegEnd::Unreachable || at_node;
+        if world.has_rules(here) && !self.has_no_route(here, call.remote) {
+            // The node itself leaves nothing when it calls itself.
+            let answers_here = !leaves || (here.is_none() && at_node);
+            let mut crossing = self.crossing(&leg, here, first, near, answers_here);
             crossing.known = is_known;
             leg.near = Some(crossing);
         }
+        if let Some((packet, way)) = node {
+            let mut crossing = self.crossing(&leg, None, packet, way, at_node);
+            if leg.end == LegEnd::Unreachable {
+                crossing.ends_at_first_hook();
+            }
+            leg.node = Some(crossing);
+        }
         if let Some((pod, packet, way)) = far.filter(|(pod, ..)| pod.is_sidecar()) {
             let answers_here = leg.end.pod() == Some(&pod.name);
-            leg.far = Some(self.crossing(&leg, pod, packet, way, answers_here));
+            leg.far = Some(self.crossing(&leg, Some(pod), packet, way, answers_here));
         }
         Self::settle(&mut leg, call.source_port.unwrap_or(ANY_PORT));
         leg
     }
 
-    /// A connection in one of its pods; `answers_here` when the other end is in it.
+    /// A connection in one of its pods, or with none in the node; `answers_here` when the other end is in it.
     fn crossing(
         &self,
         leg: &Leg,
-        pod: &Pod,
+        pod: Option<&Pod>,
         first: Packet,
         way: Journey,
         answers_here: bool,
@@ -216,7 +241,8 @@ impl Walk<'_> {
         let to = turned(&way, &first).map_or(first.dst, |t| t.to);
         let back = Packet {
             src: to,
-            dst: first.src,
+            dst: source(&way, &first)
+                .map_or(first.src, |it| SocketAddr::new(it.to, first.src.port())),
             in_iface: None,
             out_iface: None,
             owner: None,
@@ -244,7 +270,8 @@ impl Walk<'_> {
             }
             (LegEnd::Accepted { listener, .. }, true) => {
                 let owned = Packet {
-                    owner: Some(self.owner_of(*listener, pod)),
+                    // Rules of the node do not ask for owners.
+                    owner: pod.map(|pod| self.owner_of(*listener, pod)),
                     ..back.clone()
                 };
                 let later = match next.in_iface {
@@ -274,7 +301,7 @@ impl Walk<'_> {
             comes_in(packet)
         });
         // Rules of nat alone know first packets only.
-        let tproxy = world.interception_of(&pod.name).tproxy;
+        let tproxy = pod.and_then(|pod| world.interception_of(&pod.name).tproxy);
         let first_only = world.only_nat(pod) && tproxy.is_none();
         let packets = match first_only {
             true => Packets::of_first(first, answer),
@@ -287,9 +314,9 @@ impl Walk<'_> {
             },
         };
         let mut crossing = Crossing::new(
-            &pod.name,
-            world.rules_of(Some(pod)),
-            &world.host(Some(pod)),
+            pod.map_or(NODE, |pod| &pod.name),
+            world.rules_of(pod),
+            &world.host(pod),
             packets,
             way,
         );
@@ -302,12 +329,14 @@ impl Walk<'_> {
         let opener = SocketAddr::new(leg.opener.source, port);
         let seen = SocketAddr::new(leg.seen_from, port);
         let far = leg.far.as_ref().and_then(|it| it.lost(seen, true));
+        let node = || leg.node.as_ref().and_then(|it| it.lost(opener, true));
         let near = || leg.near.as_ref().and_then(|it| it.lost(opener, false));
-        if let Some(why) = far.or_else(near) {
+        if let Some(why) = far.or_else(node).or_else(near) {
             leg.end = LegEnd::Unknown { why };
         }
         let open = matches!(leg.end, LegEnd::Unknown { .. });
-        for crossing in leg.near.iter_mut().chain(&mut leg.far) {
+        let all = leg.near.iter_mut().chain(&mut leg.node);
+        for crossing in all.chain(&mut leg.far) {
             crossing.open = open;
         }
     }
@@ -330,6 +359,7 @@ fn bare(call: &Call, end: LegEnd) -> Leg {
         remote: call.remote,
         seen_from: call.opener.source,
         near: None,
+        node: None,
         far: None,
         end,
     }

@@ -1,6 +1,7 @@
 //! What a prediction needs to know: the lab, the rules in its sidecar pods, and what goes with those rules.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
 };
@@ -11,13 +12,11 @@ use super::Memory;
 use super::Opener;
 use crate::{
     interception::Interception,
+    kube_proxy,
     model::Host,
     rules::{Family, Policy, RuleSet, Table},
-    topology::{Pod, Proxy, Topology, service_names},
+    topology::{NODE, Pod, Proxy, Topology, service_names},
 };
-
-/// Pod name of the node in connection logs.
-pub const NODE: &str = "node";
 
 /// A lab: its sidecar pods carry one rule set, but for those with rules of their own.
 #[derive(Debug, Clone)]
@@ -34,6 +33,8 @@ pub struct World<'a> {
     pub memory: Memory,
     /// Connections are met in their middle: a first packet has no SYN.
     pub(super) midway: bool,
+    /// Endpoints that the node picked by chance, as `(VIP, endpoint)`, in order.
+    picked: Vec<(SocketAddr, SocketAddr)>,
     /// Rules of every other pod.
     none: RuleSet,
 }
@@ -48,6 +49,7 @@ impl<'a> World<'a> {
             own: BTreeMap::new(),
             memory: Memory::default(),
             midway: false,
+            picked: Vec::new(),
             none: RuleSet::empty(rules.family),
         }
     }
@@ -87,6 +89,23 @@ impl<'a> World<'a> {
         }
     }
 
+    /// The same, with what the node picked by chance. That nobody can predict: it is the one thing that is taken from what
+    /// was observed, conntrack of the node, and everything else is held against it.
+    pub fn picking(self, picked: Vec<(SocketAddr, SocketAddr)>) -> Self {
+        Self { picked, ..self }
+    }
+
+    /// The rules that a packet to an address meets in the node: those that match by chance do, or do not, as they did for
+    /// the connection of this number to that address.
+    pub(super) fn node_rules_for(&self, to: SocketAddr, number: usize) -> Cow<'_, RuleSet> {
+        let rules = self.rules_of(None);
+        let mut picks = self.picked.iter().filter(|(vip, _)| *vip == to);
+        match picks.nth(number) {
+            None => Cow::Borrowed(rules),
+            Some((_, endpoint)) => Cow::Owned(kube_proxy::having_picked(rules, *endpoint)),
+        }
+    }
+
     /// Family of rules and flows.
     pub fn family(&self) -> Family {
         self.rules.family
@@ -100,20 +119,29 @@ impl<'a> World<'a> {
         }
     }
 
-    /// The rules a pod carries; those of the node and of pods without a sidecar are none.
+    /// The rules a pod carries, or with none the node; a pod without a sidecar has none.
     pub(crate) fn rules_of(&self, pod: Option<&Pod>) -> &RuleSet {
         match pod {
             Some(pod) if pod.is_sidecar() => {
                 let own = self.own.get(pod.name.as_str());
                 own.map_or(self.rules, |(rules, _)| rules)
             }
-            _ => &self.none,
+            None => self.own.get(NODE).map_or(&self.none, |(rules, _)| rules),
+            Some(_) => &self.none,
         }
     }
 
-    /// Whether conntrack follows connections in a pod.
-    pub(crate) fn tracks(&self, pod: &Pod) -> bool {
-        self.rules_of(Some(pod)).wakes_conntrack()
+    /// Whether the rules of the place are looked at: those of a pod with a sidecar, and of a node that has some.
+    pub(crate) fn has_rules(&self, pod: Option<&Pod>) -> bool {
+        match pod {
+            Some(pod) => pod.is_sidecar(),
+            None => self.own.contains_key(NODE),
+        }
+    }
+
+    /// Whether conntrack follows connections in a pod, or in the node.
+    pub(crate) fn tracks(&self, pod: Option<&Pod>) -> bool {
+        self.rules_of(pod).wakes_conntrack()
     }
 
     /// The routes of a pod. Marks are routed to lo where TPROXY or ztunnel is set up.
@@ -134,10 +162,12 @@ impl<'a> World<'a> {
             .flat_map(|pod| self.topology.behind(&pod.name));
         let behind = behind.filter(|it| it.plugged);
         let behind = behind.map(|it| (it.addr.of(self.family()), it.host_interface.to_string()));
+        let dns = self.topology.dns.as_ref().filter(|_| pod.is_none());
         Host {
             local_marks: Some(local_marks),
             behind: behind.collect(),
-            conntrack: pod.is_some_and(|it| self.tracks(it)),
+            also: dns.iter().map(|it| it.addr.of(self.family())).collect(),
+            conntrack: self.tracks(pod),
             ..Host::new(interface, addr.of(self.family()))
         }
     }
@@ -157,14 +187,15 @@ impl<'a> World<'a> {
         pod.default_route || on_link || here != Ok(false)
     }
 
-    /// The interface of a pod that packets from another machine come in by.
-    pub(crate) fn comes_in_by(&self, pod: &Pod, from: IpAddr) -> String {
-        let by = self.host(Some(pod)).behind.into_iter();
+    /// The interface of a pod, or of the node, that packets from another machine come in by.
+    pub(crate) fn comes_in_by(&self, pod: Option<&Pod>, from: IpAddr) -> String {
+        let host = self.host(pod);
+        let by = host.behind.into_iter();
         let by = by
             .filter(|(address, _)| *address == from)
             .map(|(_, it)| it)
             .next();
-        by.unwrap_or_else(|| pod.interface.to_string())
+        by.unwrap_or(host.interface)
     }
 
     /// User and group of a pod's proxy: a sidecar's is that of the interception, where it says so.
@@ -205,8 +236,10 @@ impl<'a> World<'a> {
 
     /// True for a name of the mesh, as a pod may spell it.
     pub(super) fn is_service(&self, name: &str) -> bool {
-        let mut services = self.topology.services.iter();
-        services.any(|s| service_names(&s.name).any(|it| it == name))
+        let services = self.topology.services.iter().map(|it| &it.name);
+        let headless = self.topology.headless.iter().map(|it| &it.name);
+        let is = |it: &String| service_names(it).any(|it| it == name);
+        services.chain(headless).any(is)
     }
 
     /// True for an address the node has.
@@ -217,13 +250,13 @@ impl<'a> World<'a> {
 
     /// Whether the rules only know first packets of a connection: what raw, mangle and filter do to every packet,
     /// need not be asked then.
-    pub(super) fn only_nat(&self, pod: &Pod) -> bool {
+    pub(super) fn only_nat(&self, pod: Option<&Pod>) -> bool {
         let idle = |(table, rules): (&Table, &crate::rules::TableRules)| {
             let lets =
                 |c: &crate::rules::Chain| c.rules.is_empty() && c.policy != Some(Policy::Drop);
             *table == Table::Nat || rules.chains().iter().all(lets)
         };
-        self.rules_of(Some(pod)).tables.iter().all(idle)
+        self.rules_of(pod).tables.iter().all(idle)
     }
 
     /// Endpoints behind a virtual address.

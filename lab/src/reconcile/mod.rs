@@ -256,9 +256,12 @@ fn node_stays(now: &Plan, wanted: &Plan) -> Result<(), Failure> {
         // Those can be changed.
         loopback: Vec::new(),
         processes: Vec::new(),
+        rules: None,
         ..node.clone()
     };
-    let what = if base(&now.node) != base(&wanted.node) {
+    let what = if now.node.rules != wanted.node.rules {
+        "the rules of its node, those of kube-proxy, are others: a service or the pods behind it"
+    } else if base(&now.node) != base(&wanted.node) {
         "its network (addresses of the node, bridge) is another one"
     } else if now.rules.host != wanted.rules.host {
         "the rules of its node, those of ambient mode, are others"

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     evidence::PodUp,
     rules::{Family, RuleId, Table},
+    topology::NODE,
 };
 
 pub(super) fn heading(out: &mut String, run: &Run) {
@@ -41,16 +42,21 @@ pub(super) fn up(out: &mut String, run: &Run) {
     let up = &run.evidence.up;
     let in_pods: usize = up.pods.iter().map(|p| p.processes.len()).sum();
     let processes = in_pods + up.node.len();
-    let ruled: Vec<_> = up.pods.iter().filter(|p| !p.rules.is_empty()).collect();
+    let pods: Vec<_> = up.pods.iter().filter(|it| it.name != NODE).collect();
+    let ruled: Vec<_> = pods.iter().filter(|p| !p.rules.is_empty()).collect();
     let rules: BTreeMap<RuleId, bool> = ruled.first().map_or_else(BTreeMap::new, |p| counting(p));
     let _ = writeln!(
         out,
         "up {:>8}   a node, {} pods, {} of them with a sidecar and {} rules, {processes} processes",
         ms(up.took_us),
-        up.pods.len(),
+        pods.len(),
         ruled.len(),
         rules.len(),
     );
+    if let Some(node) = up.pods.iter().find(|it| it.name == NODE) {
+        let rules = counting(node).len();
+        let _ = writeln!(out, "{:11}   the node has {rules} rules of kube-proxy", "");
+    }
     let silent = rules.iter().filter(|(_, counts)| !**counts);
     let silent: Vec<String> = silent.map(|(rule, _)| rule.to_string()).collect();
     if !silent.is_empty() {

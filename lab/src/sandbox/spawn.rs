@@ -253,6 +253,11 @@ fn clone_and_exec(
             {
                 libc::_exit(124);
             }
+            // Its network namespace was made before ids were mapped, and files of /proc/net there belong to nobody:
+            // legacy iptables could not read the node's tables (`proc_net_ns_init` in fs/proc/proc_net.c).
+            if rootless && libc::unshare(libc::CLONE_NEWNET) != 0 {
+                libc::_exit(122);
+            }
             // Out of the terminal's foreground group: Ctrl-C is the caller's to handle.
             libc::setsid();
             let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC);

@@ -13,7 +13,7 @@ use nix::{
 };
 
 use super::{Event, live::Live, phase, up::micros};
-use crate::{evidence::Down, sandbox::RUN_DIR};
+use crate::{evidence::Down, sandbox::RUN_DIR, topology::NODE};
 
 /// Time for processes to end by themselves, then again after SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
@@ -75,7 +75,7 @@ pub(super) fn down(mut live: Live, queue: &Receiver<Event>) -> Down {
     let pods = std::mem::take(&mut live.pods);
     for (name, pod) in pods {
         match pod.namespace.remove() {
-            Ok(()) => namespaces += 1,
+            Ok(()) => namespaces += usize::from(name != NODE),
             Err(error) => leftovers.push(format!("namespace of {name}: {error}")),
         }
     }

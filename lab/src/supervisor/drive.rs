@@ -26,7 +26,7 @@ use crate::{
     plan::ProcessPlan,
     process::{self, ProcessError, Stub},
     sandbox::protocol::Order,
-    topology::{Ask, Sender},
+    topology::{Ask, NODE, Sender},
 };
 
 pub(super) fn drive(
@@ -87,6 +87,9 @@ fn send(live: &mut Live, order: Order, queue: &Receiver<Event>) -> Result<Window
     let mut fresh = live.conntrack()?;
     let mut watch: BTreeSet<String> = order.watch.into_iter().collect();
     watch.extend(records.iter().map(|r| r.pod.clone()));
+    // Its rules are asked of what goes nowhere, too, which makes no entry.
+    let node = live.pods.keys().filter(|it| *it == NODE);
+    watch.extend(node.cloned());
     let busy = fresh
         .entries
         .iter()

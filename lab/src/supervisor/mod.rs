@@ -14,6 +14,7 @@ mod invalid;
 mod lasting;
 mod live;
 mod logs;
+mod node_rules;
 mod observers;
 mod plug;
 mod pod;

@@ -12,6 +12,7 @@ use crate::{
     net::Job,
     netfilter::{Backend, RuleTool as Tool},
     rules::RuleSet,
+    topology::NODE,
     trace::{self, Lost, Options, Packets, Selection, TraceError, TraceWatch, TracedPacket},
     traced::{PodTrace, Tracing},
 };
@@ -105,7 +106,9 @@ impl Live {
     pub fn observe(&mut self) -> Result<(), Failure> {
         let (tracing, tool, room) = (self.tracing, self.tool, self.event_room);
         let mut jobs = Vec::new();
-        for pod in self.pods.values_mut().filter(|pod| pod.trace.is_none()) {
+        let pods = self.pods.iter_mut().filter(|(name, _)| *name != NODE);
+        let pods = pods.map(|(_, pod)| pod);
+        for pod in pods.filter(|pod| pod.trace.is_none()) {
             let rules = pod.legacy.clone();
             let job = pod
                 .namespace

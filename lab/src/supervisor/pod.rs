@@ -179,7 +179,7 @@ fn carries(inside: &Inside, interface: &str, addresses: &[(IpAddr, u8)]) -> Resu
     addresses.try_for_each(|(address, _)| net::await_address(*address))
 }
 
-fn apply(tool: Tool, rules: &RuleTexts, pod: &str) -> Result<Applied, NetfilterError> {
+pub(super) fn apply(tool: Tool, rules: &RuleTexts, pod: &str) -> Result<Applied, NetfilterError> {
     match (tool, &rules.written) {
         (Tool::Iptables(backend), _) => netfilter::apply(backend, rules, pod),
         (Tool::Nft, Written::Nft { nft }) => netfilter::apply_native(nft, rules, pod),

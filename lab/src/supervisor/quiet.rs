@@ -79,7 +79,10 @@ pub(super) fn state(records: &[Record], stays_open: bool) -> State {
         let port_rewritten = |end: &End| (end.0, end.1.ip(), end.2);
         let (unmet, stray) = pair(answered.copied().collect(), stray.clone(), port_rewritten);
         let address_rewritten = |end: &End| (end.0, end.1.port(), end.2);
-        if pair(unmet, stray, address_rewritten) == (Vec::new(), Vec::new()) {
+        let (unmet, stray) = pair(unmet, stray, address_rewritten);
+        // The node does both to a pod that calls itself by a service: who accepts it knows neither end.
+        let both_rewritten = |end: &End| (end.0, end.1.port());
+        if pair(unmet, stray, both_rewritten) == (Vec::new(), Vec::new()) {
             return State::OverIfAsked;
         }
     }

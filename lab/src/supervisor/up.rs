@@ -13,13 +13,15 @@ use super::{
     Event,
     build::{build, node_uplink, start_in_node},
     live::Live,
-    phase,
+    node_rules, phase,
     pod::Shared,
 };
 use crate::{
     evidence::{Machine, Up},
     failure::{Class, Failure},
-    net::{Namespace, NetError, await_address, await_carrier, write_sysctls},
+    net::{
+        Namespace, NetError, await_address, await_carrier, write_sysctls, write_sysctls_if_there,
+    },
     netfilter::{self, Chosen, Holder, NetfilterError, RuleTool as Tool},
     plan::{Plan, PodPlan},
     process::{ProcessError, Sink},
@@ -72,7 +74,14 @@ pub(super) fn up(
         is_kept: false,
     };
     start_in_node(&plan, &mut live)?;
-    let pods = build(&plan, &shared, &uplink, &mut live)?;
+    // While the pods are built.
+    let ruled = node_rules::begin(&plan, tool)?;
+    let mut pods = build(&plan, &shared, &uplink, &mut live)?;
+    if let Some(ruled) = ruled {
+        let (up, place) = ruled.wait()?;
+        live.pods.insert(up.name.clone(), place);
+        pods.push(up);
+    }
     await_bridge(&plan, &live.node, plan.pods.iter())?;
     await_ready(&mut live, queue)?;
     phase("up");
@@ -123,6 +132,7 @@ fn node(plan: &Plan) -> Result<Namespace, NetError> {
     let (planned, neighbours) = (plan.node.clone(), plan.neighbours.clone());
     node.job(move |inside| {
         write_sysctls(&planned.sysctls)?;
+        write_sysctls_if_there(&planned.bridge_sysctls)?;
         inside.netlink.set_up("lo", &planned.loopback)?;
         let (netlink, bridge) = (&inside.netlink, &planned.bridge);
         netlink.add_bridge(bridge, planned.mac)?;

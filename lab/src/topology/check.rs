@@ -8,6 +8,7 @@ use std::{
 use toml::Spanned;
 
 mod behind;
+mod services;
 
 use super::{Ask, Pod, Topology, schema, source::Source};
 use crate::{
@@ -138,12 +139,28 @@ pub(super) fn flow_names(source: &Source, file: &schema::LabFile) -> Result<(), 
     Ok(())
 }
 
+/// What goes through the node's rules must come to the node as it left its pod.
+fn through_the_node(
+    source: &Source,
+    file: &schema::LabFile,
+    topology: &Topology,
+) -> Result<(), Diagnostic> {
+    let behind = file.pod.iter().find_map(|it| it.behind.as_ref());
+    match behind.filter(|_| topology.kube_proxy) {
+        None => Ok(()),
+        Some(place) => Err(source
+            .complain(place, "a lab with kube_proxy has no pods behind others")
+            .help("drop `behind`, or `kube_proxy`")),
+    }
+}
+
 /// References between entries, one owner per name and address, addresses inside their network.
 pub(super) fn addresses_and_names(
     source: &Source,
     file: &schema::LabFile,
     topology: &Topology,
 ) -> Result<(), Diagnostic> {
+    through_the_node(source, file, topology)?;
     let mut taken = Taken::default();
     let node = topology.network.node;
     let network = file.network.as_ref();
@@ -203,33 +220,7 @@ pub(super) fn addresses_and_names(
             host_name(source, name)?;
         }
     }
-    for (raw, service) in file.service.iter().zip(&topology.services) {
-        let owner = format!("service `{}`", service.name);
-        named(source, &raw.name, "service")?;
-        taken.name(source, &raw.name, &owner)?;
-        let v4 = place(raw.ipv4.as_ref().map(Spanned::span), &raw.name);
-        let v6 = place(raw.ipv6.as_ref().map(Spanned::span), &raw.name);
-        taken.address(source, &v4, service.vip.v4.into(), &owner)?;
-        taken.address(source, &v6, service.vip.v6.into(), &owner)?;
-        outside(source, topology, &v4, service.vip.v4.into())?;
-        outside(source, topology, &v6, service.vip.v6.into())?;
-        for endpoint in &raw.endpoints {
-            let pod = known_pod(source, topology, endpoint, endpoint.get_ref())?;
-            if pod
-                .app
-                .as_ref()
-                .is_none_or(|a| !a.ports.contains(&service.port))
-            {
-                return Err(source
-                    .complain(
-                        endpoint,
-                        format!("pod `{}` does not serve port {}", pod.name, service.port),
-                    )
-                    .help("a service's port is one that the apps behind it serve"));
-            }
-        }
-    }
-    Ok(())
+    services::services(source, file, topology, &mut taken)
 }
 
 /// Where an address stands; one that the file does not name, where its owner does.

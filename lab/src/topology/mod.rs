@@ -23,7 +23,7 @@ pub use check::is_name;
 pub use flow::{
     Actor, Answer, Ask, Expected, Flow, Notes, NotesCall, NotesReply, Sender, Target, path_words,
 };
-pub use names::InterfaceName;
+pub use names::{InterfaceName, NODE};
 pub use pod::{App, Pod, Proxy, ServiceCall};
 pub use scenario::{Connection, Place, Seen, SeenPort, SeenSource, Variant, Way};
 pub use step::{Action, Entry, Process, ProcessRole, RulePlace, Step};
@@ -59,8 +59,14 @@ pub struct Topology {
     pub paths: Option<String>,
     /// The cluster's DNS server, where the lab has one.
     pub dns: Option<Dns>,
+    /// The node has the rules of kube-proxy, and every packet between pods goes through it.
+    #[serde(default)]
+    pub kube_proxy: bool,
     /// Services in the order of the file.
     pub services: Vec<Service>,
+    /// Services without a virtual address, in the order of the file.
+    #[serde(default)]
+    pub headless: Vec<Headless>,
     /// Pods in the order of the file.
     pub pods: Vec<Pod>,
     /// Flows in the order they run.
@@ -165,6 +171,15 @@ pub struct Service {
     pub endpoints: Vec<String>,
 }
 
+/// A service without a virtual address (`clusterIP: None`): its name has the addresses of the pods behind it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Headless {
+    /// Name that pods resolve.
+    pub name: String,
+    /// Names of pods, in the order of the file.
+    pub endpoints: Vec<String>,
+}
+
 impl Topology {
     /// A pod by name.
     pub fn pod(&self, name: &str) -> Option<&Pod> {
@@ -216,13 +231,21 @@ impl Topology {
 
     /// The addresses of a name as a pod may spell it: a service (`reviews`, `reviews.default`, with `svc` and with
     /// `svc.cluster.local`), or a host of [`Dns::hosts`].
-    pub fn resolve(&self, name: &str) -> Option<Addresses> {
-        let service = self
-            .services
-            .iter()
-            .find(|s| service_names(&s.name).any(|n| n == name));
+    pub fn resolve(&self, name: &str) -> Option<Vec<Addresses>> {
+        let is = |service: &str| service_names(service).any(|it| it == name);
+        let service = self.services.iter().find(|it| is(&it.name));
+        let headless = || self.headless.iter().find(|it| is(&it.name));
         let host = || self.dns.as_ref()?.hosts.get(name).copied();
-        service.map(|s| s.vip).or_else(host)
+        service
+            .map(|it| vec![it.vip])
+            .or_else(|| headless().map(|it| self.addresses_of(it)))
+            .or_else(|| host().map(|it| vec![it]))
+    }
+
+    /// The addresses of the pods behind a service without a virtual one.
+    pub fn addresses_of(&self, service: &Headless) -> Vec<Addresses> {
+        let pods = service.endpoints.iter().filter_map(|it| self.pod(it));
+        pods.map(|it| it.addr).collect()
     }
 
     /// The pod that owns an address.
@@ -247,5 +270,7 @@ pub fn service_names(service: &str) -> impl Iterator<Item = String> + use<'_> {
 mod pod_tests;
 #[cfg(test)]
 mod scenario_tests;
+#[cfg(test)]
+mod service_tests;
 #[cfg(test)]
 mod tests;

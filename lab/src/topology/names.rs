@@ -1,6 +1,9 @@
-//! Names the kernel limits.
+//! Names the kernel limits, and one that the lab uses itself.
 
 use serde::{Deserialize, Serialize};
+
+/// What the node is called where pods have names, and what its processes call their pod in the logs.
+pub const NODE: &str = "node";
 
 /// Longest interface name: IFNAMSIZ (16) less the terminating zero.
 pub const MAX_INTERFACE_NAME: usize = 15;

@@ -26,6 +26,7 @@ pub(super) struct LabFile {
     pub rules: Spanned<Rules>,
     pub paths: Option<String>,
     pub dns: Option<Dns>,
+    pub kube_proxy: Option<Spanned<bool>>,
     #[serde(default)]
     pub service: Vec<Service>,
     pub pod: Vec<Pod>,
@@ -82,9 +83,17 @@ pub(super) struct DnsHost {
 pub(super) struct Service {
     pub name: Spanned<String>,
     pub port: u16,
+    pub cluster_ip: Option<Spanned<String>>,
     pub ipv4: Option<Spanned<Ipv4Addr>>,
     pub ipv6: Option<Spanned<Ipv6Addr>>,
     pub endpoints: Vec<Spanned<String>>,
+}
+
+impl Service {
+    /// It has no virtual address.
+    pub fn is_headless(&self) -> bool {
+        self.cluster_ip.is_some()
+    }
 }
 
 #[derive(Deserialize)]

@@ -15,6 +15,7 @@ use crate::{
     netfilter::Holder,
     plan, plan_of,
     sandbox::Supervisor,
+    topology::NODE,
 };
 
 #[derive(clap::Args)]
@@ -107,11 +108,12 @@ pub(super) fn bring_up(mut claim: Claim, name: &str, ruled: &Ruled) -> Outcome {
 
 fn what_came_up(name: &str, lab: &Lab) -> String {
     let up = lab.came_up();
-    let with_rules = up.pods.iter().filter(|pod| !pod.rules.is_empty()).count();
+    let pods: Vec<_> = up.pods.iter().filter(|it| it.name != NODE).collect();
+    let with_rules = pods.iter().filter(|pod| !pod.rules.is_empty()).count();
     let processes = up.node.len() + up.pods.iter().map(|pod| pod.processes.len()).sum::<usize>();
     format!(
         "{name} is up: {} pods, {with_rules} of them with a sidecar, {processes} processes; rules: {}; {}\n",
-        up.pods.len(),
+        pods.len(),
         lab.file().rules_from,
         lab.machine().backend.backend.as_backend()
     )

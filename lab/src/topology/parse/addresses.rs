@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::{
-    super::{Addresses, Service, schema, source::Source},
+    super::{Addresses, Headless, Service, schema, source::Source},
     Network, interface,
 };
 use crate::{diagnostic::Diagnostic, topology::InterfaceName};
@@ -74,11 +74,21 @@ pub(super) fn pod(
     })
 }
 
+/// Services that have no virtual address.
+pub(super) fn headless(file: &schema::LabFile) -> Vec<Headless> {
+    let headless = file.service.iter().filter(|it| it.is_headless());
+    let headless = headless.map(|raw| Headless {
+        name: raw.name.get_ref().clone(),
+        endpoints: raw.endpoints.iter().map(|e| e.get_ref().clone()).collect(),
+    });
+    headless.collect()
+}
+
 /// Services; one without addresses is given 10.96.0.N and fd96::N.
 pub(super) fn services(file: &schema::LabFile) -> Vec<Service> {
     let numbered = (1..=u8::MAX)
         .chain(std::iter::repeat(u8::MAX))
-        .zip(&file.service);
+        .zip(file.service.iter().filter(|it| !it.is_headless()));
     let service = |(number, raw): (u8, &schema::Service)| {
         let v4 = Ipv4Addr::new(10, 96, 0, number);
         let v6 = Ipv6Addr::new(0xfd96, 0, 0, 0, 0, 0, 0, number.into());

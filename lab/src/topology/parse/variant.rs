@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use toml::Spanned;
 
 use super::{
-    super::{Pod, Topology, Variant, check, schema, source::Source},
+    super::{NODE, Pod, Topology, Variant, check, schema, source::Source},
     rules,
 };
 use crate::diagnostic::{Diagnostic, did_you_mean};
@@ -130,12 +130,15 @@ fn owners(
     raw.iter().map(one).collect()
 }
 
-/// The pod whose own rules a variant or a step changes.
+/// The pod whose own rules a variant or a step changes; or the node, of a lab whose node has some.
 pub(super) fn whose(
     source: &Source,
     topology: &Topology,
     raw: &Spanned<String>,
 ) -> Result<String, Diagnostic> {
+    if raw.get_ref() == NODE && topology.kube_proxy {
+        return Ok(NODE.to_owned());
+    }
     let pod = check::known_pod(source, topology, raw, raw.get_ref())?;
     match pod.rules {
         Some(_) => Ok(pod.name.clone()),
