@@ -32,12 +32,9 @@ fn main() -> ExitCode {
     for path in lab_files(&labs) {
         let file = LabFile::open(&path.to_string_lossy()).unwrap_or_else(|it| panic!("{it}"));
         trials.push(can_turn_red(file.clone()));
-        // Bookinfo has tests of its own.
-        if file.topology.name != "bookinfo" {
-            let cases = suite::cases(&path.to_string_lossy(), &file);
-            trials.push(has_a_case(&file, cases.len()));
-            trials.extend(cases.into_iter().map(comes_out_as_it_says));
-        }
+        let cases = suite::cases(&path.to_string_lossy(), &file);
+        trials.push(has_a_case(&file, cases.len()));
+        trials.extend(cases.into_iter().map(comes_out_as_it_says));
     }
     libtest_mimic::run(&arguments, trials).exit_code()
 }

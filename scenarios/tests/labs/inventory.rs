@@ -137,12 +137,6 @@ const INCIDENTS: [(&str, Option<&str>); 20] = [
     ("root-proxy-gid", None),
 ];
 
-/// Labs without a variant that names a rule, and why.
-const WITHOUT_A_RED_VARIANT: [(&str, &str); 1] = [(
-    "bookinfo",
-    "it travels in the binary; scenarios/tests/controls.rs turns it red rule by rule",
-)];
-
 /// Every scenario and every incident has its files.
 pub fn is_complete() -> Result<(), Failed> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -195,16 +189,10 @@ fn says(text: &str, number: u32) -> bool {
 
 /// A lab that nothing can turn red proves nothing, nor does one whose verdict names no rule.
 pub fn can_turn_red(file: &LabFile) -> Result<(), Failed> {
-    let name = &file.topology.name;
     let mut red = file.topology.variants.iter().filter(|it| !it.holds);
-    let named = red.any(|it| !it.flows.is_empty() && it.rule.is_some());
-    let excused = WITHOUT_A_RED_VARIANT.iter().any(|(lab, _)| lab == name);
-    match (named, excused) {
-        (true, false) | (false, true) => Ok(()),
-        (true, true) => Err(Failed::from(
-            "it is on the list of those that can't, and can",
-        )),
-        (false, false) => Err(Failed::from(
+    match red.any(|it| !it.flows.is_empty() && it.rule.is_some()) {
+        true => Ok(()),
+        false => Err(Failed::from(
             "no variant is refuted with the flow and the rule it is refuted by",
         )),
     }
