@@ -192,8 +192,31 @@ fn a_machine_without_iptables_is_told_what_to_install(#[case] asked: &str, #[cas
 #[test]
 fn an_ordinary_user_without_subordinate_ids_is_told_the_line_to_add() {
     let scratch = Scratch::new();
-    let wanted = "add the line `64999:100000:65536` to /etc/subuid";
-    as_user_64999(&scratch).failed_with(3, &[wanted, "or run as root"]);
+    let ended = as_user_64999(&scratch);
+    ended.failed_with(3, &[":65536` to /etc/subuid", "or run as root"]);
+    let (_, line) = ended
+        .stderr
+        .split_once("add the line `64999:")
+        .expect("a line");
+    let first = line
+        .split(':')
+        .next()
+        .and_then(|it| it.parse::<u64>().ok())
+        .expect("a number");
+    // Of the ranges that others have here it takes nothing.
+    let text = fs::read_to_string("/etc/subuid").unwrap_or_default();
+    for other in text.lines() {
+        let mut numbers = other
+            .split(':')
+            .skip(1)
+            .filter_map(|it| it.parse::<u64>().ok());
+        if let (Some(start), Some(count)) = (numbers.next(), numbers.next()) {
+            assert!(
+                first >= start + count || first + 65_536 <= start,
+                "{first}: {other}"
+            );
+        }
+    }
 }
 
 #[test]
