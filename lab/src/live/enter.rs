@@ -89,8 +89,8 @@ pub fn run_in(
     // A shell has settings of its own while it reads a line, and one that is killed leaves them.
     let settings = tcgetattr(io::stdin()).ok();
     let lifeline = Lifeline::new().map_err(refused("make a pipe"))?;
-    let tie = lifeline.tie();
     let signals = Signals::catch().map_err(refused("watch for signals"))?;
+    let tie = lifeline.tie(&signals);
     // SAFETY: the closure makes system calls only.
     unsafe {
         command.pre_exec(move || {

@@ -17,7 +17,7 @@ use nix::{
     libc,
     sys::{
         prctl,
-        signal::{SigHandler, Signal, kill, signal},
+        signal::{SigHandler, Signal, kill, raise, signal},
     },
     unistd::Pid,
 };
@@ -42,12 +42,17 @@ impl Lifeline {
 
     /// What the command does before it is executed, after it has changed its user: that clears the request. Makes system
     /// calls only.
-    pub fn tie(&self) -> impl Fn() -> io::Result<()> + use<> {
+    pub fn tie(&self, signals: &Signals) -> impl Fn() -> io::Result<()> + use<> {
         let (here, there) = (self.here.as_raw_fd(), self.there.as_raw_fd());
+        let early = Arc::clone(&signals.early);
         move || {
             for number in HANDED_ON {
                 // SAFETY: the default action runs no code.
                 unsafe { signal(number, SigHandler::SigDfl)? };
+            }
+            // One that came to the command while it still had this process's handlers.
+            if let Ok(signal) = Signal::try_from(early.load(Ordering::SeqCst)) {
+                raise(signal)?;
             }
             prctl::set_pdeathsig(Signal::SIGKILL)?;
             // Who ended before that sends nothing; then nobody holds the other end but this copy of it.
@@ -106,5 +111,37 @@ impl Signals {
             Ok(signal) => kill(command, signal),
             Err(_) => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        os::unix::process::{CommandExt, ExitStatusExt},
+        process::Command,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_signal_that_comes_before_the_command_is_executed_ends_it() {
+        let (lifeline, signals) = (
+            Lifeline::new().expect("there is room for a pipe"),
+            Signals::catch().expect("signals can be caught"),
+        );
+        let tie = lifeline.tie(&signals);
+        let mut command = Command::new("sleep");
+        // SAFETY: the closure makes system calls only.
+        unsafe {
+            command.arg("600").pre_exec(move || {
+                raise(Signal::SIGTERM)?;
+                tie()
+            });
+        }
+        // Nobody tells whether it was executed: the pipe that would closes either way.
+        let mut child = command.spawn().expect("it starts");
+        let status = child.wait().expect("it is ours");
+        assert_eq!(status.signal(), Some(libc::SIGTERM));
+        assert_eq!(signals.early.load(Ordering::SeqCst), 0);
     }
 }
