@@ -16,7 +16,7 @@ Examples:
   hoplab doctor
   hoplab doctor --json | jq .can_run
 
-Tries everything in a scratch sandbox of its own and leaves nothing behind. Ends with 0 when a lab can run with at
+Tries everything in a scratch sandbox of its own and leaves nothing behind. Ends with 0 when a lab can run with at \
 least one backend, else with 3.")]
 pub(super) struct Args {
     /// Print the checks, and what can run, as JSON on standard output

@@ -35,10 +35,10 @@ Examples:
   hoplab explain --pid 4711 --trace --port 9080 --for 10s
   hoplab explain --from out/evidence.ndjson probe-15021  a flow of a recorded run, on any machine
 
-Each numbered line is a hop; at its end stand those who saw it. ✔ is a rule that matched, ✗ one that was asked before it
+Each numbered line is a hop; at its end stand those who saw it. ✔ is a rule that matched, ✗ one that was asked before it \
 and did not: the first condition that failed, by the model. A line with ! says who contradicts whom.
 
-Exit codes: 0 the path is whole, 1 witnesses contradict each other, 2 a name, flag or file is wrong, 5 observations were
+Exit codes: 0 the path is whole, 1 witnesses contradict each other, 2 a name, flag or file is wrong, 5 observations were \
 lost.")]
 pub(super) struct Args {
     /// FROM and TO with or without an arrow, or the name of a flow. FROM: a pod, pod/app, pod/proxy, pod/UID:GID, node.

@@ -20,8 +20,8 @@ const UNKNOWN: u8 = 5;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-A packet is words in quotes: in= or out=, tcp or udp (or proto=), src=, dst= with a port or sport= and dport=, uid=,
-gid=, mark=, connmark=, state=, zone=, flags=. `in=eth0` starts at PREROUTING, `out=` or `uid=` at OUTPUT. What is
+A packet is words in quotes: in= or out=, tcp or udp (or proto=), src=, dst= with a port or sport= and dport=, uid=, \
+gid=, mark=, connmark=, state=, zone=, flags=. `in=eth0` starts at PREROUTING, `out=` or `uid=` at OUTPUT. What is \
 left out is assumed, and the answer says so: the routes are those of a pod, loopback and one interface.
 
 Examples:

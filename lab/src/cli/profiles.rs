@@ -13,7 +13,7 @@ use crate::{
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-A name stands for what a mesh installs when nobody changes an option; `hoplab rules render` takes options.
+A name stands for what a mesh installs when nobody changes an option; `hoplab rules render` takes options. \
 istio-1.N is a name for every release from 1.12 on. Verbs that take rules take `profile:NAME`.
 
 Examples:

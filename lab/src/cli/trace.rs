@@ -32,18 +32,18 @@ const STUCK: Duration = Duration::from_millis(250);
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-Each packet is shown with the hooks it passed, every rule that matched, its text, and what changed. By default of each
+Each packet is shown with the hooks it passed, every rule that matched, its text, and what changed. By default of each \
 connection the first packet and the answer; of UDP all. A connection is shown when its answer has passed, or after 200 ms.
 
-To see this the kernel needs a table of observers in that namespace: a filter table that accepts everything, named on
-standard error. It goes when this ends, in whatever way. With legacy iptables net.netfilter.nf_log is set too, and set
+To see this the kernel needs a table of observers in that namespace: a filter table that accepts everything, named on \
+standard error. It goes when this ends, in whatever way. With legacy iptables net.netfilter.nf_log is set too, and set \
 back; after SIGKILL it stays, without effect.
 
---json prints one value a line, its kind in \"event\": \"start\" first; \"packet\" (connection, reply, rules that matched with
-their text, changes, interfaces, packet: every hook as evidence files have it); \"conntrack\" (connection, entry); \"end\"
+--json prints one value a line, its kind in \"event\": \"start\" first; \"packet\" (connection, reply, rules that matched with \
+their text, changes, interfaces, packet: every hook as evidence files have it); \"conntrack\" (connection, entry); \"end\" \
 last (why, connections, lost).
 
-Exit codes: 0 after Ctrl-C, --for, or --count; 5 if the kernel lost reports, or if there were fewer connections than --count;
+Exit codes: 0 after Ctrl-C, --for, or --count; 5 if the kernel lost reports, or if there were fewer connections than --count; \
 130 and 143 if SIGINT or SIGTERM came before --count or --for was reached.
 
 Examples:

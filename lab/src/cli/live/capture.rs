@@ -24,9 +24,9 @@ Examples:
   hoplab capture reviews-v1 -w - | wireshark -k -i -
   hoplab capture -w - | tcpdump -n -r -
 
-Each interface has its name as POD/INTERFACE, and each packet a comment: its pod, and the rules it matched where the
-kernel tells: of TCP for the first packet of a connection, its answer and resets, of UDP for all. A packet after
-REDIRECT is on lo when the app sent it, and on no interface when it came from outside: the comment has what it became.
+Each interface has its name as POD/INTERFACE, and each packet a comment: its pod, and the rules it matched where the \
+kernel tells: of TCP for the first packet of a connection, its answer and resets, of UDP for all. A packet after \
+REDIRECT is on lo when the app sent it, and on no interface when it came from outside: the comment has what it became. \
 Ends with 5 when packets or rules were lost.")]
 pub(in crate::cli) struct Args {
     /// Names of pods, or `node` [default: every pod]

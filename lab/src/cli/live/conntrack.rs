@@ -12,8 +12,8 @@ use crate::{
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-ORIGINAL is the connection as its first packet came, REPLY as its answers do. They mirror each other unless NAT says what
-is translated: `destination → A` was turned to A (REDIRECT, DNAT). PACKETS are those of the opener and of the answer.
+ORIGINAL is the connection as its first packet came, REPLY as its answers do. They mirror each other unless NAT says what \
+is translated: `destination → A` was turned to A (REDIRECT, DNAT). PACKETS are those of the opener and of the answer. \
 TCP and UDP; what is open first. Conntrack works in pods with rules only.
 
 Examples:

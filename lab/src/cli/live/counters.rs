@@ -26,7 +26,7 @@ const BETWEEN: Duration = Duration::from_millis(500);
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-Every table of every holder (iptables-nft, iptables-legacy, nft), both families, chain by chain: place, packets, bytes,
+Every table of every holder (iptables-nft, iptables-legacy, nft), both families, chain by chain: place, packets, bytes, \
 what moved since the last reading (+N), the rule. Rules of nft that do not count have -.
 
 Reading changes nothing in the pod. Each call is the reading that the next one begins from.

@@ -21,7 +21,7 @@ Examples:
   hoplab exec reviews-v1 --as root -- iptables-nft -t nat -L -v
   hoplab exec node -- ip neigh
 
-Ends with the command's own exit code, 128 and the number of the signal that ended it, or 2 to 4 when it could not
+Ends with the command's own exit code, 128 and the number of the signal that ended it, or 2 to 4 when it could not \
 be started.")]
 pub(in crate::cli) struct Args {
     #[command(flatten)]

@@ -25,7 +25,7 @@ Examples:
   hoplab import pid:4711 --file copy.toml    the lab file of it, to keep or to change
   hoplab send copy peer:9080                 a connection of the copy, hop by hop
 
-Read are the rules that iptables or nft hold in the network namespace of the process, and its interfaces, addresses,
+Read are the rules that iptables or nft hold in the network namespace of the process, and its interfaces, addresses, \
 default routes and listeners; nothing there is changed. What of it is not copied is said on standard error.")]
 pub(in crate::cli) struct Args {
     /// The process: pid:4711, or pid:4711/iptables-legacy for the rules that one of several holds

@@ -31,7 +31,7 @@ const INIT: &str = "istio-init";
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-Of app and proxy: what they write for people, and a line with CONN for each connection that begins, is made or ends.
+Of app and proxy: what they write for people, and a line with CONN for each connection that begins, is made or ends. \
 Of istio-init: environment, variables, the commands and what they printed.
 
 Examples:

@@ -17,7 +17,7 @@ Examples:
   hoplab ls
   hoplab ls --json | jq -r '.[].name'
 
-STATE is `up`, `stale` (its supervisor has ended: hoplab prune), `unsettled` (a command is bringing it up), or
+STATE is `up`, `stale` (its supervisor has ended: hoplab prune), `unsettled` (a command is bringing it up), or \
 `other version` (started by another hoplab: it can be taken down).")]
 pub(in crate::cli) struct Args {
     /// Print the labs as a JSON array on standard output

@@ -34,7 +34,7 @@ enum Verb {
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-Asks the proxy's admin port (15000) as the proxy's user, from inside the pod, as istioctl does: the pod's rules see and
+Asks the proxy's admin port (15000) as the proxy's user, from inside the pod, as istioctl does: the pod's rules see and \
 count that connection.
 
 Examples:

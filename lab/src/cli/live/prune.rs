@@ -15,7 +15,7 @@ Examples:
   hoplab prune             every lab that has ended
   hoplab prune bookinfo
 
-Of a lab whose supervisor has ended the kernel has removed everything but its directory among the running labs. Labs
+Of a lab whose supervisor has ended the kernel has removed everything but its directory among the running labs. Labs \
 that are up, and what is not a lab's, are left alone.")]
 pub(in crate::cli) struct Args {
     /// Only this lab

@@ -19,7 +19,7 @@ use crate::{
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-The answer, then hop by hop the rules that matched and who saw it; `hoplab explain` shows those that did not match too,
+The answer, then hop by hop the rules that matched and who saw it; `hoplab explain` shows those that did not match too, \
 and brings up a lab where none is. The rules are those the pods have now.
 
 Examples:
@@ -29,7 +29,7 @@ Examples:
   hoplab send details-v1 dns:ratings --tcp
   hoplab send ingress-reviews-v2                     a flow of the lab file
 
-Exit codes: 0 the path is whole, 1 witnesses contradict each other, 2 a name or flag is wrong, 4 no such lab is up,
+Exit codes: 0 the path is whole, 1 witnesses contradict each other, 2 a name or flag is wrong, 4 no such lab is up, \
 5 observations were lost.")]
 pub(in crate::cli) struct Args {
     /// FROM and TO with or without an arrow, or the name of a flow. FROM: a pod, pod/app, pod/proxy, pod/UID:GID, node.

@@ -36,7 +36,7 @@ Examples:
   hoplab shell reviews-v1
   hoplab shell reviews-v1 --as proxy     what uid 1337 sends is not redirected
 
-The shell is $SHELL. The prompt shows lab, pod and user: the user decides what is intercepted. Names of services and
+The shell is $SHELL. The prompt shows lab, pod and user: the user decides what is intercepted. Names of services and \
 pods resolve there. It ends when the lab goes down. Beside your own tools there are:
   nat        the rules whose counters moved since the last call
   ct         the connections that conntrack knows

@@ -19,7 +19,7 @@ Examples:
   hoplab status            the only lab that is up
   hoplab status bookinfo --json | jq -r '.pods[].processes[].pid'
 
-A process id leads into its pod: nsenter -t PID -n -m iptables-nft -t nat -L -v, and without root -U and
+A process id leads into its pod: nsenter -t PID -n -m iptables-nft -t nat -L -v, and without root -U and \
 --preserve-credentials too. Ends with 4 when the lab is not up, or when a process of it has ended.")]
 pub(in crate::cli) struct Args {
     /// Name of the lab, not needed when only one is up

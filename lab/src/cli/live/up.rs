@@ -28,7 +28,7 @@ Examples:
   hoplab up ./my-lab.toml                    again, when the file has changed or something was broken: the lab that is
                                              up is made what the file says; pods that stay keep connections and counters
 
-Running labs are kept in HOPLAB_RUNTIME_DIR if it is set, else in /run/hoplab for root and in
+Running labs are kept in HOPLAB_RUNTIME_DIR if it is set, else in /run/hoplab for root and in \
 $XDG_RUNTIME_DIR/hoplab for other users.")]
 pub(in crate::cli) struct Args {
     /// A lab that hoplab carries, or the path of a lab file

@@ -41,7 +41,7 @@ Examples:
   hoplab watch                    the first pod with rules; ← and → change the pod
   hoplab watch reviews-v1 --every 250ms
 
-While a pod is looked at, the observers of a trace are in it (see hoplab trace --help); counters are read every second.
+While a pod is looked at, the observers of a trace are in it (see hoplab trace --help); counters are read every second. \
 Keys are at the bottom of the screen. Needs a terminal, 60 columns by 15 lines or more.")]
 pub(in crate::cli) struct Args {
     /// Name of the pod to begin with

@@ -29,8 +29,8 @@ use crate::{
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-One throwaway pod, in a sandbox of its own; nothing of the machine is touched. Without flags the rules are those that
-injection gives a pod. --reconcile, --force-apply and --cleanup-only are Istio's own, and known to it since 1.24.
+One throwaway pod, in a sandbox of its own; nothing of the machine is touched. Without flags the rules are those that \
+injection gives a pod. --reconcile, --force-apply and --cleanup-only are Istio's own, and known to it since 1.24. \
 Exit code 1: the last apply failed, as istio-init would have, or both backends hold rules in the end.
 
 Examples:
@@ -49,7 +49,7 @@ Examples:
   hoplab rules apply --to reviews-v1 --rules my.rules     in place of those of a pod of a running lab
   hoplab rules apply --to reviews-v1 --istio 1.24
 
-With --to the rules of that pod are replaced, all at once, and its processes and connections stay. The pod is named by
+With --to the rules of that pod are replaced, all at once, and its processes and connections stay. The pod is named by \
 a flag, since `rules apply` without one is about a throwaway pod.
 
 SOURCE: a file, `-`, pid:N, git:REV:PATH or profile:NAME, as `hoplab rules show --help` says.")]

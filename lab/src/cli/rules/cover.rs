@@ -21,8 +21,8 @@ use crate::{
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-Without --evidence the flows that tell the rules apart run in a real kernel, and its trace says which rules they met. With
-it, the counters of a run say so, and the rules are those of the run. A rule that nothing met is either reachable, and a
+Without --evidence the flows that tell the rules apart run in a real kernel, and its trace says which rules they met. With \
+it, the counters of a run say so, and the rules are those of the run. A rule that nothing met is either reachable, and a \
 flow that would meet it is shown, or no flow reaches it, and what takes its packets is named.
 
 Examples:

@@ -20,9 +20,9 @@ use crate::{
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-Flows that could tell the two apart are made of what both name: ports, networks, users, groups, marks and their
-neighbours, from inside the pod and from outside. Of those that no rule of either treats differently one runs, and a
-sample of the others. Each runs in a real kernel under either set, in namespaces of its own. What counts is what happens
+Flows that could tell the two apart are made of what both name: ports, networks, users, groups, marks and their \
+neighbours, from inside the pod and from outside. Of those that no rule of either treats differently one runs, and a \
+sample of the others. Each runs in a real kernel under either set, in namespaces of its own. What counts is what happens \
 to a flow: marks, zones, translations, and where it ends; not which rule did it, or in which syntax.
 
 Examples:
@@ -32,7 +32,7 @@ Examples:
   hoplab rules diff istio istio-nft                 iptables and native nft
   hoplab rules diff my.rules my.rules --backend nft --backend-of-b legacy
 
-Exit codes: 0 they do the same to all flows tried, 1 they do not, 5 no difference was found, but a rule that only one of
+Exit codes: 0 they do the same to all flows tried, 1 they do not, 5 no difference was found, but a rule that only one of \
 them has asks for what flows do not vary, or model and kernel are of two minds, or the kernel lost a report.")]
 pub(super) struct Args {
     /// The rules before

@@ -26,9 +26,9 @@ use crate::{
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-Opens the rules of the pod in $VISUAL or $EDITOR (else vi). What was edited is read; a mistake is shown with its line and
-column, and goes back to the editor. Then flows that could tell the old rules from the new ones are played under both, in
-throwaway namespaces, and shown where they are treated differently, as by `hoplab rules diff`. Only then, and when you say
+Opens the rules of the pod in $VISUAL or $EDITOR (else vi). What was edited is read; a mistake is shown with its line and \
+column, and goes back to the editor. Then flows that could tell the old rules from the new ones are played under both, in \
+throwaway namespaces, and shown where they are treated differently, as by `hoplab rules diff`. Only then, and when you say \
 so, the pod's rules are replaced, all at once.
 
 Without a terminal nobody is asked: an editor that needs none is run if it is set, and --yes applies what it wrote.

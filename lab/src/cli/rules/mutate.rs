@@ -31,10 +31,10 @@ use crate::{
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-Each rule is deleted, moved, doubled, swapped with the next one; each condition turned around, left out, or made to ask for
-what lies beside; each target exchanged. Every mutant is loaded into a kernel of its own and the flows run there.
-The flows are one of each kind that the rules tell apart, a sample, and those that the model asks for since no other would
-notice a mistake. A mutant is killed by a flow that is treated otherwise; equivalent if the model, asked about every flow
+Each rule is deleted, moved, doubled, swapped with the next one; each condition turned around, left out, or made to ask for \
+what lies beside; each target exchanged. Every mutant is loaded into a kernel of its own and the flows run there. \
+The flows are one of each kind that the rules tell apart, a sample, and those that the model asks for since no other would \
+notice a mistake. A mutant is killed by a flow that is treated otherwise; equivalent if the model, asked about every flow \
 that could tell the two apart, finds none; else it survived, and the flow that would have told is named.
 
 Examples:
@@ -44,12 +44,12 @@ Examples:
   hoplab rules mutate my.rules --suite my.snapshot      would my own flows have noticed?
   hoplab rules mutate istio --kind deleted --suite scenarios/labs     and my lab files?
 
-With lab files as the suite, those count that hold under the whole rules; each is brought up under a mutant until a flow
-is not as its file says. A mutant that none of them notices is tried with derived flows: where these notice, the lab
-files miss it. Rules that turn a proxy's own connections back to it are said to loop: the proxy refuses such a one, a
+With lab files as the suite, those count that hold under the whole rules; each is brought up under a mutant until a flow \
+is not as its file says. A mutant that none of them notices is tried with derived flows: where these notice, the lab \
+files miss it. Rules that turn a proxy's own connections back to it are said to loop: the proxy refuses such a one, a \
 flow has a deadline, and the lab goes down with all that is in it.
 
-Exit codes: 0 no mutant survived or is missed, 1 one did, 5 one could not be decided, or model and kernel are of two minds, or --for was
+Exit codes: 0 no mutant survived or is missed, 1 one did, 5 one could not be decided, or model and kernel are of two minds, or --for was \
 over before every mutant was tried.")]
 pub(super) struct Args {
     #[arg(help = source::HELP)]

@@ -24,7 +24,7 @@ use crate::{
 #[command(
     args_conflicts_with_subcommands = true,
     after_help = "\
-The variables of istio-iptables count too (ISTIO_INBOUND_PORTS, ISTIO_OUTBOUND_OWNER_GROUPS, ...); a flag beats them.
+The variables of istio-iptables count too (ISTIO_INBOUND_PORTS, ISTIO_OUTBOUND_OWNER_GROUPS, ...); a flag beats them. \
 Rules go to standard output: IPv4, then IPv6. Warnings, and the ip commands the rules need, go to standard error.
 
 Examples:

@@ -17,9 +17,9 @@ use crate::{
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-One flow of every kind that the rules tell apart runs in a real kernel, and more where a missing rule would not show
+One flow of every kind that the rules tell apart runs in a real kernel, and more where a missing rule would not show \
 otherwise. Written down are the flow, the chains it was led
-through, what changed at each hook, and where it ended; no rule numbers, so that a rule that changes nothing changes
+through, what changed at each hook, and where it ended; no rule numbers, so that a rule that changes nothing changes \
 nothing here.
 
 Examples:

@@ -17,13 +17,13 @@ use crate::{
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-Every flow of the snapshot runs again. What is treated otherwise is shown with both ways. Flows that the rules tell apart
+Every flow of the snapshot runs again. What is treated otherwise is shown with both ways. Flows that the rules tell apart \
 now and the snapshot has not are named too: what they did before is not written down.
 
 Example:
   hoplab rules verify my.rules --against my.snapshot
 
-Exit codes: 0 all is as written down, 1 it is not, or rules tell flows apart that the snapshot has not, 5 model and kernel
+Exit codes: 0 all is as written down, 1 it is not, or rules tell flows apart that the snapshot has not, 5 model and kernel \
 are of two minds about a flow.")]
 pub(super) struct Args {
     #[arg(help = source::HELP)]

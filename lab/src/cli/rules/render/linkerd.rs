@@ -13,7 +13,7 @@ use crate::{
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-proxy-init runs one iptables process for each rule; the restore text has the same effect on an empty nat table.
+proxy-init runs one iptables process for each rule; the restore text has the same effect on an empty nat table. \
 Rules go to standard output: IPv4, then IPv6. Warnings go to standard error.
 
 Examples:
