@@ -58,6 +58,17 @@ pub(super) fn nearest(ways: &Ways<'_>, parting: Option<&Parting<'_>>) -> Option<
     seen.or_else(last)
 }
 
+/// The rule that decided a way which is as the rules mean it: the last one that matched on the first connection that met
+/// any.
+pub(super) fn decided(seen: &[Leg]) -> Option<NearestRule> {
+    let last = |leg: &Leg| {
+        let hops = leg.there.iter().flat_map(|it| &it.hops);
+        let why = "the last rule that matched; the rules do what was seen";
+        hops.filter_map(|hop| of_hop(hop, why)).last()
+    };
+    seen.iter().find_map(last)
+}
+
 fn of_hop(hop: &Hop, why: &str) -> Option<NearestRule> {
     let Event::Rule {
         table,

@@ -108,7 +108,12 @@ fn what_is_wrong_is_the_claim_that_fails_where_the_way_is_as_meant() {
         ("200", "503")
     );
     assert_eq!(trouble.witness.as_deref(), Some("answer"));
-    assert_eq!((&trouble.hop, &trouble.rule), (&None, &None));
+    // Where it was decided all the same: the end of the first connection, and the last rule on its way.
+    let hop = trouble.hop.as_ref().expect("it arrived somewhere");
+    assert_eq!(hop.expected, "200");
+    assert!(hop.observed.starts_with("accept"), "{hop:?}");
+    let rule = trouble.rule.as_ref().expect("it met rules");
+    assert!(rule.why.ends_with("the rules do what was seen"), "{rule:?}");
     assert!(
         others
             .iter()

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::nearest::nearest;
+use super::nearest::{decided, nearest};
 use crate::{
     judge::{Check, Claim, Finding, FlowVerdict, Verdict},
     path::{Event, Hop, Leg},
@@ -25,7 +25,8 @@ pub struct Trouble {
     /// Who saw it; none where the verdict itself is the surprise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub witness: Option<String>,
-    /// The first hop that is not the one the rules mean; none where all are.
+    /// The first hop that is not the one the rules mean; where all are, the end of the first connection, which is not what
+    /// was expected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hop: Option<HopAt>,
     /// The rule that explains it best.
@@ -80,9 +81,23 @@ pub(super) fn trouble(verdict: &FlowVerdict, wanted: Verdict, ways: Option<&Ways
         // A flow that was to be refuted has no claim that fails.
         _ => None,
     };
+    // The rules do what was seen, and the file expects something else: then it is decided where the way ends.
+    let as_ruled = ways.filter(|_| first.is_some() && parting.is_none());
     let mut trouble = first.map_or_else(surprise, |(claim, check)| of_check(claim, check));
     trouble.rule = ways.and_then(|it| nearest(it, parting.as_ref()));
     trouble.hop = parting.map(|it| it.hop());
+    if let Some(ways) = as_ruled {
+        trouble.rule = decided(ways.seen);
+        trouble.hop = ways.seen.first().and_then(|leg| {
+            let (pod, hop) = steps(leg).last().copied()?;
+            Some(HopAt {
+                number: Some(hop.number).filter(|it| *it > 0),
+                pod: pod.to_owned(),
+                expected: trouble.expected.clone(),
+                observed: line(leg, hop),
+            })
+        });
+    }
     trouble
 }
 
