@@ -64,7 +64,7 @@ pub(super) fn decided(seen: &[Leg]) -> Option<NearestRule> {
     let last = |leg: &Leg| {
         let hops = leg.there.iter().flat_map(|it| &it.hops);
         let why = "the last rule that matched; the rules do what was seen";
-        hops.filter_map(|hop| of_hop(hop, why)).last()
+        hops.rev().find_map(|hop| of_hop(hop, why))
     };
     seen.iter().find_map(last)
 }
