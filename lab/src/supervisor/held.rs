@@ -72,6 +72,17 @@ impl Live {
         held.any(|it| it.ends.contains(&key)) || self.released.contains(&key)
     }
 
+    /// An end whose close is on record is not waited for any more.
+    pub fn has_closed(&mut self, record: &Record) {
+        if let Event::Close { .. } = record.event {
+            let key = key(record);
+            self.released.remove(&key);
+            for held in self.held.values_mut() {
+                held.ends.remove(&key);
+            }
+        }
+    }
+
     /// Whether a process holds a connection.
     pub fn holds(&self, stub: Stub) -> bool {
         self.held.values().any(|it| it.stub == stub)

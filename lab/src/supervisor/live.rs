@@ -165,6 +165,7 @@ impl Live {
             && self.is_of_held(record)
         {
             self.of_held.push(record.clone());
+            self.has_closed(record);
             return;
         }
         let Some(stub) = self.stubs.get_mut(report.stub) else {

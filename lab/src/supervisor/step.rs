@@ -1,6 +1,10 @@
 //! Takes a step between two flows: changes rules, processes, conntrack; then the next flow starts from what is there.
 
-use std::{collections::BTreeMap, sync::mpsc::Receiver, time::Instant};
+use std::{
+    collections::BTreeMap,
+    sync::mpsc::Receiver,
+    time::{Duration, Instant},
+};
 
 use hoplab_proxies::{record::Role, wire::Command};
 
@@ -18,6 +22,9 @@ use crate::{
     rules::Family,
     sandbox::protocol::{StepOrder, StepWhat, Stepped},
 };
+
+/// Time for the close of a connection to come to its other ends.
+const CLOSING: Duration = Duration::from_millis(500);
 
 /// Takes a step. What it changed is read back; nothing of it is in the window of the next flow.
 pub(super) fn step(
@@ -146,7 +153,8 @@ fn restore_here(
     texts.iter().map(one).collect()
 }
 
-/// Closes a held connection, and waits until its holder says so.
+/// Closes a held connection, and waits until its holder says so, and for a moment until every other end does: one whose
+/// process was ended, or that no packet reaches any more, says nothing.
 fn release(live: &mut Live, name: &str, queue: &Receiver<Event>) -> Result<(), Failure> {
     // Its records are still its own until all of them are there.
     let Some(held) = live.held.remove(name) else {
@@ -174,7 +182,15 @@ fn release(live: &mut Live, name: &str, queue: &Receiver<Event>) -> Result<(), F
     if live.stubs[held.stub].role == Role::Probe {
         drive::dismiss(live, held.stub, Instant::now() + LIMIT, queue)?;
     }
-    Ok(())
+    // The close travels from proxy to proxy: what is told of it later would be a stranger to the next flow.
+    let deadline = Instant::now() + CLOSING;
+    let waited = until(live, queue, deadline, |live| {
+        live.released.is_empty() || live.broken.is_some()
+    });
+    match Instant::now() < deadline {
+        true => waited,
+        false => Ok(()),
+    }
 }
 
 /// Sends a segment outside the window of a held connection, as its client would.
